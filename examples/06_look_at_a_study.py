@@ -8,7 +8,7 @@ takes most of an hour, so this example reads results that come with the reposito
 measured on generated data, the tabletop world.
 """
 
-# %% What was asked, and with how much data.
+# %% The study's question, its seeds and episodes, and the time that its runs took.
 import json
 from pathlib import Path
 
@@ -28,6 +28,6 @@ for arm in sorted(study["arms"], key=lambda arm: -arm["metrics"]["success/seen"]
     interval = f"[{success['low']:.0%}, {success['high']:.0%}]"
     print(f"{arm['arm']:14}{success['mean']:>9.0%}  {interval:<14}|{line}|{questions['mean']:>9.0%}")
 
-# %% The same over all studies of the repository: what insulation gains or costs, against how well its tokens are learnt.
+# %% Draw a figure over all studies of the repository: what insulation gains or costs, by how well the action tokens are learnt.
 run("fasttok-study figure --out tour/figure --overwrite")
 print("\nyour own: fasttok-study run train/configs/presets.yaml --help")

@@ -1,4 +1,4 @@
-"""Public commands as subprocesses: what the demo, the studies' data and a benchmark are made of."""
+"""Runs public commands as subprocesses, for the demo, the studies' data and a benchmark."""
 
 import os
 import shlex
@@ -21,14 +21,14 @@ MODULES = {
 
 
 def call(command: str, folder: Path = Path()) -> None:
-    """Runs a command as a shell in that folder would, but with this interpreter's packages.
+    """Runs a command as a shell would, but with this interpreter's packages.
 
     Args:
         command: a console script, or `python -m MODULE`, with its arguments.
-        folder: where it runs.
+        folder: folder in which it runs.
 
     Raises:
-        InputError: it failed; its own message stands above.
+        InputError: the command failed; it has printed its own message.
     """
     if code := subprocess.run(words(command), cwd=folder, env=environment(), check=False).returncode:
         where = "" if folder == Path() else f" (in {folder})"
@@ -36,9 +36,9 @@ def call(command: str, folder: Path = Path()) -> None:
 
 
 def words(command: str) -> list[str]:
-    """The command's words. The console script beside this interpreter runs, or its module where none is installed.
+    """Returns the words to execute: the console script beside this interpreter, or its module if the script is not installed.
 
-    `-P` keeps files of the current folder, such as a `train.py`, from being run instead.
+    `-P` makes sure that no file of the current folder, such as a `train.py`, runs instead.
 
     >>> words("python -m examples.report --demo demo")[1:]
     ['-P', '-m', 'examples.report', '--demo', 'demo']
@@ -51,10 +51,7 @@ def words(command: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The commands' environment variables.
-
-    With them commands find this checkout, and native code is quiet.
-    """
+    """Returns environment variables with which commands find this checkout, and native code prints no warnings."""
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     ours = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}

@@ -1,9 +1,9 @@
-"""The whole chain on data it generates, as the very commands a user would type: `make demo`.
+"""Runs the whole chain on generated data, with the same commands that a user would type: `make demo`.
 
     python -m examples.demo --out demo
 
-Every step is a subprocess of a public command line; its time goes to OUT/steps.json; OUT/report.html shows
-all of it, and OUT/summary.json says in a few numbers what came of it.
+Every step runs a public command as a subprocess. OUT/steps.json has the commands and their times, OUT/report.html shows
+everything, and OUT/summary.json has the results in a few numbers.
 """
 
 import json
@@ -70,8 +70,8 @@ class Step:
     """One command of the chain.
 
     Attributes:
-        title: what it is for.
-        command: as a user would type it in the folder from which the demo is run.
+        title: what the command is for.
+        command: the command as a user would type it, in the folder in which the demo runs.
     """
 
     title: str
@@ -79,7 +79,7 @@ class Step:
 
 
 def steps(config: DemoConfig) -> list[Step]:
-    """The chain in order.
+    """Returns the steps of the chain, in order.
 
     >>> steps(DemoConfig(out=Path("demo")))[-1].command
     'python -m examples.report --demo demo'
@@ -127,10 +127,10 @@ def steps(config: DemoConfig) -> list[Step]:
 
 
 def main(config: DemoConfig) -> None:
-    """Runs the chain; stops at the first command that fails.
+    """Runs the chain, and stops at the first command that fails.
 
     Raises:
-        InputError: OUT is in the way, or a step failed (its own message stands above).
+        InputError: OUT may not be replaced, or a step failed (it has printed its own message).
     """
     check_output(config.out, DEMO, overwrite=config.overwrite).begin()
     plan = steps(config)

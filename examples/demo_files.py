@@ -1,4 +1,4 @@
-"""The files of a finished demo, as its summary and its page read them."""
+"""Reads the files of a finished demo, for its summary and its page."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ from fasttok.errors import InputError
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of the demo.
+    """Reads a JSON file of the demo.
 
     Raises:
-        InputError: it is not there, so the demo did not get that far.
+        InputError: the file is missing, so the demo did not get that far.
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: the demo did not finish; run: make demo")
@@ -21,7 +21,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_log(path: Path) -> dict[str, np.ndarray]:
-    """A metrics.jsonl as columns; NaN where a line lacks a value."""
+    """Reads a metrics.jsonl into columns, with NaN for values that a line does not have."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     names = sorted({name for row in rows for name, value in row.items() if isinstance(value, int | float)})
     return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}

@@ -1,6 +1,6 @@
-"""summary.json of a demo: how often its robot succeeds beside the expert and one that acts blindly, and what its VLM answers.
+"""summary.json of a demo: how often its robot, the expert and a blind robot succeed, and how many questions its VLM answers.
 
-Written by `python -m examples.demo` when all else is done; whole, or not there.
+`python -m examples.demo` writes it when everything else is done. The file is complete or missing.
 """
 
 import json
@@ -14,16 +14,16 @@ from fasttok.common.console import write_text
 from fasttok.errors import InputError
 
 SUMMARY, EVALUATED, BASELINES = "summary.json", "eval.json", "baselines.json"
-SPLIT = "seen"  # scenes as the demonstrations have them
+SPLIT = "seen"  # scenes like those of the demonstrations
 
 
 @dataclass(frozen=True)
 class EpisodeCount:
-    """Closed-loop episodes on the split `seen`, of all robots that were judged.
+    """Closed-loop episodes on the split `seen`, summed over all robots that were judged.
 
     Attributes:
-        successes: of the episodes.
-        episodes: how many were played.
+        successes: number of successful episodes.
+        episodes: number of episodes.
     """
 
     successes: int
@@ -35,9 +35,9 @@ class AnswerCount:
     """Questions about pictures that training did not show.
 
     Attributes:
-        correct: exact matches.
-        questions: how many were asked.
-        commonest: share in [0, 1] that is right when the most common answer of each question's kind is always given.
+        correct: number of answers that match exactly.
+        questions: number of questions.
+        commonest: share of right answers, in [0, 1], of a baseline that always gives the most common answer of a question's kind.
     """
 
     correct: int
@@ -47,12 +47,12 @@ class AnswerCount:
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What a demo measured.
+    """The results of a demo.
 
     Attributes:
-        policy: the robot that was trained.
-        blind: one that replays demonstrations of other scenes, in the same episodes.
-        expert: the demonstrator, in the same episodes.
+        policy: episodes of the trained robot.
+        blind: the same episodes, played by a robot that replays demonstrations of other scenes.
+        expert: the same episodes, played by the demonstrator.
         vqa: answers of the trained model.
         seconds: wall time of the whole chain, rounded.
     """
@@ -65,12 +65,12 @@ class DemoSummary:
 
 
 def count(rows: Iterable[Mapping[str, Any]], who: str, file: Path) -> EpisodeCount:
-    """Successes of all embodiments on the split.
+    """Adds up the successes of all embodiments on the split.
 
     Args:
-        rows: of results, with split, episodes and success (a share).
-        who: acted, for messages.
-        file: that the rows are from.
+        rows: rows of results, with split, episodes and success (a share).
+        who: name of the one who acted, for messages.
+        file: file of the rows, for messages.
 
     Raises:
         InputError: no episode was played.
@@ -83,14 +83,14 @@ def count(rows: Iterable[Mapping[str, Any]], who: str, file: Path) -> EpisodeCou
 
 
 def summarize(demo: Path, seconds: float) -> DemoSummary:
-    """What the demo's own files say.
+    """Reads the results from the demo's own files.
 
     Args:
-        demo: its folder.
-        seconds: that the chain took.
+        demo: folder of the demo.
+        seconds: wall time of the chain.
 
     Raises:
-        InputError: a file is missing, or nothing was measured in it.
+        InputError: a file is missing, or has no measurements.
     """
     evaluated, played = read_json(demo / EVALUATED), read_json(demo / BASELINES)
     others = {
@@ -113,11 +113,11 @@ def write(demo: Path, seconds: float) -> DemoSummary:
     """Writes DEMO/summary.json.
 
     Args:
-        demo: folder of a demo that is done.
-        seconds: that the chain took.
+        demo: folder of a finished demo.
+        seconds: wall time of the chain.
 
     Raises:
-        InputError: as `summarize`.
+        InputError: as `summarize` raises it.
     """
     summary = summarize(demo, seconds)
     write_text(demo / SUMMARY, json.dumps(asdict(summary), indent=2) + "\n")

@@ -1,6 +1,6 @@
 """A small made-up robot, recorded the way LeRobot v2.1 writes it. The numbered examples learn from it instead of your own data.
 
-A hand moves over a table with a red and a blue disc, to the disc that the task names, and then closes. A camera looks down.
+A table has a red and a blue disc. A hand moves to the disc that the task names, and then closes. A camera looks down.
 """
 
 import io
@@ -24,7 +24,7 @@ NAMES = ["x", "y", "gripper"]
 
 
 def record(folder: str, episodes: int = 24) -> None:
-    """Writes a LeRobot v2.1 folder: tables in data/, what they mean in meta/. The pictures are PNGs inside the tables."""
+    """Writes a LeRobot v2.1 folder: tables in data/, and their description in meta/. The pictures are PNGs inside the tables."""
     data, meta = Path(folder, "data", "chunk-000"), Path(folder, "meta")
     data.mkdir(parents=True, exist_ok=True)
     meta.mkdir(exist_ok=True)
@@ -51,9 +51,9 @@ def record(folder: str, episodes: int = 24) -> None:
 def episode(
     task: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """One demonstration: where the discs lie (2, 2), the states (T, 3) and the actions (T, 3); all from 0 to 1.
+    """Makes one demonstration: the positions of the discs (2, 2), the states (T, 3) and the actions (T, 3), all in [0, 1].
 
-    An action says where the hand should be at the next step, so it is absolute. The last one closes the gripper.
+    An action says where the hand should be at the next step, so it is absolute. The last three actions close the gripper.
     """
     discs = rng.uniform([[0.1, 0.1], [0.6, 0.1]], [[0.4, 0.9], [0.9, 0.9]])
     begin = rng.uniform(0.3, 0.7, 2)
@@ -67,7 +67,7 @@ def episode(
 
 
 def pixels(discs: NDArray[np.float64], state: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """What the camera sees (SIDE, SIDE, 3): two discs, and the hand as a dark ring (open) or spot (closed)."""
+    """Draws the camera's picture (SIDE, SIDE, 3): two discs, and the hand as a dark ring (open) or spot (closed)."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     seen = np.full((SIDE, SIDE, 3), 235, np.uint8)
     for (at_x, at_y), colour in zip(discs, COLOURS, strict=True):
@@ -78,7 +78,7 @@ def pixels(discs: NDArray[np.float64], state: NDArray[np.float64]) -> NDArray[np
 
 
 def png(seen: NDArray[np.uint8]) -> bytes:
-    """The same as a file."""
+    """Encodes a picture as the bytes of a PNG file."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -87,7 +87,7 @@ def png(seen: NDArray[np.uint8]) -> bytes:
 
 
 def describe(meta: Path, lengths: list[int]) -> None:
-    """The files of meta/, which say what the tables hold."""
+    """Writes the files of meta/, which describe the tables."""
     number = {"dtype": "int64", "shape": [1], "names": None}
     features = {
         "observation.images.top": {"dtype": "image", "shape": [SIDE, SIDE, 3], "names": ["height", "width", "channel"]},
@@ -122,14 +122,14 @@ def describe(meta: Path, lengths: list[int]) -> None:
 
 
 def run(command: str) -> None:
-    """Prints a command and runs it, as you would in a shell. An example ends if a command fails."""
+    """Prints a command and runs it, as you would in a shell. The example ends if the command fails."""
     print(f"\n$ {command}", flush=True)
     if code := subprocess.run(shlex.split(command), check=False).returncode:
         raise SystemExit(code)
 
 
 def need(path: str, example: str) -> None:
-    """Runs an earlier example if what it makes is not there yet."""
+    """Runs an earlier example if the file that it makes does not exist yet."""
     if not Path(path).exists():
         print(f"{path} is not there yet; running {example} first", flush=True)
         subprocess.run([sys.executable, HERE / example], check=True)

@@ -1,8 +1,8 @@
-"""Makes of the numbered examples one notebook and one page of the docs; a test asks whether both are up to date.
+"""Turns the numbered examples into one notebook and one page of the docs. A test checks that both are up to date.
 
     python -m examples.notebook
 
-An example is a docstring, then cells that begin with `# %%` and a sentence, as editors know them.
+An example begins with a docstring. Its cells follow: each begins with `# %%` and a sentence, as editors understand them.
 """
 
 import ast
@@ -54,8 +54,8 @@ class Cell:
     """A step of an example.
 
     Attributes:
-        said: what it does, as Markdown.
-        code: that does it; "" for the beginning of an example.
+        said: what the step does, as Markdown.
+        code: its code; "" for the beginning of an example.
     """
 
     said: str
@@ -63,15 +63,15 @@ class Cell:
 
 
 def examples() -> list[Path]:
-    """The numbered examples in order."""
+    """Returns the files of the numbered examples, in order."""
     return sorted(HERE.glob("[0-9][0-9]_*.py"))
 
 
 def cells(text: str) -> list[Cell]:
-    r"""The steps of an example.
+    r"""Returns the steps of an example.
 
     Args:
-        text: of its file.
+        text: text of the example's file.
 
     >>> cells('\"\"\"Add.\n\nTwo numbers.\n\"\"\"\n\n# %% One\n# and one.\n1 + 1\n')
     [Cell(said='## Add\n\nTwo numbers.', code=''), Cell(said='One and one.', code='1 + 1')]
@@ -89,7 +89,7 @@ def cells(text: str) -> list[Cell]:
 
 
 def notebook() -> str:
-    """The text of the notebook: version 4.5, without outputs."""
+    """Returns the text of the notebook, in format version 4.5 and without outputs."""
     steps = [Cell(NOTEBOOK_INTRO), Cell("Everything below runs in the folder of the checkout.", SETUP)]
     for path in examples():
         steps += cells(path.read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def notebook() -> str:
 
 
 def page() -> str:
-    """The text of docs/examples.md: each example with its steps."""
+    """Returns the text of docs/examples.md: each example with its steps."""
     parts = [PAGE_INTRO]
     for path in examples():
         for step in cells(path.read_text(encoding="utf-8")):
@@ -134,7 +134,7 @@ def _lines(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Writes both."""
+    """Writes the notebook and the page."""
     for path, text in ((NOTEBOOK, notebook()), (PAGE, page())):
         write_text(path, text)
         log(f"wrote {path.relative_to(HERE.parent)}")

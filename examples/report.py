@@ -1,4 +1,4 @@
-"""One self-contained page over a finished demo: data, tokens, shards, losses, and the robot beside an expert and a blind one.
+"""Writes a finished demo as one self-contained page: data, tokens, shards, losses, and the robot beside its two companions.
 
 python -m examples.report --demo demo
 """
@@ -49,7 +49,7 @@ class ReportConfig:
 
 
 def steps_section(steps: list[dict[str, Any]]) -> list[Markup]:
-    """The commands of the demo, with the time each took here."""
+    """Returns the commands of the demo with the time that each took, and the machine."""
     rows = [[i, s["title"], tag("code", s["command"]), s["seconds"]] for i, s in enumerate(steps, 1)]
     found = {name: version(name) for name in VERSIONS}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -62,7 +62,7 @@ def steps_section(steps: list[dict[str, Any]]) -> list[Markup]:
 
 
 def compression(reader: ShardReader) -> tuple[int, int]:
-    """Action values and FAST ids over the robot rows of the shards."""
+    """Returns the numbers of action values and of FAST ids in the robot rows of the shards."""
     naive = fast = 0
     for shard in range(len(reader.manifest.shards)):
         for batch in reader.record_batches(shard):
@@ -72,7 +72,7 @@ def compression(reader: ShardReader) -> tuple[int, int]:
 
 
 def document(demo: Path) -> str:
-    """The page of a demo.
+    """Returns the page of a demo as HTML.
 
     Raises:
         InputError: a part of the demo is missing.
@@ -117,7 +117,7 @@ def main(config: ReportConfig) -> None:
     """Writes report.html.
 
     Raises:
-        InputError: a part of the demo is missing.
+        InputError: a part of the demo is missing, or there is a report already.
     """
     out = config.demo / "report.html"
     check_output_file(out, overwrite=config.overwrite, flag="--demo")

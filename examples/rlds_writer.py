@@ -1,4 +1,4 @@
-"""Demonstrations as an RLDS dataset, written by TFDS itself: nested steps, encoded images, several shard files."""
+"""Writes demonstrations as an RLDS dataset with TFDS itself: nested steps, encoded images, several shard files."""
 
 import contextlib
 import io
@@ -14,19 +14,19 @@ from fasttok.episodes.tfds import tfds as tensorflow_datasets
 VERSION = "1.0.0"
 MOST_SHARDS = 4
 Demonstration = dict[str, Any]
-"""{"steps": T dicts, "episode_metadata": dict with an "episode_id"}, as the dataset's features say."""
+"""{"steps": T dicts, "episode_metadata": dict with an "episode_id"}, as the features of the dataset describe them."""
 
 
 @dataclass(frozen=True)
 class DatasetKind:
-    """What differs between datasets; all have actions, an instruction and RLDS's own fields in each step.
+    """What differs between datasets. All have actions, an instruction and RLDS's own fields in each step.
 
     Attributes:
-        name: of the dataset.
-        description: of the dataset.
-        observation: name -> TFDS feature of a step's observation.
-        action_dim: numbers in an action.
-        metadata: name -> TFDS feature of an episode; "episode_id" is one.
+        name: name of the dataset.
+        description: description of the dataset.
+        observation: TFDS features of a step's observation, by name.
+        action_dim: number of dims of an action.
+        metadata: TFDS features of an episode, by name; "episode_id" is one of them.
     """
 
     name: str
@@ -38,14 +38,14 @@ class DatasetKind:
 
 @dataclass
 class DemonstrationCount:
-    """Demonstrations that were written, and those that failed and were left out."""
+    """Number of demonstrations that were written, and of those that failed and were left out."""
 
     written: int = 0
     failed: int = 0
 
 
 def step_fields(t: int, last: int) -> dict[str, Any]:
-    """RLDS's own fields of step t of 0 ... last, of an episode that ends with success."""
+    """Returns RLDS's own fields of step t, in [0, last], of an episode that ends with success."""
     return {
         "is_first": t == 0,
         "is_last": t == last,
@@ -61,10 +61,10 @@ def write_rlds(
     """Writes `folder`/<name>/1.0.0, complete or not at all.
 
     Args:
-        folder: where the dataset's folder is made.
-        kind: its name and features.
-        episodes: split -> a function that yields its demonstrations.
-        smallest: demonstrations of the smallest split: TFDS wants no more shard files than that.
+        folder: parent of the dataset's folder.
+        kind: name and features of the dataset.
+        episodes: for each split, a function that yields its demonstrations.
+        smallest: number of demonstrations in the smallest split; TFDS does not allow more shard files than that.
 
     Returns:
         The version folder.
@@ -93,7 +93,7 @@ def write_rlds(
     )
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[name-defined, call-arg]
-        """Writes the episodes that it is given."""
+        """Writes the demonstrations of `episodes`."""
 
         name = kind.name
         VERSION = tfds.core.Version(VERSION)
@@ -110,6 +110,6 @@ def write_rlds(
 
     builder = Builder(data_dir=str(folder))
     config = tfds.download.DownloadConfig(num_shards=min(MOST_SHARDS, smallest))
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces a download, of which there is none
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download that never happens
         builder.download_and_prepare(download_config=config)
     return Path(builder.data_dir)

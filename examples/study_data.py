@@ -1,4 +1,4 @@
-"""Stages of a study's data: each is the public command that a user would type, and what is there is left alone."""
+"""Stages that make a study's data. Each runs the public command that a user would type, and skips what exists already."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ class StudyData:
     """A folder in which a study's data is made.
 
     Attributes:
-        folder: where everything lies; commands run in it.
-        seconds: length of a chunk.
-        vocab_size: of the FAST tokenizers.
+        folder: folder for everything; commands run in it.
+        seconds: length of a chunk in seconds.
+        vocab_size: number of FAST ids of each tokenizer.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class StudyData:
     vocab_size: int
 
     def generate(self, name: str, command: str) -> None:
-        """Datasets FOLDER/NAME, in place when they are complete; the command takes `--out`."""
+        """Makes the datasets FOLDER/NAME with a command that takes `--out`. The folder appears when they are complete."""
         if (self.folder / name).exists():
             return
         hidden = self.folder / f".{name}.part"
@@ -43,18 +43,18 @@ class StudyData:
         hidden.rename(self.folder / name)
 
     def link(self, name: str, target: Path) -> None:
-        """FOLDER/NAME is another name of FOLDER/TARGET."""
+        """Makes FOLDER/NAME another name of FOLDER/TARGET."""
         place = self.folder / name
         if not place.exists() and not place.is_symlink():
             place.symlink_to(target)
 
     def index(self, name: str, datasets: Sequence[str]) -> None:
-        """An INDEX of some datasets."""
+        """Makes an INDEX of datasets."""
         if not (self.folder / name / "index.json").is_file():
             self._run(f"fasttok-pipelines index {' '.join(datasets)} --out {name}")
 
     def tokenizer(self, name: str, index: str, flags: str = "") -> None:
-        """A FAST tokenizer of an INDEX."""
+        """Fits a FAST tokenizer on an INDEX."""
         if not (self.folder / name).exists():
             self._run(
                 f"fasttok fit {index} --out {name} --seconds {self.seconds} --vocab-size {self.vocab_size} {flags}".rstrip()
@@ -63,15 +63,15 @@ class StudyData:
     def shards(
         self, name: str, weights: Mapping[str, int], index: str, tokenizer: str, samples: int, split: str = "train"
     ) -> None:
-        """Shards of a mixture: NAME.yaml says what is in FOLDER/NAME.
+        """Builds the shards FOLDER/NAME of a mixture, which it writes to FOLDER/NAME.yaml.
 
         Args:
-            name: of the shards.
-            weights: share of each dataset's rows, in per cent; those with 0 are left out.
-            index: with these datasets.
-            tokenizer: of the robot's chunks.
-            samples: rows.
-            split: of the datasets.
+            name: name of the shards.
+            weights: share of each dataset's rows in per cent; datasets with 0 are left out.
+            index: name of an INDEX with these datasets.
+            tokenizer: name of the FAST tokenizer.
+            samples: number of rows.
+            split: split of the datasets.
         """
         if (self.folder / name / "manifest.json").is_file():
             return

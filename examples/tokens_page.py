@@ -1,8 +1,8 @@
-"""The first page of `make demo`: what FAST tokens are, shown on motions of the tabletop expert.
+"""Writes the first page of `make demo`, which shows what FAST tokens are on motions of the tabletop expert.
 
     python -m examples.tokens_page --out demo-tokens
 
-It needs the light install alone (`pip install .`), so that there is something to look at while the rest is installed.
+It needs only the light install (`pip install .`), so that there is something to look at while the rest is installed.
 """
 
 import shlex
@@ -50,7 +50,7 @@ def main(config: TokensPageConfig) -> None:
     """Writes the page.
 
     Raises:
-        InputError: no such robot, no episodes, or OUT is in the way.
+        InputError: there is no such robot, there are too few episodes, or OUT may not be replaced.
     """
     if config.embodiment not in EMBODIMENTS:
         raise unknown_name("embodiment", config.embodiment, EMBODIMENTS)
@@ -75,11 +75,11 @@ def main(config: TokensPageConfig) -> None:
 
 
 def motion(embodiment: str, seed: int) -> NDArray[np.float64]:
-    """(T, D): the actions of the expert in one episode, in the robot's units.
+    """Returns the actions of the expert in one episode, (T, D), in raw units.
 
     Args:
         embodiment: planar or arm.
-        seed: of the scene and of the expert's hand.
+        seed: seed of the scene and of the expert's hand.
     """
     env = make(embodiment)
     env.reset(seed)

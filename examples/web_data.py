@@ -1,4 +1,4 @@
-"""Questions or captions as JSON lines beside images: the other kind of dataset that the examples write."""
+"""Writes questions or captions as JSON lines beside images: the other kind of dataset that the examples make."""
 
 import io
 import json
@@ -19,12 +19,12 @@ Record = tuple[NDArray[Any], Mapping[str, str]]  # a picture (h, w, 3) uint8, an
 
 
 def web_entry(name: str, licence: str, caption_prompt: str = "") -> str:
-    """The dataset.yaml of questions, or of captions that answer one prompt.
+    """Returns the dataset.yaml of questions, or of captions that answer one prompt.
 
     Args:
-        name: of the dataset.
-        licence: its SPDX name.
-        caption_prompt: what captions answer; "": the dataset has questions.
+        name: name of the dataset.
+        licence: SPDX name of its licence.
+        caption_prompt: prompt that all captions answer; "": the dataset has questions.
     """
     texts = f"fixed_prompt: {caption_prompt}\ntarget: caption" if caption_prompt else "prompt: question\ntarget: answer"
     return (
@@ -37,14 +37,14 @@ def web_entry(name: str, licence: str, caption_prompt: str = "") -> str:
 def write_web(
     place: OutputFolder, name: str, entry: str, counts: Mapping[str, int], makers: Mapping[str, Callable[[], Record]]
 ) -> None:
-    """A JSON-lines dataset with its images, in place when it is complete.
+    """Writes a JSON-lines dataset with its images. Its folder appears when it is complete.
 
     Args:
-        place: where it goes.
-        name: what the progress display says.
-        entry: its dataset.yaml.
-        counts: split -> records.
-        makers: split -> a function that makes the next record.
+        place: folder of the dataset.
+        name: title of the progress display.
+        entry: text of dataset.yaml.
+        counts: number of records of each split.
+        makers: for each split, a function that makes the next record.
     """
     hidden = place.aside()
     try:
@@ -65,7 +65,7 @@ def write_web(
 
 
 def save_jpeg(picture: NDArray[Any], path: Path) -> None:
-    """Writes (h, w, 3) uint8 as a JPEG, and makes its folder."""
+    """Writes a picture, (h, w, 3) uint8, as a JPEG, and makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY)

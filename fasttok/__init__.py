@@ -9,7 +9,7 @@
 >>> bool(np.abs(tok.decode(ids, horizon=15, action_dim=2).actions - chunks[:2]).max() < 0.1)
 True
 
-Names are imported on first use, so `fasttok.errors` and `fasttok.episodes` stay cheap for the other packages.
+Names are imported on first use, so the other packages import `fasttok.errors` and `fasttok.episodes` quickly.
 """
 
 from importlib import import_module

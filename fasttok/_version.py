@@ -1,6 +1,6 @@
-"""The version, said once: packaging, `--version` and everything that records it read it here.
+"""The version number. Packaging, `--version` and everything that records a version read it from here.
 
-It has a file of its own so that `fasttok info` still works where another package has replaced `fasttok/__init__.py`.
+It is in a file of its own so that `fasttok info` still works if another package has replaced `fasttok/__init__.py`.
 """
 
 __version__ = "0.1.0"

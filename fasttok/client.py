@@ -1,6 +1,7 @@
-"""A client for `fasttok-serve`, and for any server of openpi's websocket protocol: what a robot's computer needs, and no more.
+"""A client for `fasttok-serve` and for any other server of openpi's websocket protocol.
 
-It needs the extra `client` (websockets, msgpack) and imports no JAX, no TensorFlow, no numba and no SciPy.
+It has only what a robot's computer needs: it takes the extra `client` (websockets, msgpack) and does not import JAX, TensorFlow,
+numba or SciPy.
 
     from fasttok.client import Client
 
@@ -12,7 +13,7 @@ It needs the extra `client` (websockets, msgpack) and imports no JAX, no TensorF
                 arm.move(action)                           # raw units, as the robot's recordings had them
                 clock.wait()                               # one step of the control rate
 
-docs/robot.md has the whole way to a moving arm: rates, chunks that overlap, limits.
+docs/robot.md describes the whole way to a moving arm: control rates, overlapping chunks, limits.
 """
 
 import contextlib
@@ -37,41 +38,41 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 logger = logging.getLogger(__name__)
-OPTIONS = "fasttok/"  # keys of a request that the server reads, not the robot's
+OPTIONS = "fasttok/"  # prefix of the request keys that are options for the server, not observations of the robot
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to connect
 HANDSHAKE = 10.0  # seconds that a server has to answer an attempt
 CLOSE = 2.0  # seconds that a server has to say goodbye
-LONGEST = 1e6  # seconds, eleven days: the system's clocks take no infinity
+LONGEST = 1e6  # seconds (eleven days), instead of an infinite timeout, which the system's clocks do not accept
 NOT_YET = (
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
-)  # a proxy, before its server
+)  # a proxy answers so while the server behind it is not up yet
 
 
 class ServerError(InputError):
-    """The server refused a request, cannot be reached, or sent what is no answer. Its own words are in the message."""
+    """The server refused a request, cannot be reached, or sent something that is not an answer. The message quotes the server."""
 
 
 class Client:
-    """A connection to a policy server. Threads may share it: one request is under way at a time.
+    """A connection to a policy server. Threads may share it; it sends one request at a time.
 
-    A request that fails in the middle (no answer in time, a connection that breaks) raises, and is not sent again: its
-    observation is old by then. The next request connects anew; what the server knew of the connection (its noise, its last chunk,
-    its subtask) begins anew, too.
+    A request that fails midway (no answer in time, or the connection breaks) raises an error. It is not sent again, because its
+    observation is old by then. The next request opens a new connection, for which the server starts anew: it no longer has the
+    noise, the last chunk or the subtask of the old connection.
 
     Args:
-        url: such as ws://192.168.1.7:8000; without a scheme it is ws.
-        api_key: that the server wants; None: none.
+        url: address of the server, such as ws://192.168.1.7:8000; without a scheme, ws:// is added.
+        api_key: key that the server asks for; None if it asks for none.
         wait: seconds to wait for a server that is not there yet, such as one that is still compiling; 0 tries once.
-        timeout: seconds that an answer may take.
+        timeout: seconds that an answer may take, more than 0.
 
     Attributes:
-        url: of the server.
+        url: address of the server, with its scheme.
 
     Raises:
-        ServerError: there is no server, it does not take the key, or it is another kind of server.
-        InputError: the URL is none, or the extra `client` is not installed.
+        ServerError: there is no server, it does not accept the key, or it is another kind of server.
+        InputError: the URL, the key or a number of seconds is not valid, or the extra `client` is not installed.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, wait: float = 60.0, timeout: float = 60.0) -> None:
@@ -97,23 +98,23 @@ class Client:
 
     @property
     def metadata(self) -> dict[str, Packed]:
-        """What the server said when it was connected; of `fasttok-serve`: docs/robot.md lists it."""
+        """What the server sent when the client connected. docs/robot.md lists what `fasttok-serve` sends."""
         return self._metadata
 
     def act(
         self, observation: Mapping[str, Packed], prompt: str | None = None, **options: Packed
     ) -> NDArray[np.float32]:
-        """The next actions.
+        """Asks the server for the next actions.
 
         Args:
-            observation: what the robot sees: the keys that `metadata["keys"]` lists, such as "image/primary" (h, w, 3) uint8 and
-                "state" (S,) in raw units.
-            prompt: the instruction, under the key "prompt"; None: the observation has it already.
-            options: of `fasttok-serve` for this request, such as `seed=3` or `executed=8, delay=2`; `metadata["options"]` lists
-                them. Each is sent as "fasttok/<name>".
+            observation: what the robot sees, under the keys that `metadata["keys"]` lists, such as "image/primary" (h, w, 3)
+                uint8 and "state" (S,) in raw units.
+            prompt: the instruction, sent under the key "prompt"; None if the observation contains it already.
+            options: options of `fasttok-serve` for this request, such as `seed=3` or `executed=8, delay=2`; `metadata["options"]`
+                lists them. Each is sent under the key "fasttok/<name>".
 
         Returns:
-            (H, D) float32 in raw units, one row per control step; a copy that can be written.
+            (H, D) float32 in raw units, one row per control step. It is a copy, so you may write to it.
 
         Raises:
             ServerError: as `infer`, or the reply contains no chunk of finite numbers.
@@ -122,16 +123,18 @@ class Client:
         return chunk_of(self.infer(request | {OPTIONS + name: value for name, value in options.items()}))
 
     def infer(self, request: Mapping[str, Packed]) -> dict[str, Packed]:
-        """The whole reply to a request, as it is sent.
+        """Sends a request and returns the whole reply, as the server sent it.
 
         Args:
-            request: keys to numbers, texts, bytes (an encoded image), lists, maps and numpy arrays.
+            request: maps keys to numbers, texts, bytes (an encoded image), lists, maps and numpy arrays.
 
         Returns:
-            Of `fasttok-serve`: "actions" (H, D) float32, "server_timing" in milliseconds, and "subtask" if one is followed.
+            The reply as a map. `fasttok-serve` sends "actions" (H, D) float32, "server_timing" in milliseconds, and "subtask" if
+            the policy follows one.
 
         Raises:
-            ServerError: the server refused the request (then it takes others), did not answer in time, or the connection broke.
+            ServerError: the server refused the request (it still accepts others), did not answer in time, or sent a reply that
+                cannot be read; or the connection broke.
             InputError: the request contains something that cannot be sent.
         """
         frame = pack(request)
@@ -160,7 +163,7 @@ class Client:
         self.close()
 
     def _connection(self) -> "ClientConnection":
-        """The connection, opened anew if it was closed since the last request."""
+        """Returns the connection. Opens a new one if it was closed since the last request."""
         from websockets.protocol import State
 
         ws = self._ws
@@ -173,7 +176,10 @@ class Client:
         return ws
 
     def _exchange(self, ws: "ClientConnection", frame: bytes) -> str | bytes:
-        """Sends a request and takes its reply. Whatever goes wrong ends the connection: no late reply is taken for another."""
+        """Sends a request and returns its reply.
+
+        Any failure closes the connection, so that a late reply is never taken for the reply to the next request.
+        """
         from websockets.exceptions import ConnectionClosed
 
         try:
@@ -190,7 +196,7 @@ class Client:
             raise ServerError(
                 f"{self.url}: the connection broke during a request ({error}); the next one connects anew"
             ) from None
-        except BaseException:  # Ctrl-C, or a signal's own exception
+        except BaseException:  # Ctrl-C, or the exception of a signal handler
             self._give_up(ws)
             raise
 
@@ -204,7 +210,7 @@ class Client:
             ws.close()
 
     def _connect(self) -> "ClientConnection":
-        """Connects and takes the metadata; tries again while the server is not there yet."""
+        """Connects and stores the metadata. Tries again while the server is not there yet, up to `wait` seconds."""
         end, pause, said = time.monotonic() + self._wait, FIRST_PAUSE, False
         while True:
             try:
@@ -224,7 +230,7 @@ class Client:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _attempt(self) -> "tuple[ClientConnection, dict[str, Packed]]":
-        """One attempt to connect, and the metadata."""
+        """Tries once to connect. Returns the connection and the metadata."""
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
         from websockets.sync.client import connect
 
@@ -267,12 +273,12 @@ class Client:
                 f"its first message cannot be read: {error}" if isinstance(error, InputError) else "it sent no metadata"
             )
             raise ServerError(f"{self.url} is no policy server of openpi's protocol: {why}") from None
-        except BaseException:  # Ctrl-C, or a signal's own exception
+        except BaseException:  # Ctrl-C, or the exception of a signal handler
             self._give_up(ws)
             raise
 
     def _refused(self, status: int) -> NoReturn:
-        """Raises what an answer by HTTP instead of a websocket means."""
+        """Raises the error for a server that answered with an HTTP status instead of opening a websocket."""
         if status in NOT_YET:
             raise _NoServerYetError(f"HTTP {status}")
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -284,14 +290,14 @@ class Client:
 
 
 class _NoServerYetError(Exception):
-    """A server that may come."""
+    """There is no server yet, but there may be one soon."""
 
 
 def checked_url(url: str) -> str:
-    """A URL with its scheme.
+    """Returns a URL with its scheme, after checking it. Without a scheme, ws:// is added.
 
     Raises:
-        InputError: it is of another scheme, has no host, or a port that is none.
+        InputError: the URL has another scheme, no host, an invalid port, or spaces.
 
     >>> checked_url("robot-lab:8000"), checked_url("wss://policy.example/arm")
     ('ws://robot-lab:8000', 'wss://policy.example/arm')
@@ -301,7 +307,7 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         there = parts.hostname is not None and parts.port != 0
-    except ValueError:  # a port that is none, or half of an IPv6 address
+    except ValueError:  # an invalid port, or half of an IPv6 address
         there = False
     if scheme not in ("ws", "wss") or not there or any(sign.isspace() for sign in rest):
         raise InputError(
@@ -312,10 +318,10 @@ def checked_url(url: str) -> str:
 
 
 def chunk_of(reply: Mapping[str, Packed]) -> NDArray[np.float32]:
-    """The chunk of a reply, (H, D) float32, a copy.
+    """Returns a copy of the chunk in a reply, (H, D) float32.
 
     Raises:
-        ServerError: there is none, or it contains numbers that are not finite: no robot should get them.
+        ServerError: the reply has no chunk, or its chunk contains numbers that are not finite, which no robot should get.
     """
     actions = reply.get("actions")
     if not isinstance(actions, np.ndarray) or actions.ndim != 2 or not actions.size or actions.dtype.kind not in "fiu":

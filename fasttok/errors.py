@@ -1,7 +1,7 @@
 """The one exception that means "the input is wrong", and the helpers that make its message useful.
 
-A message says what, where, got, expected and what to do next. Command lines print it without a traceback
-(`fasttok.common.console.run`); every other exception is a bug and keeps its traceback.
+A message says what is wrong and where, what was found, what was expected, and what to do next. Command lines print it without
+a traceback (`fasttok.common.console.run`); every other exception is a bug and keeps its traceback.
 """
 
 import difflib
@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-MOST_NAMES = 40  # that a message lists
+MOST_NAMES = 40  # if there are more known names, a message does not list them
 
 
 class InputError(ValueError):
@@ -20,7 +20,7 @@ class InputError(ValueError):
 
 
 def refused(error: OSError) -> InputError:
-    """What the system refuses of a file that the error names, in a line.
+    """Turns an error of the operating system about a file into a message of one line.
 
     >>> print(refused(FileNotFoundError(2, "No such file or directory", "a.json")))
     a.json: No such file or directory
@@ -29,7 +29,7 @@ def refused(error: OSError) -> InputError:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
-    """An error for a name that is not known, with the closest matches and all that are.
+    """Returns the error for an unknown name, with the closest matches and the known names.
 
     >>> print(unknown_name("mixture", "dmeo", ["demo", "oxe_magic_soup"]))
     unknown mixture 'dmeo'; did you mean 'demo'? Known: demo, oxe_magic_soup
@@ -43,10 +43,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
 
 
 def require_installed(modules: Iterable[str], extra: str, what: str) -> None:
-    """Looks whether optional dependencies are installed, and imports none of them, which may take seconds.
+    """Checks that optional dependencies are installed, without importing them, which may take seconds.
 
     Raises:
-        InputError: one is not; as `require` says it.
+        InputError: one of them is not installed; the message is that of `require`.
 
     >>> require_installed(["json"], "all", "reading")
     """
@@ -61,14 +61,14 @@ def require_installed(modules: Iterable[str], extra: str, what: str) -> None:
 
 
 def missing_extra(package: str, extra: str, what: str) -> InputError:
-    """The error for an optional dependency that is not installed."""
+    """Returns the error for an optional dependency that is not installed."""
     return InputError(
         f"{what} needs the package {package!r}, which is not installed; run: pip install 'fasttok-vla[{extra}]'"
     )
 
 
 def require(module: str, extra: str, what: str) -> ModuleType:
-    """Imports an optional dependency, or says which pip line brings it.
+    """Imports an optional dependency. If it is not installed, the error names the pip command that installs it.
 
     Raises:
         InputError: `module` is not installed.
@@ -80,5 +80,5 @@ def require(module: str, extra: str, what: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-            raise  # the module is there, something inside it is broken: not ours to reword
+            raise  # the module is installed, but something that it imports is not: keep this error
         raise missing_extra(error.name, extra, what) from None

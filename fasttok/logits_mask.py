@@ -1,7 +1,8 @@
-"""FAST that always decodes: a mask over a language model's logits, so that what it generates is one whole action chunk.
+"""Masks a language model's logits, so that the FAST tokens that it generates always decode to one whole action chunk.
 
-It works with the `generate` of transformers and, by `inside`, with policies that sample in a loop of their own, such as lerobot's
-pi0-FAST. It imports neither: torch is used only for logits that are torch tensors. docs/constrained_decoding.md shows it in use.
+The mask works with the `generate` of transformers and, through `LogitsMask.inside`, with policies that sample in a loop of their
+own, such as lerobot's pi0-FAST. Importing this module imports neither, and torch is used only if the logits are torch tensors.
+docs/constrained_decoding.md shows the mask in use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from fasttok.tokenizer import ActionTokenizer, Decoded, OnError
 class ActionFormat:
     """How a language model writes a chunk: `opening`, FAST tokens, `closing`, end of sequence.
 
-    That of pi0-FAST (openpi@15a9616a, src/openpi/models/tokenizer.py; lerobot 0.6.1) with PaliGemma's tokenizer:
+    This is the format of pi0-FAST (openpi@15a9616a, src/openpi/models/tokenizer.py; lerobot 0.6.1) with PaliGemma's tokenizer:
 
         ActionFormat(Placement(257_152, skip=128, action_vocab=2048), eos_id=1,
                      opening=text.encode("Action: ", add_special_tokens=False),
@@ -32,13 +33,13 @@ class ActionFormat:
 
     Attributes:
         placement: which tokens stand for FAST ids; `Placement(first, skip=None, ...)` if they count upwards from `first`.
-        eos_id: ends the sequence.
-        opening: tokens before the FAST tokens; () if nothing stands between the prompt and them.
-        closing: tokens after them; () if the end follows at once.
-        pad_id: fills a row that has ended while others go on; None: `eos_id`.
+        eos_id: token that ends the sequence.
+        opening: tokens before the FAST tokens; () if the FAST tokens follow the prompt directly.
+        closing: tokens after the FAST tokens; () if the end of the sequence follows directly.
+        pad_id: token that fills a row that has ended while other rows go on; None for `eos_id`.
 
     Raises:
-        InputError: what should be a token is none, or stands for an action.
+        InputError: one of these is not a token, or is a token that stands for an action.
     """
 
     placement: Placement
@@ -68,12 +69,12 @@ class ActionFormat:
 
     @property
     def ending(self) -> tuple[int, ...]:
-        """What follows the FAST tokens."""
+        """Tokens that follow the FAST tokens: the closing and the end of the sequence."""
         return (*self.closing, self.eos_id)
 
     @property
     def padding(self) -> int:
-        """What follows the end."""
+        """Token that fills a row after its end."""
         return self.eos_id if self.pad_id is None else self.pad_id
 
 
@@ -81,10 +82,10 @@ class GenerateArguments(TypedDict):
     """Arguments of transformers' `generate`.
 
     Attributes:
-        logits_processor: list with the mask.
-        max_new_tokens: room for every chunk.
-        eos_token_id: ends a row.
-        pad_token_id: fills it then.
+        logits_processor: list that contains the mask.
+        max_new_tokens: maximum number of tokens that a row generates.
+        eos_token_id: token that ends a row.
+        pad_token_id: token that fills a row after its end.
     """
 
     logits_processor: Sequence["LogitsMask"]
@@ -94,14 +95,14 @@ class GenerateArguments(TypedDict):
 
 
 class _RowSoFar(NamedTuple):
-    """What a row has generated.
+    """What a row has generated so far.
 
     Attributes:
-        tokens: how many.
-        pending: state of `Completions`.
-        left: codes that are not ended yet.
-        ended: tokens after the chunk.
-        broken: whether it can become no chunk any more; only beams of likelihood 0 are.
+        tokens: number of tokens.
+        pending: state in the tables of `Completions`.
+        left: number of codes that are not complete yet.
+        ended: number of tokens after the FAST tokens.
+        broken: whether the row can no longer become a chunk, which happens only to beams of likelihood 0.
     """
 
     tokens: int
@@ -113,22 +114,22 @@ class _RowSoFar(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LogitsMask:
-    """Leaves only tokens by which a row becomes one whole chunk within `max_new_tokens`; make one with `of`.
+    """Allows only tokens with which a row becomes one whole chunk within `max_new_tokens`. Make a mask with `of`.
 
-    It is a logits processor of transformers: `mask(input_ids, scores)` gives the scores with minus infinity wherever a token may
-    not stand. Whatever the logits are, greedy, sampled and beam search end in a chunk: opening, FAST tokens of exactly horizon x
-    action_dim coefficients, closing, end of sequence. Calls share nothing but a cache, so threads may share a mask.
+    It is a logits processor for transformers: `mask(input_ids, scores)` returns the scores, with minus infinity for every token
+    that is not allowed. Whatever the logits are, greedy search, sampling and beam search end in a chunk: opening, FAST tokens of
+    exactly horizon x action_dim coefficients, closing, end of sequence. Calls share only a cache, so threads may share a mask.
 
     Attributes:
         tok: the action tokenizer.
-        horizon: steps of a chunk.
-        action_dim: dims of a step.
+        horizon: steps per chunk.
+        action_dim: dims per step.
         form: how the model writes a chunk.
-        completions: tables of `tok` for such a chunk.
-        max_new_tokens: tokens in which every row ends, all that it generates counted.
-        prompt_length: columns of `input_ids` before what is generated, padding included; None: each row goes on after the last
-            opening that it contains.
-        embodiment: whose chunks, if the tokenizer has several.
+        completions: tables of `tok` for chunks of this shape.
+        max_new_tokens: number of tokens within which every row ends; all tokens that it generates count.
+        prompt_length: number of columns of `input_ids` before the generated tokens, padding included; None if the generated
+            tokens of each row begin after the last opening that the row contains.
+        embodiment: embodiment of the chunks, if the tokenizer has several.
     """
 
     tok: ActionTokenizer
@@ -153,20 +154,22 @@ class LogitsMask:
         prompt_length: int | None = None,
         max_new_tokens: int | None = None,
     ) -> "LogitsMask":
-        """A mask for chunks of one shape.
+        """Makes a mask for chunks of one shape.
 
         Args:
-            tok: the action tokenizer; `ActionTokenizer.load` reads the published folders, too.
+            tok: the action tokenizer; `ActionTokenizer.load` also reads the published folders.
             form: how the model writes a chunk.
-            horizon: steps of a chunk.
-            action_dim: dims of a step.
-            embodiment: whose chunks, if the tokenizer has several and one of them leaves dims out.
-            prompt_length: as in the class.
-            max_new_tokens: most tokens of a row, its opening, closing and end counted: the mask then keeps to paths that end in
-                time. None: as many as the vocabulary's longest chunk needs, so that no chunk is excluded.
+            horizon: steps per chunk.
+            action_dim: dims per step.
+            embodiment: embodiment of the chunks. If the tokenizer has several, `decode` needs it, and the mask needs it if one of
+                them leaves dims out or has a transform other than the DCT.
+            prompt_length: see the class.
+            max_new_tokens: maximum number of tokens that a row generates, its closing, its end and a generated opening included:
+                the mask keeps to paths that end in time. None for as many as the vocabulary's longest chunk needs, so that no
+                chunk is excluded.
 
         Raises:
-            InputError: no chunk has so few tokens, or the format is not that of this tokenizer.
+            InputError: no chunk has so few tokens, or the format does not belong to this tokenizer.
         """
         count = form.placement.action_vocab
         if count != tok.vocab_size:
@@ -193,10 +196,10 @@ class LogitsMask:
         return cls(tok, horizon, action_dim, form, completions, room, prompt_length, embodiment)
 
     def after(self, prompt_length: int) -> "LogitsMask":
-        """The same mask for prompts of another length.
+        """Returns the same mask for prompts of another length.
 
         Raises:
-            InputError: this one looks for its opening in the prompt.
+            InputError: this mask has no `prompt_length`; it looks for its opening in the prompt.
         """
         if self.prompt_length is None:
             raise InputError(
@@ -205,7 +208,7 @@ class LogitsMask:
         return replace(self, prompt_length=prompt_length)
 
     def arguments(self) -> GenerateArguments:
-        """For `model.generate(**inputs, **mask.arguments())`: the mask, room for every chunk, and how rows end."""
+        """Returns arguments for `model.generate(**inputs, **mask.arguments())`: the mask, the maximum length, how rows end."""
         from transformers import LogitsProcessorList
 
         return {
@@ -216,17 +219,17 @@ class LogitsMask:
         }
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Scores of the next token with minus infinity where it may not stand.
+        """Returns the scores of the next token, with minus infinity for tokens that are not allowed.
 
         Args:
-            input_ids: (rows, length) prompt and what was generated; a numpy array or a torch tensor.
-            scores: (rows, vocabulary) logits or log probabilities, of the same kind; they stay as they are.
+            input_ids: (rows, length) the prompt and the generated tokens, a numpy array or a torch tensor.
+            scores: (rows, vocabulary) logits or log probabilities, of the same type as `input_ids`; they are not changed.
 
         Returns:
-            As `scores`. Where all tokens that may stand have minus infinity or NaN, each of them gets 0.
+            Scores of the same shape and type. If all allowed tokens of a row have minus infinity or NaN, each of them gets 0.
 
         Raises:
-            InputError: as `allowed`, or the vocabulary is smaller than the format.
+            InputError: as `allowed`; or the model's vocabulary is too small for the tokens of the format.
         """
         around = max(*self.form.opening, *self.form.ending, self.form.padding)
         if scores.shape[-1] <= max(self._columns.max(), around):
@@ -239,14 +242,14 @@ class LogitsMask:
         return masked(scores, self._columns, allowed, forced)
 
     def allowed(self, rows: NDArray[np.integer[Any]]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """What may come next.
+        """Returns which tokens may come next in each row.
 
         Args:
-            rows: (rows, length) as `input_ids`.
+            rows: (rows, length) the prompt and the generated tokens.
 
         Returns:
-            (rows, FAST ids) bool; and (rows,) the one token that must come, -1 where a FAST id must. A row that can become no
-            chunk has neither.
+            (rows, FAST ids) bool: whether a FAST id may come next; and (rows,) the one token that must come next, -1 if a FAST id
+            must. A row that can no longer become a chunk has neither.
 
         Raises:
             InputError: a row has no opening or is shorter than the prompt, or no row is the beginning of a chunk.
@@ -265,30 +268,31 @@ class LogitsMask:
             else:
                 budget = self.max_new_tokens - written.tokens - len(self.form.ending)
                 allowed[number] = self.completions.allowed(written.pending, written.left, budget)
-        if seen and not self._seen and all(row.broken for row in seen.values()):  # later, beams may be
+        # Only in the first call: in a later one, beams may be broken.
+        if seen and not self._seen and all(row.broken for row in seen.values()):
             where = "after its opening" if self.prompt_length is None else f"from column {self.prompt_length} on"
             raise InputError(
                 f"no row is the beginning of a chunk {where}; prompt_length must be the columns of the prompt, padding included, "
                 "or the opening the end of it"
             )
-        object.__setattr__(self, "_seen", seen)  # at once, as threads may share it
+        object.__setattr__(self, "_seen", seen)  # in one assignment, as threads may share the mask
         return allowed, forced
 
     def decode(self, sequences: Any, *, on_error: OnError = "raise", partial: bool = False) -> Decoded:
-        """Chunks of generated rows.
+        """Decodes the chunks of generated rows.
 
         Args:
             sequences: (rows, length) as `generate` returns them, a numpy array or a torch tensor; with the prompt, unless
                 prompt_length is 0.
             on_error: as in `ActionTokenizer.decode`.
-            partial: take rows whose generation was stopped before their end, as `ActionTokenizer.decode` does.
+            partial: whether to accept rows whose generation was stopped before their end, see `ActionTokenizer.decode`.
 
         Returns:
             As `ActionTokenizer.decode`.
 
         Raises:
-            InputError: a row is no whole chunk (with `partial`, not the beginning of one) and `on_error` is "raise", or it has no
-                opening.
+            InputError: a row is not a whole chunk (with `partial`, not the beginning of one) and `on_error` is "raise"; or a row
+                has no opening.
         """
         rows = np.asarray(sequences if isinstance(sequences, np.ndarray) else sequences.cpu().numpy(), np.int64)
         found = []
@@ -309,12 +313,12 @@ class LogitsMask:
     def inside(self, lm_head: Any, embedding: Any) -> Iterator[None]:
         """Masks a torch policy that samples in a loop of its own, as long as the context lasts.
 
-        It listens to two modules: `embedding` gets the prompt and then each token that was drawn; `lm_head` gives the logits of
-        the next one. The mask must have prompt_length 0, as all that it sees was generated.
+        It hooks two modules: `embedding` receives the prompt and then each sampled token; `lm_head` returns the logits of the
+        next token. The mask must have prompt_length 0, because it sees only generated tokens.
 
         Args:
-            lm_head: module that gives (rows, 1, vocabulary) logits.
-            embedding: module that takes (rows, n) tokens; n > 1 begins a new prompt, 1 is what was drawn.
+            lm_head: module that returns (rows, 1, vocabulary) logits.
+            embedding: module that takes (rows, n) tokens; n > 1 is a new prompt, n = 1 is a sampled token.
 
         Raises:
             InputError: the mask has another prompt length.
@@ -347,11 +351,11 @@ class LogitsMask:
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:
-        """What is generated before FAST tokens."""
+        """Tokens that are generated before the FAST tokens."""
         return () if self.prompt_length is None else tuple(self.form.opening)
 
     def _start(self, row: NDArray[np.int64], number: int) -> int:
-        """Where the generated part of a row begins."""
+        """Returns the column at which the generated part of a row begins."""
         if self.prompt_length is not None:
             if len(row) < self.prompt_length:
                 raise InputError(
@@ -369,7 +373,7 @@ class LogitsMask:
         return int(found[-1])
 
     def _read(self, own: NDArray[np.int64]) -> _RowSoFar:
-        """State of what a row generated, from that of all but its last token if the step before saw it."""
+        """Returns the state of a generated row. If the call before saw all but its last token, only that token is read."""
         before = self._seen.get(own[:-1].tobytes()) if len(own) else None
         if before is not None:
             return self._next(before, int(own[-1]))
@@ -379,7 +383,7 @@ class LogitsMask:
         return written
 
     def _forced(self, written: _RowSoFar) -> int | None:
-        """The token that has to come; None where a FAST id has."""
+        """Returns the one token that must come next; None if a FAST id must."""
         if written.tokens < len(self._opening):
             return self._opening[written.tokens]
         if written.left:
@@ -401,7 +405,7 @@ class LogitsMask:
                 if broken
                 else _RowSoFar(tokens + 1, after, rest, 0, False)
             )
-        over = not left and ended >= len(self.form.ending)  # after its end anything may fill the row
+        over = not left and ended >= len(self.form.ending)  # after its end, any token may fill the row
         broken = broken or (token != forced and not over)
         return _RowSoFar(tokens + 1, pending, left, ended + (not left), broken)
 
@@ -413,7 +417,8 @@ def _masked_array(
     picked = scores[:, columns]
     picked = np.where(allowed & ~np.isnan(picked), picked, -np.inf)
     best = picked.max(axis=1, keepdims=True)
-    even = allowed & (picked == best)  # the tokens of infinite scores, or all if none is finite
+    # Used if the best score is infinite: the tokens that have +inf, or all allowed ones if no score is finite.
+    even = allowed & (picked == best)
     out[:, columns] = np.where(np.isinf(best), np.where(even, 0, -np.inf), picked)
     rows = np.flatnonzero(forced >= 0)
     last = scores[rows, forced[rows]]
@@ -424,7 +429,7 @@ def _masked_array(
 def _masked_tensor(
     scores: Any, columns: NDArray[np.int64], allowed: NDArray[np.bool_], forced: NDArray[np.int64]
 ) -> Any:
-    """As `_masked_array`, on the tensor's device."""
+    """Does what `_masked_array` does, on the tensor's device."""
     import torch
 
     nowhere = float("-inf")

@@ -1,8 +1,8 @@
-"""Messages with numpy arrays, as openpi's websocket protocol has them: msgpack, in which an array is a map with byte keys.
+"""Packs and unpacks the messages of openpi's websocket protocol: msgpack, in which a numpy array is a map with byte keys.
 
 The bytes are those that openpi-client 0.1.2 packs (its `msgpack_numpy.py`, after the package msgpack-numpy). Frames come from a
-network, so `unpack` trusts nothing: it knows no types but numbers, texts, bytes, lists, maps and arrays of numbers, and it checks
-every length, dtype and shape before it takes memory. Arrays are views of the frame; they are not copied.
+network, so `unpack` trusts nothing: it accepts only numbers, texts, bytes, lists, maps and arrays of numbers, and it checks
+every length, dtype and shape before it allocates memory. Arrays are views of the frame; they are not copied.
 """
 
 import math
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from fasttok.errors import InputError, require
 
 MEGABYTE = 2**20
-MOST_BYTES = 64 * MEGABYTE  # of a frame
-MOST_VALUES = 100_000  # of a frame: entries of lists and maps at all depths
+MOST_BYTES = 64 * MEGABYTE  # per frame
+MOST_VALUES = 100_000  # per frame: entries of lists and maps at all depths
 DEEPEST = 16  # lists and maps inside each other
-MOST_DIMENSIONS = 8  # of an array
-LONGEST_KEY = 1000  # characters; messages show keys, so that they must not be huge
+MOST_DIMENSIONS = 8  # per array
+LONGEST_KEY = 1000  # characters; error messages show keys, so keys must not be huge
 SHOWN = 60  # characters of a key or a value that a message shows
 
 Packed: TypeAlias = (
     "bool | int | float | str | bytes | NDArray[Any] | np.generic | Sequence[Packed] | Mapping[str, Packed] | None"
 )
-"""What a frame can hold."""
+"""What a frame can contain."""
 
 SCALARS = ("bool", *(f"{kind}{size}" for kind in "ui" for size in (1, 2, 4, 8)), "f2", "f4", "f8")
 
 
 def _dtypes() -> dict[str, np.dtype[Any]]:
-    """Name -> dtype: `<f4`, `>f4`, `|u1`, and the names of numpy, such as `uint8`. Nothing else is a dtype."""
+    """Returns name -> dtype: `<f4`, `>f4`, `|u1`, and the names of numpy, such as `uint8`. No other dtype is accepted."""
     found: dict[str, np.dtype[Any]] = {}
     for scalar in SCALARS:
         dtype: np.dtype[Any] = np.dtype(scalar)
@@ -45,7 +45,7 @@ def _dtypes() -> dict[str, np.dtype[Any]]:
 DTYPES = _dtypes()
 ALLOWED = "bool, int8 to int64, uint8 to uint64, float16 to float64"
 
-ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"  # the key that says what the map is
+ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"  # the key that marks a map as an array or as a scalar
 FIELDS = {ARRAY: {ARRAY, b"data", b"dtype", b"shape"}, SCALAR: {SCALAR, b"data", b"dtype"}}
 
 CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
@@ -60,13 +60,13 @@ SIZED = {
 
 
 def pack(value: Packed) -> bytes:
-    """A frame.
+    """Packs a value into a frame.
 
     Args:
-        value: numbers, texts, bytes, lists, maps from texts, numpy's arrays and scalars of numbers.
+        value: numbers, texts, bytes, lists, maps with text keys, and numpy arrays and scalars of numbers.
 
     Raises:
-        InputError: something in it is of another type; the message names its place. Or msgpack is not installed.
+        InputError: the value contains something of another type, and the message names its place; or msgpack is not installed.
 
     >>> unpack(pack({"state": np.arange(3.0), "prompt": "push"}))["state"]
     array([0., 1., 2.])
@@ -80,14 +80,15 @@ def pack(value: Packed) -> bytes:
 
 
 def unpack(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES) -> Packed:
-    r"""What a frame contains (`Packed`).
+    r"""Returns what a frame contains (`Packed`).
 
     Args:
-        frame: the bytes. Arrays are read-only views of them; those that are at an odd place for their dtype are copied.
+        frame: the bytes. Arrays are read-only views of them; an array that is not aligned for its dtype is copied.
         max_bytes: the longest frame to read.
 
     Raises:
-        InputError: it is no frame, is cut or damaged, is too long or too deep, or has a dtype or a type that is not allowed.
+        InputError: the bytes are not a frame, are cut or damaged, are too long or nested too deep, or contain a dtype or a type
+            that is not allowed.
 
     >>> unpack(b"\x81\xa1k\x93\x01\x02\x03")
     {'k': [1, 2, 3]}
@@ -104,10 +105,10 @@ def unpack(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES
 
 
 def unpack_map(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_BYTES) -> dict[str, Packed]:
-    """What a frame contains, which must be a map with text keys, as all messages of the protocol are.
+    """Unpacks a frame that must be a map with text keys, as all messages of the protocol are.
 
     Raises:
-        InputError: as `unpack`, or it contains something else.
+        InputError: as `unpack`, or the frame contains something else.
     """
     value = unpack(frame, max_bytes=max_bytes)
     if not isinstance(value, dict):
@@ -115,12 +116,12 @@ def unpack_map(frame: bytes | bytearray | memoryview, *, max_bytes: int = MOST_B
     return value
 
 
-Field: TypeAlias = "Packed | memoryview"  # of a map with byte keys
-Where: TypeAlias = tuple[str | int, ...]  # keys and places that lead to a value
+Field: TypeAlias = "Packed | memoryview"  # a value of a map with byte keys
+Where: TypeAlias = tuple[str | int, ...]  # keys and positions in lists that lead to a value, for messages
 
 
 def _plain(value: object, where: Where, deeper: int) -> object:
-    """The value with arrays as maps, as msgpack packs it."""
+    """Returns a value with its arrays as maps, as msgpack packs it."""
     if value is None or isinstance(value, bool | int | float | str | bytes | bytearray | memoryview):
         return value
     if isinstance(value, np.ndarray | np.generic):
@@ -144,12 +145,12 @@ def _plain(value: object, where: Where, deeper: int) -> object:
 
 
 class _FrameReader:
-    """Reads a frame from its begin to its end.
+    """Reads a frame from beginning to end.
 
     Attributes:
-        frame: its bytes.
-        at: where the next value begins.
-        left: how many more values the frame may hold.
+        frame: bytes of the frame.
+        at: place of the byte at which the next value begins.
+        left: how many more values the frame may contain.
     """
 
     def __init__(self, frame: memoryview) -> None:
@@ -158,7 +159,7 @@ class _FrameReader:
         self.left = MOST_VALUES
 
     def value(self, where: Where, deeper: int) -> Packed:
-        """The next value."""
+        """Reads the next value."""
         tag = self._take(1, where)[0]
         if tag < 0x80 or tag >= 0xE0:  # small integers
             return tag if tag < 0x80 else tag - 0x100
@@ -183,7 +184,7 @@ class _FrameReader:
         return self._map(size, where, deeper - 1)
 
     def _map(self, size: int, where: Where, deeper: int) -> dict[str, Packed]:
-        """A map with text keys."""
+        """Reads a map with text keys."""
         found: dict[str, Packed] = {}
         for _ in range(size):
             key = self.value(where, 0)
@@ -197,7 +198,7 @@ class _FrameReader:
         return found
 
     def _special(self, size: int, where: Where) -> NDArray[Any] | np.generic:
-        """A map with byte keys: an array or a scalar of numpy."""
+        """Reads a map with byte keys: an array or a scalar of numpy."""
         found: dict[bytes, Field] = {}
         for _ in range(size):
             key = self.value(where, 0) if self._next_is_bytes() else None
@@ -218,7 +219,7 @@ class _FrameReader:
         return (self._array if mark == ARRAY else self._scalar)(found, dtype, where)
 
     def _array(self, found: Mapping[bytes, Field], dtype: np.dtype[Any], where: Where) -> NDArray[Any]:
-        """An array: a view of the frame."""
+        """Makes an array, which is a view of the frame."""
         data, shape = found[b"data"], found[b"shape"]
         if not isinstance(data, memoryview):
             _refuse(where, f"an array whose data is {_kind(data)}", "bytes")
@@ -226,7 +227,7 @@ class _FrameReader:
             _refuse(where, f"an array of shape {_short(shape)}", "a list of integers of 0 or more")
         if len(shape) > MOST_DIMENSIONS:
             _refuse(where, f"an array of {len(shape)} dimensions", f"at most {MOST_DIMENSIONS}")
-        if math.prod(size or 1 for size in shape) > MOST_BYTES:  # an empty array, too, may have no huge sides
+        if math.prod(size or 1 for size in shape) > MOST_BYTES:  # an empty array must not have huge sides, either
             _refuse(where, f"an array of shape {_short(shape)}", f"at most {MOST_BYTES} elements")
         needed = math.prod(shape) * dtype.itemsize
         if needed != len(data):
@@ -238,7 +239,7 @@ class _FrameReader:
         return array
 
     def _scalar(self, found: Mapping[bytes, Field], dtype: np.dtype[Any], where: Where) -> np.generic:
-        """A scalar."""
+        """Makes a scalar of numpy."""
         data = found[b"data"]
         right = {"b": (bool,), "f": (float, int)}.get(dtype.kind, (int,))
         if type(data) not in right:
@@ -254,7 +255,7 @@ class _FrameReader:
         return self.at < len(self.frame) and self.frame[self.at] in (0xC4, 0xC5, 0xC6)
 
     def _head(self, tag: int, where: Where) -> tuple[str, int]:
-        """Kind and size of what begins with a byte."""
+        """Returns the kind and the size of the value that begins with the byte `tag`."""
         if tag < 0xC0:
             return ("map", tag & 15) if tag < 0x90 else ("list", tag & 15) if tag < 0xA0 else ("text", tag & 31)
         if tag not in SIZED:
@@ -263,7 +264,7 @@ class _FrameReader:
         return kind, int.from_bytes(self._take(width, where), "big")
 
     def _count(self, size: int, where: Where) -> None:
-        """Refuses a list or a map of more values than can be there, before it is read."""
+        """Refuses a list or a map that says it has more values than can follow, before they are read."""
         self.left -= size
         if size > len(self.frame) - self.at:
             self._cut(where)
@@ -271,14 +272,14 @@ class _FrameReader:
             _refuse(where, f"{size} values", f"at most {MOST_VALUES} in a message; send numbers as an array")
 
     def _text(self, size: int, where: Where) -> str:
-        """A text."""
+        """Reads a text."""
         try:
             return str(self._take(size, where), "utf-8")
         except UnicodeDecodeError as error:
             _refuse(where, f"text that is not UTF-8 ({error.reason})", "UTF-8; send bytes as msgpack's bin")
 
     def _take(self, size: int, where: Where) -> memoryview:
-        """The next bytes."""
+        """Takes the next bytes."""
         begin, self.at = self.at, self.at + size
         if self.at > len(self.frame):
             self._cut(where)
@@ -289,7 +290,7 @@ class _FrameReader:
 
 
 def _refuse(where: Where, got: str, expected: str) -> NoReturn:
-    """Raises InputError with the place of what is wrong."""
+    """Raises an InputError that names the place of what is wrong."""
     place = "message" + "".join(f"[{_short(key)}]" for key in where)
     raise InputError(f"{place} is {got}; expected {expected}")
 
@@ -300,12 +301,12 @@ def _fields(mark: bytes) -> str:
 
 
 def _short(value: object) -> str:
-    """A value for a message: not too long."""
+    """Returns a value as text for a message, cut if it is long."""
     text = repr(value[:SHOWN] if isinstance(value, str | bytes | list) else value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _kind(value: object) -> str:
-    """What a value is, for a message."""
+    """Says what a value is, for a message."""
     names = {dict: "a map", list: "a list", str: "a text", bytes: "bytes", memoryview: "bytes", type(None): "nothing"}
     return names.get(type(value), f"a value of type {type(value).__name__}")

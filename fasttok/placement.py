@@ -1,4 +1,4 @@
-"""Where FAST ids are in a language model's vocabulary, and rows of them as rectangular batches with an end and padding."""
+"""Places FAST ids in a language model's vocabulary, and makes rectangular batches of rows of ids, with an end and padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ Ids = Sequence[int] | NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Placement:
-    """Which tokens of a language model stand for actions, and after them for states.
+    """Which tokens of a language model stand for actions, and which ones after them for states.
 
-    They take the place of a pretrained vocabulary's last tokens: id -> vocab_size - 1 - skip - id. So does pi0-FAST with
-    PaliGemma (openpi: vocab_size 257152, skip 128, since the last 128 are special); arXiv 2501.09747. Or, with `skip=None`, they
-    are rows of their own after the vocabulary: id -> vocab_size + id.
+    FAST ids replace the last tokens of a pretrained vocabulary: id -> vocab_size - 1 - skip - id. pi0-FAST does so with PaliGemma
+    (openpi: vocab_size 257152, skip 128, since the last 128 are special); see arXiv 2501.09747. With `skip=None`, they are new
+    rows after the vocabulary instead: id -> vocab_size + id.
 
     Attributes:
         vocab_size: number of tokens of the language model.
-        skip: tokens at its end that stay as they are; None appends rows instead.
+        skip: number of tokens at the end of the vocabulary that are not replaced; None appends rows instead.
         action_vocab: number of FAST ids.
         state_vocab: number of state ids, for models that read the robot's state as tokens; they follow the FAST ids.
 
@@ -56,7 +56,7 @@ class Placement:
         return self.vocab_size + (self.action_vocab + self.state_vocab if self.skip is None else 0)
 
     def place(self, ids: Ids) -> NDArray[np.int64]:
-        """FAST ids -> language-model ids, of the same shape.
+        """Converts FAST ids to language-model ids, of the same shape.
 
         Raises:
             InputError: an id outside [0, action_vocab).
@@ -66,7 +66,7 @@ class Placement:
         return self._token(array)
 
     def place_state(self, ids: Ids) -> NDArray[np.int64]:
-        """State ids -> language-model ids, of the same shape.
+        """Converts state ids to language-model ids, of the same shape.
 
         Raises:
             InputError: an id outside [0, state_vocab).
@@ -76,11 +76,11 @@ class Placement:
         return self._token(self.action_vocab + array)
 
     def ids_of(self, tokens: Ids, *, check: bool = True) -> NDArray[np.int64]:
-        """The inverse of `place`.
+        """Converts language-model ids back to FAST ids; the inverse of `place`.
 
         Args:
             tokens: language-model ids.
-            check: False lets tokens that stand for no action pass; their ids are negative, or `action_vocab` and more.
+            check: False accepts tokens that stand for no action; their ids are negative, or `action_vocab` and more.
 
         Raises:
             InputError: a token that stands for no action.
@@ -92,12 +92,12 @@ class Placement:
         return ids
 
     def is_action(self, tokens: Ids) -> NDArray[np.bool_]:
-        """Which tokens stand for FAST ids."""
+        """Returns for each token whether it stands for a FAST id."""
         ids = self.ids_of(tokens, check=False)
         return (ids >= 0) & (ids < self.action_vocab)
 
     def is_text(self, tokens: Ids) -> NDArray[np.bool_]:
-        """Which tokens are of the language model's vocabulary and stand for neither an action nor a state."""
+        """Returns for each token whether it is in the language model's vocabulary and stands for no action and no state."""
         array = np.asarray(tokens, np.int64)
         ids = self.ids_of(array, check=False)
         ours = (ids >= 0) & (ids < self.action_vocab + self.state_vocab)
@@ -116,19 +116,19 @@ def _check(ids: NDArray[np.int64], shown: NDArray[np.int64], count: int, what: s
 def pad(
     rows: Sequence[Ids], length: int, *, pad_id: int, eos_id: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Rows of ids as one array.
+    """Pads rows of ids to one array.
 
     Args:
         rows: ids of each row.
         length: columns of the array.
-        pad_id: fills the rest of a row.
-        eos_id: put after each row's ids; None puts nothing.
+        pad_id: id that fills the rest of a row.
+        eos_id: id to put after the ids of each row; None for none.
 
     Returns:
-        Ids (rows, length), and which of them are no padding (rows, length).
+        (rows, length) ids, and (rows, length) bool, False for padding.
 
     Raises:
-        InputError: a row does not fit; nothing is cut.
+        InputError: a row is longer than `length`; rows are never cut.
 
     >>> pad([[7, 8], [9]], 4, pad_id=0, eos_id=1)[0]
     array([[7, 8, 1, 0],
@@ -145,7 +145,7 @@ def pad(
 
 
 def unpad(batch: NDArray[np.integer[Any]], *, pad_id: int, eos_id: int | None = None) -> list[NDArray[np.int64]]:
-    """The inverse of `pad`: each row up to its first end, or without the padding behind it.
+    """Undoes `pad`: returns each row up to its first `eos_id` or, if it has none, without the padding at its end.
 
     >>> unpad(np.array([[7, 8, 1, 0], [9, 1, 0, 0]]), pad_id=0, eos_id=1)
     [array([7, 8]), array([9])]

@@ -1,4 +1,4 @@
-"""Between a policy and an arm: actions stay within limits, and chunks that overlap become one motion. Needs NumPy only.
+"""Keeps the actions of a policy within limits, and joins chunks that overlap into one motion. It needs only NumPy.
 
     from fasttok.client import Client
     from fasttok.safe_actions import ActionLimits, ChunkPlan, SafeActions
@@ -16,8 +16,8 @@
             else:
                 robot.move(safe(action))
 
-This is no safety system: it knows nothing of obstacles, of forces or of the arm's shape. docs/robot.md says what else a first
-motion needs.
+This is not a safety system: it knows nothing about obstacles, forces or the shape of the arm. docs/robot.md says what else you
+need for a first motion.
 """
 
 import math
@@ -32,19 +32,19 @@ from numpy.typing import ArrayLike, NDArray
 from fasttok.errors import InputError, unknown_name
 
 Overlap = Literal["cut", "blend", "ensemble"]
-"""What is executed where chunks overlap: the newest; a fade from the older to the newest; an average of all."""
+"""What to execute when chunks overlap: the newest chunk, a fade from the older to the newest, or an average of all."""
 Vector = NDArray[np.float64]
 
 
 def ticks_of(seconds: float, control_hz: float) -> int:
-    """Control ticks that go by in a time, the one that has begun included: how late a chunk is, or how far it must reach.
+    """Returns the control ticks in a time, rounded up: how many ticks late a chunk is, or how many ticks it must last.
 
     Args:
-        seconds: such as the time of a request.
+        seconds: a time, such as that of a request.
         control_hz: ticks per second.
 
     Raises:
-        InputError: one of them is negative, or is no number.
+        InputError: `seconds` is negative, `control_hz` is not above 0, or one of them is not finite.
 
     >>> ticks_of(0.13, 20), ticks_of(0.1, 10), ticks_of(0, 10)
     (3, 1, 0)
@@ -56,18 +56,18 @@ def ticks_of(seconds: float, control_hz: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class ActionLimits:
-    """What an action may be, per dimension, in raw units.
+    """Limits of an action, per dimension, in raw units.
 
     For an absolute dimension (a position) `largest_step` bounds the speed. For a delta or a velocity, `low` and `high` bound the
-    speed, and `largest_step` how fast it changes.
+    speed, and `largest_step` bounds how fast the speed changes.
 
     Attributes:
-        low: (D,) least values; -inf: none.
-        high: (D,) greatest values; inf: none.
-        largest_step: (D,) greatest change from one control tick to the next, above 0; inf: any.
+        low: (D,) smallest values; -inf for no limit.
+        high: (D,) largest values; inf for no limit.
+        largest_step: (D,) largest change from one control tick to the next, above 0; inf for no limit.
 
     Raises:
-        InputError: they are not of one length, low is above high, or a step is not above 0.
+        InputError: the arrays have different lengths, `low` is above `high`, or a step is not above 0.
     """
 
     low: Vector
@@ -97,13 +97,13 @@ class ActionLimits:
     def of(
         cls, embodiment: Mapping[str, Any], *, largest_step: ArrayLike = math.inf, margin: float = 0.0
     ) -> "ActionLimits":
-        """The range of the training actions, as a server's metadata has it.
+        """Makes limits from the range of the training actions in a server's metadata.
 
         Args:
-            embodiment: `client.metadata["embodiments"][NAME]`: "action_dim", "action_low" and "action_high", of which None means
-                that the range is not known.
-            largest_step: one number for every dimension, or (D,).
-            margin: share of the range that is added below and above; 0.1 for a tenth.
+            embodiment: `client.metadata["embodiments"][NAME]`, with "action_dim", "action_low" and "action_high". None for one of
+                these lists, or in it, means that the range is not known and not limited there.
+            largest_step: one number for all dimensions, or (D,).
+            margin: share of the range to add below and above it, such as 0.1 for a tenth.
 
         Raises:
             InputError: the metadata has no such keys, or the limits make no sense.
@@ -125,18 +125,18 @@ class ActionLimits:
 
 
 class SafeActions:
-    """Keeps a stream of actions within limits: first to the range, then to the largest step from the action before.
+    """Keeps a stream of actions within limits: first within the range, then within the largest step from the action before.
 
     Args:
-        limits: of the robot.
-        start: (D,) what the robot is commanded now, from which the first step counts; None takes the first action as it comes,
-            clipped: only for robots whose actions are deltas or velocities.
+        limits: limits of the robot.
+        start: (D,) the present command of the robot, from which the first step is measured. None only clips the first action to
+            the range; use it only for robots whose actions are deltas or velocities.
 
     Attributes:
-        limits: of the robot.
-        ticks: actions so far.
-        clipped: (D,) at how many ticks the range changed the dimension.
-        slowed: (D,) at how many ticks the largest step did.
+        limits: limits of the robot.
+        ticks: number of actions so far.
+        clipped: (D,) number of ticks at which the range changed the dimension.
+        slowed: (D,) number of ticks at which the largest step changed it.
 
     Raises:
         InputError: `start` is not (D,) of finite numbers.
@@ -149,15 +149,15 @@ class SafeActions:
         self._last = None if start is None else _vector(start, dim, "start")
 
     def __call__(self, action: ArrayLike) -> Vector:
-        """The action (D,) that is sent: nearest to the given one within the limits.
+        """Returns the action (D,) to send: the one within the limits that is nearest to the given one.
 
-        If the arm is within the range when it starts, every action is. If it is not, it comes back by the largest step per tick.
+        If the arm starts within the range, every action is within it. If not, the arm comes back by the largest step per tick.
 
         Args:
             action: (D,) in raw units.
 
         Raises:
-            InputError: it is not (D,) of finite numbers; nothing changes, and the arm should hold still.
+            InputError: the action is not (D,) of finite numbers. This object does not change, and the arm should hold still.
         """
         wanted = _vector(action, len(self.limits.low), "the action")
         inside = np.clip(wanted, self.limits.low, self.limits.high)
@@ -173,26 +173,27 @@ class SafeActions:
 
 
 class ChunkPlan:
-    """One motion out of chunks that overlap: which action is for which control tick. Threads may share it.
+    """Joins chunks that overlap into one motion: says which action belongs to which control tick. Threads may share it.
 
-    A chunk is for the ticks from its observation on; what has gone by when it arrives is left out. "cut" executes the newest
-    chunk. "blend" fades linearly, within `ticks` ticks, from what was planned to the newest chunk. "ensemble" averages what all
-    chunks say of a tick with weights exp(-decay * i), i = 0 for the oldest chunk: ACT's temporal ensemble (arXiv 2304.13705),
-    which needs a new chunk every tick or every few.
+    A chunk begins at the tick of its observation; the actions of ticks that have passed when it arrives are not used. "cut"
+    executes the newest chunk. "blend" fades linearly, within `ticks` ticks, from what was planned to the newest chunk. "ensemble"
+    averages the actions of all chunks for a tick with weights exp(-decay * i), where i = 0 is the oldest chunk. This is ACT's
+    temporal ensemble (arXiv 2304.13705); it needs a new chunk every tick or every few ticks.
 
-    Numbers that do not average well, such as an open or closed gripper, or angles that jump at half a turn, belong in `newest`.
+    List dimensions in `newest` if their numbers do not average well, such as an open or closed gripper, or angles that jump at
+    half a turn.
 
     Args:
         how: "cut", "blend" or "ensemble".
-        ticks: of a fade.
-        decay: of the weights of "ensemble", 0.01 in ACT's code; with a smaller one new observations count sooner.
-        newest: dimensions that are always the newest chunk's.
+        ticks: length of a fade in ticks, at least 0.
+        decay: decay of the weights of "ensemble", 0.01 in ACT's code; with a smaller one, new observations count sooner.
+        newest: dimensions that always come from the newest chunk.
 
     Attributes:
-        how: as given.
+        how: see the arguments.
 
     Raises:
-        InputError: there is no such way, or a number makes no sense.
+        InputError: `how` is unknown, or a number is not valid.
     """
 
     def __init__(
@@ -212,14 +213,14 @@ class ChunkPlan:
         self._lock = threading.Lock()
 
     def add(self, chunk: ArrayLike, tick: int) -> None:
-        """Takes a chunk.
+        """Adds a chunk to the plan.
 
         Args:
             chunk: (H, D) in raw units.
-            tick: at which its observation was taken: its first action is for that tick.
+            tick: control tick of the chunk's observation; the first action of the chunk is for that tick.
 
         Raises:
-            InputError: it is not (H, D) of finite numbers with the dimensions of the last one, or is older than the last one.
+            InputError: the chunk is not (H, D) of finite numbers, has other dimensions than the last chunk, or is older than it.
         """
         actions = _floats(chunk, "a chunk", "(H, D) of finite numbers")
         with self._lock:
@@ -246,10 +247,10 @@ class ChunkPlan:
             self._chunks.append((tick, actions))
 
     def action(self, tick: int) -> Vector | None:
-        """The action (D,) for a tick; None if no chunk reaches so far: then the arm should hold still.
+        """Returns the action (D,) for a tick. None if no chunk has one: then the arm should hold still.
 
         Args:
-            tick: control tick, which must not go back.
+            tick: control tick; it must not go back.
 
         Raises:
             InputError: an action for a later tick was asked for before.
@@ -270,7 +271,7 @@ class ChunkPlan:
             return action
 
     def left(self, tick: int) -> int:
-        """How many actions there are from a tick on: when it falls below `ticks_of(time of a request, control_hz)`, ask again.
+        """Returns how many actions are left from a tick on. Below `ticks_of(time of a request, control_hz)`, ask for a new chunk.
 
         Args:
             tick: control tick.
@@ -279,7 +280,7 @@ class ChunkPlan:
             return max([0, *(first + len(actions) - tick for first, actions in self._chunks)])
 
     def _faded(self, actions: Vector, tick: int) -> Vector:
-        """The newest chunk, of which the next ticks fade from what was planned."""
+        """Returns the newest chunk, with its next ticks faded from what was planned."""
         if not self._chunks:
             return actions
         first, old = self._chunks[-1]
@@ -296,7 +297,7 @@ class ChunkPlan:
 
 
 def _ends(given: Any, dim: int, unknown: float) -> Vector:
-    """One end of the training range, (D,); `unknown` where it is not known."""
+    """Returns one end of the training range, (D,), with `unknown` for numbers that are not known."""
     if given is None:
         return np.full(dim, unknown)
     values = np.array([unknown if value is None else float(value) for value in given])
@@ -306,13 +307,13 @@ def _ends(given: Any, dim: int, unknown: float) -> Vector:
 
 
 def _spread(given: ArrayLike, dim: int) -> Vector:
-    """One number for every dimension, or one for each."""
+    """Returns (D,) numbers from one number for all dimensions, or from one for each."""
     values = _floats(given, "largest_step", f"a number above 0, or {dim} of them")
     return np.full(dim, float(values)) if values.ndim == 0 else values
 
 
 def _vector(given: ArrayLike, dim: int, what: str) -> Vector:
-    """Numbers of one action, checked."""
+    """Returns the numbers of one action, after checking that they are (dim,) and finite."""
     values = _floats(given, what, f"{dim} finite numbers")
     if values.shape != (dim,) or not np.isfinite(values).all():
         raise InputError(f"{what} is {values.tolist()} of shape {values.shape}; expected {dim} finite numbers")
@@ -320,7 +321,7 @@ def _vector(given: ArrayLike, dim: int, what: str) -> Vector:
 
 
 def _floats(given: ArrayLike, what: str, expected: str) -> Vector:
-    """A copy of numbers of any shape."""
+    """Returns a float64 copy of numbers of any shape."""
     try:
         return np.array(given, np.float64)
     except (TypeError, ValueError):  # texts, or lists of different lengths

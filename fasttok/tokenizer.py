@@ -1,7 +1,7 @@
 """ActionTokenizer: normalise -> transform (DCT) -> round -> BPE, and back (FAST, arXiv 2501.09747).
 
-The tokenizer keeps no state between calls, so threads may share it. What the user sees is raw units whenever statistics are
-held; several embodiments share one vocabulary, each with its own statistics, horizon and dimensions.
+The tokenizer keeps no state between calls, so threads may share it. If it has statistics, the user gives and gets raw units.
+Several embodiments share one vocabulary, each with its own statistics, horizon and dimensions.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from fasttok.storage.folder import TokenizerFolder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
 ON_RANGE, ON_ERROR = get_args(OnRange), get_args(OnError)
-TILE = 1 << 17  # values encoded at a time: few enough for a core's cache, enough for threads not to meet often
+TILE = 1 << 17  # values encoded at a time: few enough for a core's cache, and enough that threads seldom wait
 
 
 class ClampWarning(UserWarning):
@@ -62,9 +62,9 @@ class Decoded:
     """What `decode` returns.
 
     Attributes:
-        actions: (batch, horizon, action_dim) float64, raw units when statistics are held.
-        ok: (batch,) bool: the tokens meant exactly this chunk; with `partial`, they are its tokens or the first of them.
-        errors: one message per row, "" where ok.
+        actions: (batch, horizon, action_dim) float64, in raw units if the tokenizer has statistics.
+        ok: (batch,) bool: whether the tokens stand for exactly one chunk; with `partial`, for a chunk or the beginning of one.
+        errors: one message per row, "" if the row is ok.
     """
 
     actions: NDArray[np.float64]
@@ -84,8 +84,8 @@ class ActionTokenizer:
         stats: action statistics by embodiment.
         state_stats: proprio statistics by embodiment.
         embodiments: what each embodiment is.
-        transforms: what turns each embodiment's chunks into coefficients; the DCT where there is none.
-        tried: what a fit with transform "auto" compared, by embodiment; a folder does not keep it.
+        transforms: what turns each embodiment's chunks into coefficients; an embodiment without an entry has the DCT.
+        tried: what a fit with transform "auto" compared, by embodiment; `save` does not store it.
     """
 
     bpe: Bpe
@@ -113,20 +113,20 @@ class ActionTokenizer:
         """Learns a vocabulary. The chunks are read once and kept in a temporary file, so they may exceed memory.
 
         Args:
-            chunks: (n, T, D), an iterable of (T, D) or (n, T, D) in raw units, or {embodiment: either} when there are several.
-                For an embodiment with relative dims: already relative.
+            chunks: (n, T, D) in raw units, an iterable of (T, D) or (n, T, D), or {embodiment: either} if there are several.
+                Relative dims must be relative already.
             vocab_size: number of ids.
             scale: factor before rounding: coarse at 1, fine at 100.
             stats: None (chunks are normalised already), one NormStats, or {embodiment: NormStats}.
-            mode: `native` has every code that a chunk normalised to [-1, 1] can have, and all that the fit saw;
-                `published` repeats the published code to the byte; `fixed` codes control points of splines, in as many bins as
-                there are ids, always with the same number of tokens, and learns nothing but their range.
-            embodiments: what is tokenised of each, if it is not simply every dim.
+            mode: `native` has every code that a chunk normalised to [-1, 1] can have, and all that the fit saw. `published` gives
+                the files and tokens of the published code, byte for byte. `fixed` codes the control points of splines, in as many
+                bins as there are ids: every chunk has the same number of tokens, and the fit learns only the range of the points.
+            embodiments: what is tokenised of each embodiment, if it is not simply every dim.
             track: wraps the loop over merges, to show progress.
-            transform: `dct` as published; `auto` for what needs the fewest ids at the DCT's error on held-out chunks: a fifth of
-                the chunks, or those of a `TransformPlan`. It takes the DCT unless another saves 3 % of the ids. Or one by its
-                name: `basis`, `rotation`, `both` (`fasttok.codec.learn_transform`). All but `dct` hold for chunks of one length.
-                For mode `fixed`, a `SplineConfig` says how many control points.
+            transform: `dct`, as published; `auto`, the one that needs the fewest ids at the DCT's error on held-out chunks (a
+                fifth of the chunks, or those of a `TransformPlan`), or the DCT if no other saves 3 % of the ids; or `basis`,
+                `rotation` or `both` (`fasttok.codec.learn_transform`). All but `dct` work only for chunks of one length. For mode
+                `fixed`, a `SplineConfig` says how many control points there are.
 
         Raises:
             InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, or a transform that the mode or
@@ -141,7 +141,7 @@ class ActionTokenizer:
                 if by_name and name not in by_name:
                     raise unknown_name("embodiment", name, by_name)
                 whole = Channels.of(by_name.get(name), (embodiments or {}).get(name))
-                values = replace(whole, relative=())  # references are taken off already
+                values = replace(whole, relative=())  # references are subtracted already
                 batches = (values.forward(_finite(_chunks(batch))) for batch in _batches(group))
                 near = plan.held_out.get(name)
                 near = None if near is None else values.forward(_finite(_chunks(near)))
@@ -163,7 +163,7 @@ class ActionTokenizer:
         return "fixed" if any(isinstance(one, Spline) for one in self.transforms.values()) else self.bpe.mode
 
     def transform(self, embodiment: str | None = None) -> Transform:
-        """What turns normalised chunks of an embodiment into coefficients.
+        """Returns what turns normalised chunks of an embodiment into coefficients.
 
         Raises:
             InputError: as `embodiment`.
@@ -171,10 +171,10 @@ class ActionTokenizer:
         return self.transforms.get(self.embodiment(embodiment) or "", DCT) if self.transforms else DCT
 
     def embodiment(self, name: str | None) -> str | None:
-        """The embodiment meant: `name`, or the only one there is; None when no statistics are held.
+        """Returns the embodiment to use: `name`, or the only one there is; None if this tokenizer has none.
 
         Raises:
-            InputError: unknown, or several and none named.
+            InputError: `name` is unknown, or it is None and there are several embodiments.
         """
         known = self.stats or self.embodiments
         if not known:
@@ -197,7 +197,7 @@ class ActionTokenizer:
         return name if self.stats or self.embodiments else None
 
     def channels(self, embodiment: str | None = None) -> Channels:
-        """How raw units of an embodiment become the numbers that are transformed.
+        """Returns how raw units of an embodiment become the numbers that the transform takes.
 
         Raises:
             InputError: as `embodiment`.
@@ -219,10 +219,10 @@ class ActionTokenizer:
     def coefficients(
         self, chunks: NDArray[Any], *, embodiment: str | None = None, reference: NDArray[Any] | None = None
     ) -> NDArray[np.int64]:
-        """Rounded coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64, as they are coded.
+        """Returns the rounded coefficients of raw-unit chunks, not clamped: (B, T, D) or (T, D) -> (B, T, C) int64, as coded.
 
-        C is D without the dims that the embodiment leaves out. With the DCT a row is a frequency. A transform that was learned
-        may order them otherwise; splines have as many rows as a dim has control points.
+        C is the number of dims without those that the embodiment leaves out. With the DCT, each row is a frequency. A learned
+        transform may order its coefficients otherwise. Splines have as many rows as a dim has control points.
 
         Raises:
             InputError: wrong shape, wrong number of dims, NaN or inf (with its position).
@@ -236,7 +236,7 @@ class ActionTokenizer:
     def _coefficients(
         self, x: NDArray[Any], embodiment: str | None, reference: NDArray[Any] | None, first: int = 0
     ) -> NDArray[Any]:
-        """Coefficients of `x`. `first` numbers the first chunk in error messages.
+        """Returns the coefficients of `x`. `first` numbers the first chunk in error messages.
 
         NaN and inf are checked only if the chunks are normalised here.
         """
@@ -245,7 +245,7 @@ class ActionTokenizer:
         return self.transform(embodiment).coefficients(x, self.scale)
 
     def _refuse(self, x: NDArray[Any], coefs: NDArray[Any], first: int = 0) -> NoReturn:
-        """Says why chunks have no coefficients."""
+        """Raises an error that says why chunks have no coefficients."""
         _finite(x, first)
         most = np.abs(coefs).max()
         b, t, d = np.unravel_index(np.abs(x).argmax(), x.shape)
@@ -261,20 +261,21 @@ class ActionTokenizer:
         on_range: OnRange = "clamp",
         reference: NDArray[Any] | None = None,
     ) -> list[NDArray[np.int32]]:
-        """Action chunks to FAST ids.
+        """Encodes action chunks to FAST ids.
 
         Args:
             chunks: (B, T, D) or (T, D); raw units if the tokenizer has statistics, else normalised.
             embodiment: whose statistics to use, if the tokenizer has several.
-            on_range: what to do with coefficients outside [min_token, max_token]: "clamp" moves them to the edge and warns
-                with their number (`ClampWarning`), "raise" refuses.
+            on_range: what to do with coefficients outside [min_token, max_token]: "clamp" moves them to the edge and warns how
+                many there were (`ClampWarning`), "raise" raises an error.
             reference: (B, D) or (D,) raw units, for embodiments with relative dims.
 
         Returns:
             B arrays of ids in [0, vocab_size).
 
         Raises:
-            InputError: as `coefficients`; out of range under "raise"; a code that a published vocabulary never saw.
+            InputError: as `coefficients`; a coefficient is out of range and `on_range` is "raise"; or the fit of a published
+                vocabulary never saw a code.
         """
         if on_range not in ON_RANGE:
             raise unknown_name("on_range policy", on_range, ON_RANGE)
@@ -291,10 +292,10 @@ class ActionTokenizer:
     def encode_report(
         self, chunks: NDArray[Any], *, embodiment: str | None = None, reference: NDArray[Any] | None = None
     ) -> Encoded:
-        """As `encode` with on_range "clamp", but the clamped coefficients are counted per chunk instead of warned of.
+        """Encodes as `encode` does with on_range "clamp", but counts the clamped coefficients of each chunk instead of warning.
 
         Raises:
-            InputError: as `coefficients`; a code that a published vocabulary never saw.
+            InputError: as `coefficients`; or the fit of a published vocabulary never saw a code.
         """
         ids, lengths, clamped, _ = self._encode(chunks, embodiment, reference)
         return Encoded(bpe.split(ids, lengths), clamped)
@@ -302,7 +303,7 @@ class ActionTokenizer:
     def _encode(
         self, chunks: NDArray[Any], embodiment: str | None, reference: NDArray[Any] | None
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
-        """(ids of all chunks joined, how many each has, clamped coefficients of each, the first of those in words)."""
+        """Returns (ids of all chunks joined, ids per chunk, clamped coefficients per chunk, the first of these in words)."""
         x = _chunks(chunks)
         step = max(1, TILE // (x.shape[1] * x.shape[2]))
         parts, first = [], ""
@@ -340,23 +341,24 @@ class ActionTokenizer:
         reference: NDArray[Any] | None = None,
         partial: bool = False,
     ) -> Decoded:
-        """FAST ids to action chunks. Every row that does not decode to exactly the chunk's coefficients is an error.
+        """Decodes FAST ids to action chunks. A row that does not decode to exactly one chunk's coefficients is an error.
 
-        With `partial`, the first k ids of a chunk decode too, for any k from 0 on: to the chunk that they stand for. Tokens code
-        low frequencies first, so the motion as a whole comes first, and details later. Coefficients that no id has named yet are
-        0; with no id at all, every step is the middle of each dim's range. `fasttok eval` prints the error by share of tokens.
+        With `partial`, the first k ids of a chunk decode too, for any k from 0 on. Tokens code low frequencies first, so the
+        motion as a whole comes first and its details come later. Coefficients that no id stands for yet are 0; without any id,
+        every step is the middle of each dim's range. `fasttok eval` prints the error for each share of the tokens.
 
         Args:
             ids: one sequence of ids per chunk, or a single sequence.
             horizon: steps per chunk.
             action_dim: dims per step.
             embodiment: whose statistics to use, if the tokenizer has several.
-            on_error: "raise"; "mask": NaN actions and ok False; "pad": the readable beginning (missing high frequencies
-                become 0, surplus values are dropped), ok False; "hold": the action `hold` repeated, ok False.
-            hold: (action_dim,) or (B, action_dim) raw units, for on_error="hold".
+            on_error: what to do with a row that is an error: "raise" an InputError, or set its `ok` to False and return: "mask",
+                NaN actions; "pad", the readable beginning (missing high frequencies become 0, surplus values are dropped);
+                "hold", the action `hold` repeated.
+            hold: (action_dim,) or (B, action_dim) raw units, the action to repeat for on_error="hold".
             reference: (B, D) or (D,) raw units, for embodiments with relative dims.
-            partial: take rows that end early, for a model whose tokens are cut to save time. Rows that no further ids could make
-                a chunk are errors still: they have too many coefficients, one out of range, or an unknown id.
+            partial: whether to accept rows that end early, for a model whose tokens are cut to save time. A row that no further
+                ids could complete is still an error: it has too many coefficients, one out of range, or an unknown id.
 
         Returns:
             Decoded. Nothing is remembered between calls.
@@ -407,7 +409,7 @@ class ActionTokenizer:
         action_dim: int,
         embodiment: str | None = None,
     ) -> NDArray[np.int32]:
-        """Ids that may follow a prefix so that it can still become a chunk of (horizon, action_dim).
+        """Returns the ids that may follow a prefix so that it can still become a chunk of (horizon, action_dim).
 
         Args:
             prefix_ids: ids so far.
@@ -425,7 +427,7 @@ class ActionTokenizer:
         return self._grammar.allowed(prefix_ids, self._size(horizon, action_dim, embodiment))
 
     def completions(self, horizon: int, action_dim: int, embodiment: str | None = None) -> Completions:
-        """Tables of how sequences of ids become a chunk of (horizon, action_dim); for decoders with a limit on tokens.
+        """Returns tables of how ids complete a chunk of (horizon, action_dim), for decoders with a limit on tokens.
 
         Args:
             horizon: steps per chunk.
@@ -433,13 +435,13 @@ class ActionTokenizer:
             embodiment: as in `allowed_next`.
 
         Raises:
-            InputError: no sequence of ids is such a chunk.
+            InputError: no sequence of ids stands for a chunk of this shape.
         """
         top = None if self.max_token is None else self.max_token - self.min_token
         return Completions.of(self.bpe, top, self._size(horizon, action_dim, embodiment))
 
     def _size(self, horizon: int, action_dim: int, embodiment: str | None) -> int:
-        """Coefficients of a chunk."""
+        """Returns the number of coefficients of a chunk."""
         if self.transforms:
             return self.transform(embodiment).rows(horizon) * self.channels(embodiment).count(action_dim)
         if embodiment is None and all(what.gripper != "omit" for what in self.embodiments.values()):
@@ -448,7 +450,10 @@ class ActionTokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex characters of what decides tokens: vocabulary, scale, range, action statistics, what is tokenised."""
+        """Digest of what decides the tokens, as 16 hex characters.
+
+        It covers the vocabulary, the scale, the range, the transforms, the action statistics, and what is tokenised.
+        """
         limits = {"min": self.min_token, "max": self.max_token, "scale": self.scale}
         special = {
             name: [what.gripper, what.relative, what.gain, *([what.relative_to] if what.relative_to else [])]
@@ -462,9 +467,9 @@ class ActionTokenizer:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def save(self, path: str | Path, *, card: str = "", overwrite: bool = False) -> None:
-        """Writes the folder tokenizer.json, processor_config.json, norm_stats.json, README.md; complete or not at all.
+        """Writes the tokenizer folder, completely or not at all. `fasttok.storage.folder` lists its files.
 
-        With a transform other than the DCT the vocabulary has another name, so that no program decodes the ids by the DCT.
+        With a transform other than the DCT, the vocabulary file has another name, so that no program decodes the ids by the DCT.
 
         Raises:
             InputError: the folder exists and is not empty, and `overwrite` is False.
@@ -483,15 +488,16 @@ class ActionTokenizer:
 
     @classmethod
     def load(cls, path: str | Path, max_token: int | None = None) -> "ActionTokenizer":
-        """Reads a folder that `save` or the published processor wrote; no network, no pickle, no remote code.
+        """Reads a folder that `save` or the published processor wrote, without network, pickle or remote code.
 
         Args:
             path: the folder.
-            max_token: the largest coefficient to accept if the folder does not say, as published ones do not. Without it
-                any tokens that are valid UTF-8 decode, however large their actions.
+            max_token: the largest coefficient to accept if the folder does not record one, as published folders do not. Without
+                it, all tokens that are valid UTF-8 decode, however large their actions are.
 
         Raises:
-            InputError: a file is missing or not what it should be; the folder was saved again by a program that drops statistics.
+            InputError: a file is missing or not what it should be; or another program saved the folder again and dropped
+                statistics.
         """
         content = folder.load(Path(path))
         tok = cls(
@@ -512,7 +518,7 @@ class ActionTokenizer:
 
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:
-    """(n, T, D) arrays out of one array, or of an iterable of (T, D) or (n, T, D) chunks whose T may differ."""
+    """Yields (n, T, D) arrays from one array, or from an iterable of (T, D) or (n, T, D) arrays whose T may differ."""
     arrays = [group] if isinstance(group, np.ndarray) and group.ndim == 3 else group
     for ndim, alike in itertools.groupby(map(np.asarray, arrays), lambda array: array.ndim):
         if ndim == 3:
@@ -525,7 +531,7 @@ def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> 
 
 
 def _chunks(chunks: NDArray[Any]) -> NDArray[Any]:
-    """(B, T, D) of numbers."""
+    """Returns chunks as (B, T, D), after checking that they are numbers."""
     x = np.asarray(chunks)
     if x.ndim == 2:
         x = x[None]
@@ -539,10 +545,10 @@ def _chunks(chunks: NDArray[Any]) -> NDArray[Any]:
 
 
 def _finite(x: NDArray[Any], first: int = 0) -> NDArray[Any]:
-    """The chunks themselves; `first` is the number of the first.
+    """Returns the chunks, after checking that they are finite. `first` is the number of the first one, for messages.
 
     Raises:
-        InputError: NaN or inf, with its place.
+        InputError: a value is NaN or inf; the message names its place.
     """
     finite = np.isfinite(x)
     if not finite.all():

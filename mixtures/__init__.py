@@ -1,1 +1,1 @@
-"""What is mixed and how much: YAML mixtures, exact quotas, and tables that explain them."""
+"""Mixtures: which datasets are mixed and how much of each, in YAML, exact quotas, and tables that explain them."""

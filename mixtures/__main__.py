@@ -1,4 +1,4 @@
-"""`python -m mixtures`, the same as the console script fasttok-mixtures; the verbs are in `commands`."""
+"""`python -m mixtures` is the same as the console script fasttok-mixtures. The verbs are in `commands`."""
 
 from fasttok.common.start import start
 
@@ -7,7 +7,7 @@ def main(argv: list[str]) -> None:
     """Runs one verb.
 
     Raises:
-        InputError: what `commands.main` raises.
+        InputError: `commands.main` raised it.
     """
     from mixtures.commands import main as run
 
@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
 
 
 def script() -> None:
-    """The console script."""
+    """Runs the console script."""
     start("fasttok-mixtures", "mixtures.commands")
 
 

@@ -1,4 +1,4 @@
-"""What is published about the size of datasets, for `explain` when there is no INDEX. Estimates, and said to be."""
+"""Published sizes of datasets, which `explain` uses if there is no INDEX. They are estimates, and its output says so."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,15 +14,15 @@ FILE = Path(__file__).parent / "catalogue.yaml"
 
 @dataclass(frozen=True)
 class PublishedSizes:
-    """What is published of a dataset; None for what is not.
+    """Published sizes of a dataset; None for a size that is not published.
 
     Attributes:
         kind: robot, vqa or caption.
         episodes: episodes of the training split.
         frames: steps of a robot dataset, records of the others.
-        frames_from: who published the frames (catalogue.yaml says which name means whom).
-        hz: control frequency.
-        action_dim: dims of an action.
+        frames_from: who published the frames (catalogue.yaml explains the names).
+        hz: control frequency in Hz.
+        action_dim: number of dims of an action.
         gib: stored size in GiB.
     """
 
@@ -37,7 +37,7 @@ class PublishedSizes:
 
 @cache
 def catalogue() -> dict[str, PublishedSizes]:
-    """Dataset -> what is published of it.
+    """Returns dataset -> its published sizes.
 
     >>> catalogue()["bridge"].episodes
     25460

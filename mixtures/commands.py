@@ -1,4 +1,4 @@
-"""`fasttok-mixtures list | show NAME | explain FILE`: what is mixed, and what that comes to.
+"""`fasttok-mixtures list | show NAME | explain FILE`: what is mixed, and what a build would draw from it.
 
 Each verb imports what it needs when it runs, so that --help answers at once.
 """
@@ -95,7 +95,7 @@ def list_mixtures(config: ListMixtures) -> None:
 
 
 def show(config: ShowMixture) -> None:
-    """Prints a mixture's YAML, or what it resolves to."""
+    """Prints a mixture's YAML, or as JSON the mixture after included mixtures are filled in."""
     from mixtures.registry import find_mixture, load_mixture
 
     mixture = load_mixture(config.mixture)
@@ -106,7 +106,7 @@ def show(config: ShowMixture) -> None:
 
 
 def explain(config: ExplainMixture) -> None:
-    """Prints what a mixture comes to, and writes its page if asked to.
+    """Prints the share, samples and epochs of each source of a mixture, and writes a page if asked to.
 
     Raises:
         InputError: a mistake in the mixture, or an INDEX that lacks one of its sources.
@@ -162,12 +162,12 @@ def explain(config: ExplainMixture) -> None:
 
 
 def explain_without_sizes(mixture: "Mixture", missing: list[str], config: ExplainMixture) -> None:
-    """Prints what can be said of a mixture whose shares depend on sizes that nobody published.
+    """Prints weights and published sizes of a mixture's sources, if its shares depend on sizes that are not published.
 
     Args:
         mixture: the mixture.
         missing: sources whose sizes are not known.
-        config: what the command line says.
+        config: the command line.
     """
     from mixtures.catalogue import catalogue
 
@@ -197,7 +197,7 @@ def main(argv: list[str]) -> None:
     """Runs one verb.
 
     Raises:
-        InputError: no such verb, mixture or INDEX.
+        InputError: there is no such verb, mixture or INDEX.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP, end="")

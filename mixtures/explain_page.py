@@ -1,4 +1,4 @@
-"""The page of `fasttok-mixtures explain --html`: shares as bars, curriculum, and where the numbers come from."""
+"""The page of `fasttok-mixtures explain --html`: shares as bars, the curriculum, and where the numbers come from."""
 
 from collections.abc import Sequence
 
@@ -25,14 +25,14 @@ COLOURS: dict[str | None, str] = {None: NEUTRAL} | dict(KIND_COLOURS)
 
 
 def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str, command: str = "") -> str:
-    """The whole page.
+    """Returns the whole page.
 
     Args:
-        mixture: what is explained.
-        samples: size of the build that is asked about.
-        lines: what the mixture comes to, the whole of it first.
+        mixture: the mixture to explain.
+        samples: number of samples of the build.
+        lines: lines of the mixture, the one of the whole mixture first.
         note: where the numbers come from.
-        command: that made the page.
+        command: command that made the page.
 
     >>> from mixtures.spec import Source
     >>> from mixtures.summary import SourceSizes, summarise
@@ -66,7 +66,7 @@ def explain_page(mixture: Mixture, samples: int, lines: list[Line], note: str, c
 
 
 COLUMNS = ("source", "kind", "share", "samples", "frames", "epochs", "chunk", "FAST ids", "token share", "MB", "note")
-# Columns of the page, which has room to say what they count.
+# Longer names of columns on the page, which has room to say what they count.
 UNITS = {"chunk": "chunk, steps x dims", "FAST ids": "FAST ids per sample"}
 
 ABOUT_TOKENS = (
@@ -76,7 +76,7 @@ ABOUT_TOKENS = (
 
 
 def told(rows: Sequence[Sequence[object]]) -> list[int]:
-    """The columns that say something of a line: source, share and samples in any case.
+    """Returns the columns that have a value in any line; source, share and samples are always among them.
 
     >>> told([["m", None, "100.00 %", 8, None, 0.5, None, None, None, None, ""]])
     [0, 2, 3, 5]
@@ -85,7 +85,7 @@ def told(rows: Sequence[Sequence[object]]) -> list[int]:
 
 
 def indented(name: object) -> Markup:
-    """A line's name, moved to the right by its depth, which stays so where the name is broken.
+    """Returns a line's name, indented by its depth. It stays indented if the name is broken into several lines.
 
     >>> indented("\u2003web")
     '<div style="padding-left:14px">web</div>'
@@ -95,7 +95,7 @@ def indented(name: object) -> Markup:
 
 
 def row(line: Line, whole: Line) -> list[str | int | float | None]:
-    """The cells of `COLUMNS`.
+    """Returns the cells of a line, in the order of `COLUMNS`.
 
     Args:
         line: a source or group.
@@ -124,7 +124,7 @@ def row(line: Line, whole: Line) -> list[str | int | float | None]:
 
 
 def notes(line: Line) -> str:
-    """What is unusual about a source, in words.
+    """Says what is unusual about a source.
 
     >>> from mixtures.summary import SourceSizes
     >>> sizes = SourceSizes(left_out={"language": 1200})
@@ -137,7 +137,7 @@ def notes(line: Line) -> str:
 
 
 def bars(lines: list[Line]) -> Markup:
-    """For each source a bar, full at 100 % of the samples, and its share of tokens if that is known; groups in between.
+    """Draws a bar per source, full at 100 % of the samples, with its share of tokens if that is known; groups have no bar.
 
     >>> from mixtures.summary import SourceSizes
     >>> whole, half = (Line(name, depth, not depth, share, share, 1, (1,), SourceSizes(), None, None, None)
@@ -176,7 +176,7 @@ def bars(lines: list[Line]) -> Markup:
 
 
 def policies(group: Group) -> str:
-    """The policies of a mixture in words.
+    """Writes the policies of a mixture in words.
 
     >>> policies(Group("m", (Group("web", (), policy="proportional"),)))
     'as_given; web: proportional'
@@ -187,7 +187,7 @@ def policies(group: Group) -> str:
 
 
 def curriculum(mixture: Mixture, samples: int, leaves: list[Line]) -> Markup:
-    """Shares over samples as steps, and samples per phase as a table.
+    """Draws the shares along the build as steps, and the samples per phase as a table.
 
     >>> from mixtures.summary import SourceSizes
     >>> leaf = Line("a", 1, False, 1.0, 1.0, 8, (8,), SourceSizes(), None, None, None)

@@ -1,8 +1,8 @@
-"""What an INDEX contains of a mixture's sources, after each source's filters: the sizes that shares and plans are made from.
+"""Reads what an INDEX contains of a mixture's sources, after each source's filters. Shares and plans are made from this.
 
-Records are counted in groups of neighbours: an episode of 32 steps or more is a group, shorter ones and questions share one.
-A group is what a plan places, so a plan of a hundred million questions stays small and a worker reads neighbours at once. A table
-of the INDEX contains the records of many source files; a group stays within one.
+Records are counted in groups of neighbours. A group is a long episode, several short ones, or 32 questions. A plan places
+whole groups, so a plan of a hundred million questions stays small and a worker reads neighbours together. A table of the
+INDEX contains the records of many source files; a group stays within one source file.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from fasttok.errors import InputError, unknown_name
 from mixtures.spec import Source, SourceFilters
 
 GROUP_FRAMES = 32
-AT_ONCE = 16  # tables of the INDEX that are read at a time
+AT_ONCE = 16  # tables of the INDEX that are read at the same time
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +35,9 @@ class Holding:
         row: (g,) int64, row of each group's first record in the table.
         records: (g,) int32, records of each group.
         frames: (g,) int64, steps (or questions, captions) of each group.
-        image_bytes: encoded images of all frames.
-        text_bytes: targets of all records.
-        left_out: records that the filters left out, by filter.
+        image_bytes: bytes of the encoded images of all frames.
+        text_bytes: bytes of the targets of all records.
+        left_out: filter -> number of records that it left out.
     """
 
     file: NDArray[np.int32]
@@ -50,12 +50,12 @@ class Holding:
 
     @property
     def total(self) -> int:
-        """Frames of all groups."""
+        """Number of frames in all groups."""
         return int(self.frames.sum())
 
 
 def split_counts(index: IndexFile, dataset: str, split: str) -> SplitCounts:
-    """The counts of a dataset's split in an index.json.
+    """Returns the counts of a dataset's split in an index.json.
 
     Raises:
         InputError: the INDEX lacks the dataset or the split; names what it has.
@@ -76,7 +76,7 @@ def split_counts(index: IndexFile, dataset: str, split: str) -> SplitCounts:
 
 
 def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str]:
-    """The INDEX's episode tables of a source.
+    """Returns the paths of the INDEX's episode tables of a source.
 
     >>> episode_files("INDEX/", Source("arm", "tabletop_arm"), ["a-00000"])
     ['INDEX/tabletop_arm/train/a-00000.episodes.parquet']
@@ -85,7 +85,7 @@ def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str
 
 
 def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
-    """Reads what an INDEX contains of a source: a few columns of each table.
+    """Reads what an INDEX contains of a source, from a few columns of each table.
 
     Args:
         folder: the INDEX.
@@ -93,7 +93,7 @@ def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
         files: stems of the split's tables, in order.
 
     Raises:
-        InputError: a file of the INDEX is missing or damaged, or a pattern is not one.
+        InputError: a file of the INDEX is missing or damaged, or a pattern of a filter is not valid.
     """
     tables = _tables(episode_files(folder, source, files), source.filters)
     every = source.filters.records
@@ -130,11 +130,11 @@ def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
 
 
 def group(rows: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    """Neighbouring records as groups: those that begin within the same 32 frames, without a gap between their rows.
+    """Groups neighbouring records: those that begin within the same 32 frames, without a gap between their rows.
 
     Args:
         rows: (n,) row numbers of the records, ascending.
-        steps: (n,) frames of each; records without any are left out.
+        steps: (n,) frames of each; records without frames are left out.
 
     Returns:
         (first row, records, frames) of each group, int64.
@@ -152,7 +152,7 @@ def group(rows: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np
 
 
 def _tables(files: list[str], filters: SourceFilters) -> Iterator[tuple[pa.Table, NDArray[np.bool_], Counter[str]]]:
-    """(columns, which rows pass, how many fail by filter) of each file; a row counts for the first filter that it fails."""
+    """Yields (columns, rows that pass, filter -> rows that fail) of each file. A row counts for the first filter it fails."""
     texts = filters.language or filters.matches is not None or filters.excludes is not None
     columns = [
         "steps",
@@ -172,7 +172,7 @@ def _tables(files: list[str], filters: SourceFilters) -> Iterator[tuple[pa.Table
 
 
 def _read(files: list[str], columns: list[str]) -> Iterator[pa.Table]:
-    """The tables in their order, some side by side: an object store takes its time to answer."""
+    """Yields the tables in order. It reads several at the same time, as an object store is slow to answer."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(files), AT_ONCE):
             yield from pool.map(partial(read_parquet, columns=columns, codes=["file"]), files[start : start + AT_ONCE])
@@ -204,7 +204,7 @@ def _passes(table: pa.Table, filters: SourceFilters) -> Iterator[tuple[str, NDAr
 
 
 def hashed_place(file: str, record: str) -> float:
-    """Where a record is in [0, 1): a hash of its file's name, without folders, and its id.
+    """Returns a record's place in [0, 1): a hash of its file's name, without folders, and its id.
 
     >>> 0 <= hashed_place("/data/a.tfrecord", "7") < 1
     True

@@ -1,4 +1,4 @@
-"""A mixture from a YAML file. Every error names file, line, what stood there and what would be valid.
+"""Reads a mixture from a YAML file. Every error names the file, the line, what is there and what would be valid.
 
 name: tabletop_demo
 index: index                 # INDEX of `fasttok-pipelines index`, relative to this file; --index overrides
@@ -6,7 +6,7 @@ tokenizer: fit               # or a tokenizer folder, relative to this file; --t
 chunk: {seconds: 1.0}        # or {steps: 16}
 unit: samples                # what weights count
 seed: 0
-policy: as_given             # or proportional, weight_times_frames, temperature (with `temperature: 2`); of groups too
+policy: as_given             # or proportional, weight_times_frames, temperature (with `temperature: 2`); groups may have one too
 sources:
   - {dataset: tabletop_planar, weight: 3}          # action: {form: relative, rotation: 6d} for another form of its actions
   - {include: openvla/oxe_magic_soup, weight: 4}   # another mixture, a preset or a file, as a group
@@ -69,11 +69,11 @@ def read_mixture(path: Path, find: Find | None = None, within: tuple[Path, ...] 
 
     Args:
         path: the file.
-        find: (what `include:` says, folder of the file that says it) -> the file; None finds files by their paths only.
-        within: files that are being read, which include this one.
+        find: (value of `include:`, folder of the file that has it) -> the file; None takes the value as a path.
+        within: files that include this one, outermost first.
 
     Raises:
-        InputError: naming file, line, what stood there and what was expected.
+        InputError: the file has a mistake; names file, line, what is there and what was expected.
     """
     top = load(path)
     reader = _MixtureReader(path, find or _as_path, (*within, path.resolve()))
@@ -133,7 +133,7 @@ class _MixtureReader(CheckedValues):
         return Chunk(steps=self.whole(value, "steps", 1))
 
     def group(self, keys: Keys, name: str, weight: float, depth: int) -> Group:
-        """The members of one `sources:` list, and the policy that shares it out."""
+        """Reads the members of one `sources:` list, and the policy that turns them into shares."""
         items = keys.get("sources")
         if not isinstance(items, list) or not items:
             raise self.error(keys, "sources", f"sources must be a list with at least one source, got {items!r}")
@@ -173,7 +173,7 @@ class _MixtureReader(CheckedValues):
         return self.include(item, weight) if kind == "include" else self.source(item, weight)
 
     def include(self, item: Keys, weight: float) -> Group:
-        """Another mixture's tree as a group; sources keep the chunk that their file asks for."""
+        """Reads another mixture's tree as a group. Its sources keep the chunk that their own file asks for."""
         said = self.text(item, "include", "")
         try:
             path = self.find(said, self.path.parent)
@@ -317,7 +317,7 @@ class _MixtureReader(CheckedValues):
 
 
 def _with_chunk(node: Group, chunk: Chunk | None) -> Group:
-    """The tree with a chunk for every source that has none of its own."""
+    """Returns the tree with this chunk for every source that has none of its own."""
     members = [
         _with_chunk(member, chunk) if isinstance(member, Group) else replace(member, chunk=member.chunk or chunk)
         for member in node.members
@@ -326,7 +326,7 @@ def _with_chunk(node: Group, chunk: Chunk | None) -> Group:
 
 
 def _parents(group: Group) -> dict[str, list[Group]]:
-    """Name of each node below a group -> the groups that hold nodes of this name."""
+    """Returns name of each node below a group -> the groups that contain nodes of this name."""
     found: dict[str, list[Group]] = {}
     for member in group.members:
         found.setdefault(member.name, []).append(group)
@@ -344,7 +344,7 @@ def _as_path(said: str, folder: Path) -> Path:
 
 
 def _resolve(path: Path, value: str | None) -> str | None:
-    """A place named in a mixture file: URLs and absolute paths as they are, others relative to the file."""
+    """Resolves a place named in a mixture file: URLs and absolute paths stay as they are, others are relative to the file."""
     if value is None or is_url(value) or Path(value).is_absolute():
         return value
     return str(path.parent / value)

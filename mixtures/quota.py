@@ -1,8 +1,8 @@
-"""Exact shares: how many samples each source gives, and in which order they alternate. Integers decide, so nothing drifts.
+"""Exact shares: how many samples each source gives, and in which order sources alternate.
 
 Counts come from the largest-remainder method. Order comes from one rule: draw `j` of a source with weight `w` is at
 time `(2j + 1) / 2w`, and positions are draws sorted by time (ties: lower source first). All times are compared as exact
-integer products, so a draw's position and a position's draw are computed directly, without a list of all of them.
+integer products, so nothing drifts, and a draw's position and a position's draw are computed directly, without a list of all.
 """
 
 from collections.abc import Sequence
@@ -45,16 +45,16 @@ def quotas(shares: ArrayLike, n: int) -> IntArray:
 
 
 def capped_quotas(shares: ArrayLike, n: int, caps: Sequence[int | None], names: Sequence[str] = ()) -> IntArray:
-    """Quotas under upper limits: what a capped source cannot give goes to the others, in proportion to their shares.
+    """Computes quotas under upper limits: what a capped source cannot give goes to the others, in proportion to their shares.
 
-    A source at its cap gives exactly the cap; the others are within 1 of their share of the rest. Redistribution is chosen
-    over refusal because it is clear which limit matters more: `max_epochs` is a hard limit, and `weight` is not. `explain` and
+    A source at its cap gives exactly the cap; the others are within 1 of their share of the rest. A cap changes shares instead of
+    being an error because it is clear which limit matters more: `max_epochs` is a hard limit, and `weight` is not. `explain` and
     `build` mark each capped source, so that a changed share is never a surprise.
 
     Args:
         shares: (k,) as in `quotas`.
         n: samples to split.
-        caps: (k,) most samples of each source; None is no limit.
+        caps: (k,) maximum number of samples of each source; None is no limit.
         names: (k,) names for the message.
 
     Raises:
@@ -88,10 +88,10 @@ def capped_quotas(shares: ArrayLike, n: int, caps: Sequence[int | None], names: 
 
 
 def positions(weights: ArrayLike, source: ArrayLike, draw: ArrayLike) -> IntArray:
-    """The position in the endless alternation at which a source's draw stands; exact, O(k) per draw.
+    """Returns the position of a source's draw in the endless alternation; exact, O(k) per draw.
 
     Args:
-        weights: (k,) integers >= 0: the sequence has period `sum(weights)` and contains each source that often in a period.
+        weights: (k,) integers >= 0. The sequence has the period `sum(weights)`, and each period has `weight` draws of a source.
         source: (m,) source of each draw; its weight is > 0.
         draw: (m,) draw number within that source, >= 0.
 
@@ -116,11 +116,11 @@ def positions(weights: ArrayLike, source: ArrayLike, draw: ArrayLike) -> IntArra
 
 
 def sequence(weights: ArrayLike, start: int, stop: int) -> tuple[IntArray, IntArray]:
-    """Which source, and which of its draws, is at each position of the endless alternation; random access.
+    """Returns which source, and which of its draws, is at each position of the endless alternation; random access.
 
-    Any window of the sequence contains each source within `1 - s + s * (k - 1)` of its share `s` of the window (k sources of
-    positive weight): a source's draws before time x number `x * w` to within 1/2, so before any position its count is off
-    by at most half of that bound. For two sources that is 1; for forty equal ones 1.95.
+    In any window, the count of a source with share `s` differs from `s` times the window's length by at most
+    `1 - s + s * (k - 1)`, for k sources of positive weight: 1 for two sources, 1.95 for forty equal ones. This is because before
+    time x there are `x * w` draws of a source, to within 1/2, so before any position its count is off by at most half of that.
 
     Args:
         weights: (k,) integers >= 0, each below 2**30.
@@ -155,9 +155,9 @@ def sequence(weights: ArrayLike, start: int, stop: int) -> tuple[IntArray, IntAr
 
 
 def interleave(counts: ArrayLike) -> IntArray:
-    """The source of each of `sum(counts)` positions: each source as often as counted, every window near the shares.
+    """Returns the source of each of `sum(counts)` positions: each source as often as counted, every window near the shares.
 
-    The bound is that of `sequence`, of which this is one period.
+    This is one period of `sequence`, with the same bound.
 
     >>> interleave([4, 2, 0, 1]).tolist()
     [0, 1, 0, 3, 0, 1, 0]

@@ -1,4 +1,4 @@
-"""Names of mixtures: the packaged presets, and any YAML file by its path."""
+"""Finds mixtures: the packaged presets by name, and any YAML file by its path."""
 
 import os
 from functools import cache
@@ -14,7 +14,7 @@ PRESETS = Path(__file__).parent / "presets"
 
 @cache
 def preset_names() -> tuple[str, ...]:
-    """The packaged mixtures, sorted; those of a project are PROJECT/NAME.
+    """Returns the names of the packaged mixtures, sorted; mixtures of another project are PROJECT/NAME.
 
     >>> "demo" in preset_names()
     True
@@ -23,10 +23,10 @@ def preset_names() -> tuple[str, ...]:
 
 
 def preset_path(name: str) -> Path:
-    """The YAML file of a preset.
+    """Returns the YAML file of a preset.
 
     Raises:
-        InputError: no preset of that name; names the closest ones.
+        InputError: there is no preset of that name; names the closest ones.
 
     >>> preset_path("openvla/bridge").name
     'bridge.yaml'
@@ -37,10 +37,10 @@ def preset_path(name: str) -> Path:
 
 
 def find_mixture(said: str, folder: Path = Path()) -> Path:
-    """The file of a preset, or of a path, relative to a folder, that ends in .yaml.
+    """Returns the file of a preset; or of a path that ends in .yaml or .yml, relative to `folder`.
 
     Raises:
-        InputError: neither.
+        InputError: there is no such preset or file.
 
     >>> find_mixture("demo").name
     'demo.yaml'
@@ -58,10 +58,10 @@ def load_mixture(path_or_preset: str | os.PathLike[str], index: str | None = Non
 
     Args:
         path_or_preset: path or name; `all` for every dataset of an INDEX.
-        index: the INDEX that `all` is made of.
+        index: INDEX whose datasets `all` mixes.
 
     Raises:
-        InputError: unknown name, missing file, or a file with an error in it (names the line).
+        InputError: the name is unknown, the file is missing, or it has a mistake (names the line).
 
     >>> [source.name for source in load_mixture("demo").sources][:2]
     ['tabletop_planar', 'tabletop_arm']

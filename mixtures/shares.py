@@ -1,10 +1,10 @@
-"""Shares: what the policies of a mixture's groups come to, and how many samples of each source a build then has.
+"""Computes the share of each source from the policies of a mixture's groups, and its number of samples in a build.
 
 A group's share is split over its members in proportion to
 
-    as_given             w                  the weights, as they stand
-    proportional         n                  n frames (steps, or records) of a member; of a group, of all below it
-    temperature          n ** (1 / T)       T = 1 is proportional, a large T makes all alike (Devlin 2018, Arivazhagan 2019)
+    as_given             w                  the weights, as they are
+    proportional         n                  n frames (steps, or records) of a member; for a group, of all sources below it
+    temperature          n ** (1 / T)       T = 1 is proportional, a large T makes shares alike (Devlin 2018, Arivazhagan 2019)
     weight_times_frames  w * n              what octo's and openvla's published weights mean (`balance_weights`)
 
 and the root's share is 1. A curriculum changes weights after given numbers of samples; each of its phases has shares and quotas
@@ -47,7 +47,7 @@ class Allocation:
 
 
 def needs_frames(group: Group) -> list[str]:
-    """The sources on whose sizes shares depend, in order.
+    """Returns the sources whose sizes decide shares, in order.
 
     >>> needs_frames(Group("m", (Source("a", "a"), Source("b", "b")), policy="proportional"))
     ['a', 'b']
@@ -58,11 +58,11 @@ def needs_frames(group: Group) -> list[str]:
 
 
 def shares(mixture: Mixture, frames: Frames | None = None, phase: int = -1) -> NDArray[np.float64]:
-    """The share of each source, (k,) float64 in the order of `mixture.sources`, summing to 1.
+    """Returns the share of each source, (k,) float64 in the order of `mixture.sources`, summing to 1.
 
     Args:
-        mixture: whose sources share.
-        frames: frames of each source by name, for the policies that read sizes.
+        mixture: the mixture.
+        frames: name of a source -> its frames, for the policies that read sizes.
         phase: number of the curriculum's phase; -1 for the weights as the tree has them.
 
     Raises:
@@ -81,15 +81,15 @@ def shares(mixture: Mixture, frames: Frames | None = None, phase: int = -1) -> N
 
 
 def allocate(mixture: Mixture, samples: int, frames: Frames | None = None) -> Allocation:
-    """Exact quotas of a build, phase by phase.
+    """Computes the exact quotas of a build, phase by phase.
 
     Args:
-        mixture: what is built.
-        samples: samples of the build. A phase that begins later is not reached, and has no row.
-        frames: frames of each source by name; `max_epochs` has no effect on a source whose frames are not known.
+        mixture: the mixture to build.
+        samples: number of samples of the build. A phase that begins later is not reached, and has no row.
+        frames: name of a source -> its frames; `max_epochs` has no effect on a source whose frames are not known.
 
     Raises:
-        InputError: as `shares`; max_epochs allows fewer samples than asked for.
+        InputError: as `shares`, or max_epochs allows fewer samples than asked for.
 
     >>> allocate(Mixture("m", Group("m", (Source("a", "a", weight=3.0), Source("b", "b")))), 10).quotas
     array([8, 2])
@@ -108,7 +108,7 @@ def allocate(mixture: Mixture, samples: int, frames: Frames | None = None) -> Al
 
 
 def phases(mixture: Mixture, samples: int) -> list[tuple[int, int, int]]:
-    """(number of the phase, -1 without a curriculum; first sample; one past its last) of the phases that a build reaches.
+    """Returns (number, first sample, one past the last) of each phase that a build reaches. Without a curriculum, number is -1.
 
     >>> from mixtures.spec import CurriculumPhase
     >>> phases(Mixture("m", Group("m", ()), schedule=(CurriculumPhase(0, ()), CurriculumPhase(60, ()))), 100)
@@ -122,7 +122,7 @@ def phases(mixture: Mixture, samples: int) -> list[tuple[int, int, int]]:
 
 
 def cap(max_epochs: float | None, frames: int | None) -> int | None:
-    """Most samples of a source; None without a limit, or where its size is not known.
+    """Returns the maximum number of samples of a source; None if there is no limit or its size is not known.
 
     >>> cap(1.5, 101), cap(None, 101)
     (151, None)
@@ -148,7 +148,7 @@ def _split(
 
 
 def _relative_share(group: Group, member: Group | Source, frames: Frames | None, weights: Mapping[str, float]) -> float:
-    """What a member's share of its group is proportional to."""
+    """Returns the number that a member's share of its group is proportional to."""
     weight = weights.get(member.name, member.weight)
     if not group.sized:
         return weight if group.weighted else 1.0
@@ -159,7 +159,7 @@ def _relative_share(group: Group, member: Group | Source, frames: Frames | None,
 
 
 def _size(node: Group | Source, frames: Frames | None, policy: Group) -> int:
-    """Frames of a source, or of all below a group."""
+    """Returns the frames of a source, or of all sources below a group."""
     if isinstance(node, Group):
         return sum(_size(member, frames, policy) for member in node.members)
     if frames is None or node.name not in frames:

@@ -1,7 +1,7 @@
-"""A mixture: which sources, in which shares, cut into which chunks. Frozen dataclasses; `parse.py` reads them from YAML.
+"""A mixture as frozen dataclasses: its sources, their shares and chunks. `parse.py` reads them from YAML.
 
-A mixture is a tree: groups hold groups and sources, and each group's policy turns the weights, or the sizes, of its members
-into shares. What a share is, once sizes are known, and how shares change over a build: `shares.py`.
+A mixture is a tree: groups contain groups and sources. The policy of a group turns the weights or the sizes of its members
+into shares. `shares.py` computes the shares once sizes are known, and how they change over a build.
 """
 
 import hashlib
@@ -21,35 +21,35 @@ Unit = Literal["samples"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 Policy = Literal["as_given", "proportional", "temperature", "weight_times_frames"]
-"""How shares follow from a group's members (see `shares.py`): their weights; their frames; their frames to the power
-1 / temperature; weight times frames."""
+"""What the shares of a group's members are proportional to (see `shares.py`): their weights; their frames; their frames to the
+power 1 / temperature; weight times frames."""
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 ImageFormat = Literal["jpeg", "png", "webp"]
-"""What frames of videos and arrays are encoded as."""
+"""Format in which a build encodes the frames of videos and arrays."""
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 Question = Literal["task", "motion", "gripper", "progress", "subtask", "caption"]
-"""What can be asked about a robot."""
+"""A question that rows can ask about a robot."""
 QUESTIONS: tuple[Question, ...] = get_args(Question)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """How long an action chunk is: one of the two, never both.
+    """Length of an action chunk: in seconds or in steps, never both.
 
     Attributes:
         seconds: length in time; a dataset's control frequency turns it into steps.
-        steps: number of steps, at whatever frequency.
+        steps: number of steps, at any control frequency.
     """
 
     seconds: float | None = None
     steps: int | None = None
 
     def horizon(self, control_hz: float | None) -> int:
-        """Steps in a chunk at a control frequency: at least 1, rounded half to even.
+        """Returns the steps of a chunk at a control frequency: at least 1, rounded half to even.
 
         Raises:
             InputError: the chunk is given in seconds and the frequency is not known.
@@ -69,12 +69,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Resize:
-    """Images of another size, the only reason for which a build encodes them again.
+    """Size to which images are resized. A build encodes images that are encoded already only to resize them.
 
     Attributes:
-        height: pixels.
-        width: pixels.
-        fit: what happens to pictures of other proportions (see `Fit`).
+        height: height in pixels.
+        width: width in pixels.
+        fit: how pictures of other proportions are fitted (see `Fit`).
         quality: quality of the JPEGs written, in [1, 100].
     """
 
@@ -86,11 +86,11 @@ class Resize:
 
 @dataclass(frozen=True)
 class ImageEncoding:
-    """How frames of videos and arrays are written; images that are encoded already are passed on as they are.
+    """How frames of videos and arrays are encoded; images that are encoded already are passed on unchanged.
 
     Attributes:
-        format: of the image; PNG keeps every pixel.
-        quality: of JPEG and WebP, in [1, 100].
+        format: format of the image; PNG keeps every pixel.
+        quality: quality of JPEG and WebP, in [1, 100].
     """
 
     format: ImageFormat = "jpeg"
@@ -99,18 +99,18 @@ class ImageEncoding:
 
 @dataclass(frozen=True)
 class SourceFilters:
-    """Which records of the INDEX a source takes; None, empty and False where a filter is not asked for.
+    """Which records of the INDEX a source takes. None, () and False mean that a filter is not used.
 
     Attributes:
-        min_steps: the least steps of an episode.
-        max_steps: the most steps of an episode.
+        min_steps: minimum number of steps of an episode.
+        max_steps: maximum number of steps of an episode.
         language: whether an instruction must be there.
         matches: RE2 pattern that the instruction or question must match somewhere.
         excludes: RE2 pattern that the instruction or question must not match anywhere.
         cameras: slots that must be there.
-        part: (low, high) in [0, 1]: records whose hash is in it. (0, 0.9) and (0.9, 1) hold out a tenth of a dataset without a
-            split of its own; a record's hash depends on its file's name and its id alone.
-        records: the number of records to take, evenly spread over all that pass the other filters.
+        part: (low, high) in [0, 1]: takes the records with low <= hash < high. (0, 0.9) and (0.9, 1) hold out a tenth of a
+            dataset without a split of its own. A record's hash depends only on its file's name and its id.
+        records: number of records to take, evenly spread over all that pass the other filters.
     """
 
     min_steps: int | None = None
@@ -125,25 +125,25 @@ class SourceFilters:
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset's split in a mixture, and what is made of it.
+    """A split of a dataset in a mixture, and what is made of it.
 
     Attributes:
-        name: unique in the mixture: the dataset, or as `name:` says.
+        name: name, unique in the mixture; by default that of the dataset.
         dataset: dataset of the INDEX.
         split: split of that dataset.
-        weight: relative to its siblings; what it means is its group's policy.
-        max_epochs: most passes over the source, or None; a cap, the freed samples go to the others.
+        weight: weight relative to its siblings; the policy of its group decides what it means.
+        max_epochs: maximum number of passes over the source; the samples beyond go to the other sources. None is no limit.
         form: how its actions are represented.
         rotation: how the rotations in its actions are represented.
         chunk: its own chunk, None for the mixture's.
         cameras: (slot in the rows, slot of the dataset) pairs; None for all as they are.
-        resize: None passes the encoded bytes through.
-        encode: how frames of videos and arrays are written; None: as JPEG of quality 95, or of that of `resize`.
-        prompts: templates with {prompt} in them, of which each row takes one; () for the prompt as it is.
+        resize: size of its images; None passes the encoded bytes through.
+        encode: how frames of videos and arrays are encoded; None: as JPEG of quality 95, or of the quality of `resize`.
+        prompts: templates that contain {prompt}, of which each row uses one; () for the prompt as it is.
         filters: which records it takes.
-        questions: its rows are not actions but questions about the robot: these, of `pipelines/builder/questions.yaml`.
-        subtask: whether its rows say what the robot is doing, from its gripper, for models that predict it or get it.
-        where: file and line that ask for it, for errors found later; it decides nothing.
+        questions: what its rows ask about the robot (`pipelines/builder/questions.yaml`); () if they contain actions.
+        subtask: whether its rows contain what the robot is doing, from its gripper, for models that predict it or read it.
+        where: file and line of the mixture that define it, for later errors; it has no effect on samples.
     """
 
     name: str
@@ -173,7 +173,7 @@ class Group:
         members: groups and sources, in the order of the file.
         weight: relative to its siblings.
         policy: how shares follow from the members.
-        temperature: of the policy `temperature`; the larger, the more alike are the shares.
+        temperature: temperature of the policy `temperature`; a larger one makes the shares more alike.
     """
 
     name: str
@@ -213,9 +213,9 @@ class Mixture:
     Attributes:
         name: the mixture's name.
         root: the tree of groups and sources.
-        chunk: for sources that have no chunk of their own.
+        chunk: chunk of sources that have none of their own.
         description: one line of prose.
-        index: INDEX that it is made from, resolved against the file's folder; None if the command line names one.
+        index: INDEX that it mixes, resolved against the file's folder; None if the command line names one.
         tokenizer: tokenizer folder, resolved against the file's folder; or `fit`, to fit one on the INDEX.
         unit: what weights count.
         seed: seed of a build, if the command line gives none.
@@ -239,11 +239,11 @@ class Mixture:
 
     @property
     def paths(self) -> tuple[tuple[str, ...], ...]:
-        """For each source the names of the groups around it, outermost first, without the root."""
+        """For each source, the names of the groups around it, outermost first, without the root."""
         return tuple(path for path, _ in walk(self.root))
 
     def to_json(self) -> dict[str, Any]:
-        """What decides the samples: plain data without names of places (index, tokenizer), so it is the same everywhere."""
+        """Returns what decides the samples, as plain data without places (index, tokenizer), so it is the same everywhere."""
         return {
             "name": self.name,
             "description": self.description,
@@ -256,13 +256,13 @@ class Mixture:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of what decides the samples: chunk, unit and the tree; not the seed, not prose."""
+        """sha256 (hex) of what decides the samples: chunk, unit, schedule and tree, but not seed, name and description."""
         decides = {k: v for k, v in self.to_json().items() if k not in ("name", "description", "seed")}
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def walk(group: Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Source]]:
-    """(names of the groups around it, source) of every source below a group, in order.
+    """Yields (names of the groups around it, source) for every source below a group, in order.
 
     >>> [(path, source.name) for path, source in walk(Group("m", (Source("a", "a"), Group("web", (Source("b", "b"),)))))]
     [((), 'a'), (('web',), 'b')]
@@ -275,7 +275,7 @@ def walk(group: Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def tree(node: Group | Source) -> dict[str, Any]:
-    """A node as plain data; what is as by default is left out.
+    """Returns a node as plain data, without the values that are defaults of a source.
 
     >>> tree(Source("a", "tabletop_arm", max_epochs=2.0))
     {'name': 'a', 'dataset': 'tabletop_arm', 'weight': 1.0, 'max_epochs': 2.0}
@@ -295,7 +295,7 @@ def tree(node: Group | Source) -> dict[str, Any]:
 
 @contextmanager
 def asked_for(source: Source) -> Iterator[None]:
-    """Puts the file and line of a source before an InputError that its data cause.
+    """Puts the file and line of a source before an InputError that its data causes.
 
     >>> with asked_for(Source("a", "a", where="mix.yaml: line 4")):
     ...     raise InputError("no such split")
@@ -311,7 +311,7 @@ def asked_for(source: Source) -> Iterator[None]:
 def with_overrides(
     mixture: Mixture, index: str | None = None, tokenizer: str | None = None, seed: int | None = None
 ) -> Mixture:
-    """The mixture with what a command line overrides; None overrides nothing.
+    """Returns the mixture with what a command line overrides; None overrides nothing.
 
     >>> with_overrides(Mixture("m", Group("m", ()), seed=3), index="INDEX").seed
     3

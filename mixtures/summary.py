@@ -1,4 +1,4 @@
-"""What a mixture comes to, before anything runs: the lines that `explain` prints, per source and per group."""
+"""Computes what a mixture comes to before anything runs: the lines that `explain` prints, per source and per group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,22 +13,22 @@ from mixtures.spec import Group, Mixture, Source, asked_for
 
 TEXT_BYTES_PER_TOKEN = 4.0  # of English text under a vocabulary of 256k; only estimates use it
 ANSWER_BYTES = 20.0  # of an answer about a robot, on average over all questions
-ROW_BYTES = 512  # of a row that are not images: texts, chunk, ids, provenance
+ROW_BYTES = 512  # bytes of a row besides its images: texts, chunk, ids, provenance
 
 
 @dataclass(frozen=True)
 class SourceSizes:
-    """What is known of a source's sizes; None for what is not known.
+    """Sizes of a source; None for a size that is not known.
 
     Attributes:
         kind: robot, vqa or caption.
         frames: steps (robot) or records (vqa, caption) that it has after its filters.
-        horizon: steps of its chunks.
-        action_dim: dims of its actions.
-        image_bytes: encoded images of a sample, on average.
-        target_bytes: text of a sample that the loss is on, on average.
+        horizon: number of steps of its chunks.
+        action_dim: number of dims of its actions.
+        image_bytes: bytes of a sample's encoded images, on average.
+        target_bytes: bytes of a sample's text that the loss is on, on average.
         fast_tokens: FAST ids per chunk, as a given tokenizer makes them, or one fitted on a sample.
-        left_out: number of records that the filters left out, by filter.
+        left_out: filter -> number of records that it left out.
     """
 
     kind: RecordKind | None = None
@@ -42,7 +42,7 @@ class SourceSizes:
 
     @property
     def naive_tokens(self) -> int | None:
-        """Tokens per sample if every value were binned, which FAST is measured against.
+        """Tokens per sample if every value had a token of its own, as with naive tokens: the baseline of FAST.
 
         >>> SourceSizes(horizon=20, action_dim=7).naive_tokens
         140
@@ -63,7 +63,7 @@ class SourceSizes:
 
 @dataclass(frozen=True)
 class Line:
-    """One source, or all below one group.
+    """Numbers of one source, or of all sources below one group.
 
     Attributes:
         name: name in the mixture.
@@ -71,12 +71,12 @@ class Line:
         group: whether it is a group.
         share: share of all samples that it gives.
         wanted: share that the weights ask for; max_epochs may allow less.
-        samples: quota, exact.
+        samples: its exact quota.
         phases: samples in each phase of a curriculum.
         sizes: what is known of the source's sizes.
-        epochs: samples / frames.
-        tokens: loss tokens of all its samples.
-        bytes: size of all its rows, about.
+        epochs: samples / frames; None if the frames are not known.
+        tokens: loss tokens of all its samples, None if not known.
+        bytes: approximate bytes of all its rows, None if not known.
         capped: whether max_epochs keeps the samples below the share.
     """
 
@@ -94,7 +94,7 @@ class Line:
     capped: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns its numbers as plain values."""
         sizes = self.sizes
         return {
             "name": self.name,
@@ -119,10 +119,10 @@ class Line:
 
 
 def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
-    """What an INDEX knows of each source.
+    """Reads the sizes of each source from an INDEX.
 
     Raises:
-        InputError: no finished INDEX, or it lacks a dataset or a split.
+        InputError: there is no finished INDEX, or it lacks a dataset or a split.
     """
     index = open_index(folder)
     sizes = {}
@@ -148,7 +148,7 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
 
 
 def from_catalogue(mixture: Mixture) -> dict[str, SourceSizes]:
-    """What is published of each source; filters are not counted.
+    """Returns the published sizes of each source; filters are not counted.
 
     >>> from_catalogue(Mixture("m", Group("m", (Source("a", "bridge_orig"),))))["a"].frames
     2135463
@@ -168,7 +168,7 @@ def from_catalogue(mixture: Mixture) -> dict[str, SourceSizes]:
 
 
 def row_kind(source: Source, dataset_kind: RecordKind) -> RecordKind:
-    """The kind of a source's rows: questions about a robot are no robot rows.
+    """Returns the kind of a source's rows; questions about a robot are not robot rows.
 
     >>> row_kind(Source("a", "a"), "robot"), row_kind(Source("a", "a", questions=("task",)), "robot")
     ('robot', 'vqa')
@@ -179,7 +179,7 @@ def row_kind(source: Source, dataset_kind: RecordKind) -> RecordKind:
 
 
 def unknown_sizes(mixture: Mixture, known: Mapping[str, SourceSizes]) -> list[str]:
-    """Sources whose sizes decide the shares and are not known.
+    """Returns the sources whose sizes decide the shares and are not known.
 
     >>> unknown_sizes(Mixture("m", Group("m", (Source("a", "a"),))), {})
     []
@@ -188,11 +188,11 @@ def unknown_sizes(mixture: Mixture, known: Mapping[str, SourceSizes]) -> list[st
 
 
 def summarise(mixture: Mixture, samples: int, known: Mapping[str, SourceSizes]) -> tuple[list[Line], Allocation]:
-    """Lines in the order of the file, each group before its members, the whole mixture first.
+    """Computes the lines in the order of the file: the whole mixture first, each group before its members.
 
     Args:
-        mixture: what is asked about.
-        samples: size of the build that is asked about.
+        mixture: the mixture.
+        samples: number of samples of the build.
         known: sizes of each source, by name.
 
     Returns:
@@ -251,6 +251,6 @@ def summarise(mixture: Mixture, samples: int, known: Mapping[str, SourceSizes]) 
 
 
 def _sum(values: list[float | None]) -> float | None:
-    """The sum, None if a value is not known."""
+    """Returns the sum, None if a value is not known."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

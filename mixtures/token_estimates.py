@@ -1,4 +1,4 @@
-"""About how many FAST ids the chunks of each robot source take, from a sample of the INDEX: what token shares are made of."""
+"""Estimates how many FAST ids the chunks of each robot source take, from a sample of the INDEX, for the token shares."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,16 +18,16 @@ from mixtures.spec import Mixture
 from mixtures.summary import SourceSizes
 
 EPISODES = 64  # of each source
-CHUNKS = 512
+CHUNKS = 512  # of each source
 
 
 def with_fast_tokens(mixture: Mixture, known: Mapping[str, SourceSizes], folder: str) -> dict[str, SourceSizes]:
-    """The sizes with FAST ids per chunk: by the mixture's tokenizer, or for `fit` by one fitted on the sample itself.
+    """Adds FAST ids per chunk to the sizes: from the mixture's tokenizer, or for `fit` from one fitted on the sample itself.
 
-    Actions are taken as stored, whatever form a source asks for; a source that the tokenizer cannot encode stays unknown.
+    It takes actions as stored, whatever form a source asks for. For a source that the tokenizer cannot encode, they stay unknown.
 
     Args:
-        mixture: whose sources are estimated.
+        mixture: mixture whose sources are estimated.
         known: sizes of each source, by name.
         folder: the INDEX.
     """
@@ -54,7 +54,7 @@ def with_fast_tokens(mixture: Mixture, known: Mapping[str, SourceSizes], folder:
 
 
 def sample(mixture: Mixture, name: str, folder: str) -> NDArray[np.float32]:
-    """Chunks of a source's first episodes, evenly spread over them, (n, horizon, dims) float32."""
+    """Returns chunks of a source's first episodes, evenly spread over them, (n, horizon, dims) float32."""
     source = next(source for source in mixture.sources if source.name == name)
     dataset = open_index(folder).datasets[source.dataset]
     entry = dataset.entry

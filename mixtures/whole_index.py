@@ -1,4 +1,4 @@
-"""The mixture `all`: every dataset of an INDEX, each with a share in proportion to its steps. For those who want no file."""
+"""The mixture `all`, which needs no file: every dataset of an INDEX, each with a share in proportion to its steps."""
 
 from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError
@@ -9,13 +9,13 @@ SPLIT = "train"
 
 
 def whole_index(index: str | None) -> Mixture:
-    """The mixture of an INDEX.
+    """Returns the mixture of all datasets of an INDEX.
 
     Args:
-        index: path or URL of the INDEX.
+        index: path or URL of the INDEX; None raises an error that asks for one.
 
     Raises:
-        InputError: no INDEX is given, or it has no data of the split `train`.
+        InputError: no INDEX is given, or it has no usable data of the split `train`.
     """
     if index is None:
         raise InputError(f"the mixture {ALL!r} is every dataset of an INDEX: give it with --index INDEX")

@@ -1,4 +1,4 @@
-"""YAML that remembers line numbers, so that an error can point at the line to change. Safe loading only."""
+"""Reads YAML and remembers line numbers, so that an error can name the line to change. Safe loading only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ UNFIT = (
     TypeError,
     OverflowError,
     RecursionError,
-)  # PyYAML's, such as for month 99
+)  # PyYAML raises these for some values, such as month 99
 
 
 class Keys(dict[str, Any]):
-    """A YAML mapping that knows where it stands.
+    """A YAML mapping that knows its lines in the file.
 
     Attributes:
         line: line of the mapping, counted from 1; 0 if it does not come from a file.
@@ -78,14 +78,14 @@ def load(path: Path) -> Keys:
 
 
 def decoded(data: bytes, where: str) -> str:
-    r"""The text of a file, which must be UTF-8.
+    r"""Decodes a file, which must be UTF-8.
 
     Args:
         data: what the file contains.
         where: its path, for messages.
 
     Raises:
-        InputError: the bytes are no UTF-8; names the line of the first that is not.
+        InputError: the bytes are not UTF-8; names the line of the first wrong byte.
 
     >>> decoded(b"name: caf\xc3\xa9", "mix.yaml")
     'name: café'

@@ -1,4 +1,4 @@
-"""Values out of YAML keys, each checked; every error names the file, the line, what stood there and what would be valid."""
+"""Reads and checks values of YAML keys. Every error names the file, the line, what is there and what would be valid."""
 
 import math
 import re
@@ -9,11 +9,11 @@ from fasttok.errors import InputError, unknown_name
 from mixtures.yaml_lines import Keys
 
 MOST_SHOWN = 80  # characters of a value in a message
-Word = TypeVar("Word", bound=str)  # of a closed set
+Word = TypeVar("Word", bound=str)  # a word of a closed set
 
 
 def finite(value: object) -> TypeGuard[int | float]:
-    """Whether a value is a number that floats can hold; true and false are none.
+    """Whether a value is a finite number that fits in a float; true and false are not numbers.
 
     >>> finite(3), finite(True), finite(float("inf")), finite(10**400)
     (True, False, False, False)
@@ -32,24 +32,24 @@ def _numeric(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value in a message: as Python writes it, cut if it is long.
+    """Returns a value for a message: as Python writes it, cut if it is long.
 
     >>> shown("ten"), len(shown("x" * 1000))
     ("'ten'", 83)
     """
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of too many digits, a list within itself
+    except (ValueError, RecursionError):  # a number with too many digits, or a list that contains itself
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 class CheckedValues:
-    """Checks of one file's values. All raise InputError.
+    """Reads and checks the values of one file. Every check raises InputError if a value is wrong.
 
     Args:
         path: the file, or its URL.
-        inside: what of the file the values belong to, for messages, such as "action[0]"; "" for all of it.
+        inside: part of the file that the values belong to, for messages, such as "action[0]"; "" for the whole file.
     """
 
     def __init__(self, path: Path | str, inside: str = "") -> None:
@@ -58,7 +58,7 @@ class CheckedValues:
         self.inside = f"{inside}: " if inside else ""
 
     def error(self, keys: Keys, key: str | None, message: str) -> InputError:
-        r"""An error that names the line of a key, or of the whole mapping.
+        r"""Returns an error that names the line of a key, or of the whole mapping.
 
         >>> from mixtures.yaml_lines import loads
         >>> str(CheckedValues(Path("mix.yaml")).error(loads("a: 1\nb: 2"), "b", "b is odd"))
@@ -75,28 +75,28 @@ class CheckedValues:
                 raise self.error(keys, key, str(unknown_name(f"{what} key", key, known)))
 
     def text(self, keys: Keys, key: str, default: str) -> str:
-        """A text."""
+        """Returns a text, `default` if the key is missing."""
         value = keys.get(key, default)
         if not isinstance(value, str):
             raise self.error(keys, key, f"{key} must be text, got {shown(value)}; put it in quotes")
         return value
 
     def filled(self, keys: Keys, key: str) -> str:
-        """A text that is not empty, under a key that is there."""
+        """Returns a text that is not empty; the key must be there."""
         value = self.text(keys, key, "")
         if not value.strip():
             raise self.error(keys, key, f"{key} is empty; give it a text, or leave it out")
         return value
 
     def flag(self, keys: Keys, key: str) -> bool:
-        """True or false; false if the key is missing."""
+        """Returns true or false; false if the key is missing."""
         value = keys.get(key, False)
         if not isinstance(value, bool):
             raise self.error(keys, key, f"{key} must be true or false, got {shown(value)}")
         return value
 
     def positive(self, keys: Keys, key: str, value: object) -> float:
-        """A finite number above 0."""
+        """Returns `value`, which must be a finite number above 0."""
         if not finite(value) or value <= 0:
             raise self.error(
                 keys, key, f"{key} must be a finite number > 0, got {shown(value)}; drop a source to leave it out"
@@ -104,7 +104,7 @@ class CheckedValues:
         return float(value)
 
     def whole(self, keys: Keys, key: str, low: int, high: int | None = None) -> int:
-        """An integer in [low, high]."""
+        """Returns an integer in [low, high]; `high` None is no limit."""
         value = keys[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
             most = "" if high is None else f" and <= {high}"
@@ -112,7 +112,7 @@ class CheckedValues:
         return value
 
     def number(self, keys: Keys, key: str, low: float, high: float | None = None, above: bool = False) -> int | float:
-        """A finite number in [low, high], or above `low`; a whole one stays whole."""
+        """Returns a finite number in [low, high], or above `low` if `above`; a whole number stays an int."""
         value = keys[key]
         if not finite(value) or value < low or (above and value == low) or (high is not None and value > high):
             least = f"> {low:g}" if above else f">= {low:g}" if low > -math.inf else ""
@@ -123,7 +123,7 @@ class CheckedValues:
         return value
 
     def texts(self, keys: Keys, key: str) -> tuple[str, ...]:
-        """A list of texts; () if the key is missing."""
+        """Returns a list of texts; () if the key is missing."""
         values = keys.get(key, [])
         if not isinstance(values, list):
             raise self.error(
@@ -135,14 +135,14 @@ class CheckedValues:
         return tuple(values)
 
     def table(self, keys: Keys, key: str, example: str) -> Keys:
-        """A mapping with keys of the user's choice, empty if the key is missing."""
+        """Returns a mapping with keys of the user's choice; empty if the key is missing."""
         value = keys.get(key, Keys())
         if not isinstance(value, Keys):
             raise self.error(keys, key, f"{key} is {shown(value)}, expected a mapping such as {example}")
         return value
 
     def choice(self, keys: Keys, key: str, known: tuple[Word, ...], default: Word) -> Word:
-        """One of the known words."""
+        """Returns one of the known words, `default` if the key is missing."""
         said = self.text(keys, key, default)
         for word in known:
             if word == said:
@@ -150,7 +150,7 @@ class CheckedValues:
         raise self.error(keys, key, str(unknown_name(key, said, known)))
 
     def names(self, keys: Keys, key: str, known: tuple[Word, ...]) -> tuple[Word, ...]:
-        """A list of different known words."""
+        """Returns a list of different known words; the key must be there."""
         values = keys[key]
         if not isinstance(values, list) or not values or len(set(map(str, values))) < len(values):
             raise self.error(
@@ -162,7 +162,7 @@ class CheckedValues:
         return tuple(values)
 
     def mapping(self, keys: Keys, key: str, known: tuple[str, ...], example: str) -> Keys | None:
-        """A mapping with known keys only, None if the key is missing."""
+        """Returns a mapping with known keys only, None if the key is missing."""
         value = keys.get(key)
         if value is None:
             return None

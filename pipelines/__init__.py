@@ -1,1 +1,4 @@
-"""Beam jobs from episodes, VQA and captions to interleaved shards. Empty on purpose: `pipelines.shards` needs no Beam."""
+"""Beam jobs that turn robot episodes, VQA and captions into interleaved shards.
+
+This file imports nothing, because `pipelines.shards` must work without Beam.
+"""

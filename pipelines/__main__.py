@@ -1,4 +1,4 @@
-"""`python -m pipelines`, the same as the console script fasttok-pipelines; the verbs are in `commands`."""
+"""Runs `python -m pipelines`, which does the same as the console script fasttok-pipelines. The verbs are in `commands`."""
 
 from fasttok.common.start import start
 
@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
 
 
 def script() -> None:
-    """The console script."""
+    """Runs the console script."""
     start("fasttok-pipelines", "pipelines.commands")
 
 

@@ -1,4 +1,4 @@
-"""`fasttok-pipelines VERB`: Beam jobs from datasets to shards, and looks at what they made."""
+"""Runs `fasttok-pipelines VERB`: verbs that check datasets, make shards from them with Beam, and show what was made."""
 
 import difflib
 import logging
@@ -40,16 +40,17 @@ BEAM_VERBS = ("index", "build")
 
 
 def parse(verb: str, kind: Any, argv: list[str], check: Callable[[Any], None] | None = None) -> tuple[Any, list[str]]:
-    """The verb's configuration, and the flags that are Beam's.
+    """Parses the words after a verb. Returns the verb's configuration, and the flags that are for Beam.
 
     Args:
-        verb: of the command line.
-        kind: its configuration's class.
-        argv: the words after it.
-        check: refuses a configuration; called before Beam is imported for the names of its flags.
+        verb: verb of the command line, such as "build" or "datasets show".
+        kind: class of the verb's configuration.
+        argv: words after the verb.
+        check: raises an error for a wrong configuration; called before Beam is imported for the names of its flags.
 
     Raises:
-        InputError: a flag that neither the verb nor Beam has: a typo, which Beam would swallow; or what `check` raises.
+        InputError: a flag that neither the verb nor Beam has (Beam would ignore the typo), a word that is no flag, or an error
+            of `check`.
     """
     prog = f"fasttok-pipelines {verb}"
     if verb not in BEAM_VERBS:
@@ -76,7 +77,7 @@ def datasets(argv: list[str]) -> None:
     """Runs `datasets list`, `show` or `draft`.
 
     Raises:
-        InputError: none of them, or what they raise.
+        InputError: the action is unknown, or it raises this error.
     """
     from pipelines.catalogue import commands as cli
 
@@ -101,7 +102,7 @@ def main(argv: list[str]) -> None:
     """Runs one verb.
 
     Raises:
-        InputError: no such verb, a missing extra, or what the verb raises.
+        InputError: the verb is unknown, it needs an extra that is not installed, or it raises this error.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(HELP, end="")
@@ -122,7 +123,7 @@ def main(argv: list[str]) -> None:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keeps what Beam logs of optional clients that nobody asked for from the console."""
+    """Hides the warnings that Beam logs about optional clients that nobody asked for."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -133,7 +134,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _run(verb: str, rest: list[str]) -> None:
-    """Imports what a verb needs and no more: only `index` and `build` need Beam, and --help answers at once."""
+    """Runs a verb and imports only what it needs: only `index` and `build` need Beam, and --help answers at once."""
     if verb == "check":
         from pipelines.check.command import CheckConfig, run_check
 

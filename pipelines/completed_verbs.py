@@ -1,4 +1,4 @@
-"""The verbs of `fasttok-pipelines` and what may follow them, for shell completion."""
+"""Lists the verbs of `fasttok-pipelines` and what may follow them, for shell completion."""
 
 from fasttok.common.completion import CompletedVerb
 from mixtures.registry import preset_names
@@ -14,7 +14,7 @@ from pipelines.look.stats import StatsConfig
 
 
 def completed_verbs() -> dict[str, CompletedVerb]:
-    """Verb -> its flags and the names that its arguments may have."""
+    """Returns verb -> its flags, and the names that its arguments may be."""
     return {
         "check": CompletedVerb(CheckConfig),
         "index": CompletedVerb(IndexConfig),

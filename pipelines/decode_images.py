@@ -1,6 +1,7 @@
-"""`from pipelines.decode_images import ImageDecoder`, as docs/reading.md had it before the folders; use `pipelines.shards`.
+"""Old home of `ImageDecoder`; use `from pipelines.shards import ImageDecoder`.
 
-It stays because people copied that line into their trainers.
+docs/reading.md once showed `from pipelines.decode_images import ImageDecoder`. It still works, because people copied that line
+into their trainers.
 """
 
 from pipelines.shards.decode_images import ImageDecoder

@@ -1,6 +1,6 @@
-"""One robot episode of a dataset or an INDEX, as a build would take it: standardised columns, instruction, images.
+"""Reads one robot episode of a dataset or an INDEX as a build does: standardised columns, instruction, images.
 
-`train` reads episodes through this module alone, to replay them. It imports no TensorFlow and no Beam.
+`train` reads episodes only through this module, to replay them. It imports no TensorFlow and no Beam.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,13 +31,14 @@ from pipelines.recordings.dataset_name import dataset_name
 
 @dataclass(frozen=True)
 class StoredPlace:
-    """Which episode.
+    """Says which episode to read.
 
     Attributes:
         data: folder or URL of an INDEX, or of a dataset (RLDS, LeRobot, HDF5, tables).
-        split: of the dataset.
-        number: of the episode, from 0: among the indexed ones of a split, or among its records in the order of their files.
-        dataset: its name, of an INDEX of several; "" for the only one.
+        split: split of the dataset.
+        number: number of the episode, from 0. An INDEX counts the indexed episodes of the split; a dataset counts the records of
+            the split, in the order of their files.
+        dataset: name of a robot dataset of the INDEX; "" if it has only one, and for a dataset that is not indexed.
         entries: YAML files or folders of dataset entries, for a dataset that is not indexed.
     """
 
@@ -50,22 +51,22 @@ class StoredPlace:
 
 @dataclass(frozen=True, eq=False)
 class StoredEpisode:
-    """An episode. T is its number of steps.
+    """A standardised robot episode. T is its number of steps.
 
     Attributes:
-        dataset: its name.
-        split: of the dataset.
-        number: as it was asked for.
-        where: its record.
-        embodiment: whose statistics it shares.
-        control_hz: steps per second; None if nothing says it.
+        dataset: name of the dataset.
+        split: split of the dataset.
+        number: number of the episode, as in `StoredPlace`.
+        where: file and place of the source record.
+        embodiment: embodiment whose statistics the episode shares; the dataset's name if its entry has none.
+        control_hz: control frequency in Hz; None if neither the entry nor the record has one.
         prompt: the instruction; "" if there is none.
         action: (T, D) float32 in raw units.
-        action_names: of the D columns, with their units.
-        action_encoding: of the D columns.
+        action_names: names of the D columns, with their units.
+        action_encoding: encodings of the D columns.
         state: (T, S) float32 in raw units.
-        state_names: of the S columns, with their units.
-        cameras: slot -> T images, which are read when they are asked for.
+        state_names: names of the S columns, with their units.
+        cameras: slot -> T images, which are read only when somebody needs them.
         bgr: slots whose images are stored with their channels reversed.
     """
 
@@ -89,10 +90,11 @@ def stored_episode(place: StoredPlace) -> StoredEpisode:
     """Reads an episode.
 
     Args:
-        place: which.
+        place: which episode to read.
 
     Raises:
-        InputError: no such dataset, split or episode; no entry says what its features mean; or the episode cannot be used.
+        InputError: the dataset, split or episode does not exist; no entry says what its features mean; the episode cannot be
+            used; or `entries` is given for an INDEX, or `dataset` for a dataset.
     """
     if place.number < 0:
         raise InputError(f"--episode is {place.number}; episodes are counted from 0")
@@ -133,7 +135,7 @@ def stored_episode(place: StoredPlace) -> StoredEpisode:
 
 
 def _of_index(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
-    """The record that an INDEX has of it, and the entry as it was then."""
+    """Finds an episode in an INDEX. Returns the dataset's name, its entry as it was when it was indexed, and the record."""
     every = {name: d for name, d in open_index(path).datasets.items() if d.entry.kind == "robot"}
     if place.dataset and place.dataset not in every:
         raise unknown_name("robot dataset", place.dataset, every, f"of {path}")
@@ -154,7 +156,7 @@ def _of_index(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode
 
 
 def _indexed(path: str, name: str, found: IndexedDataset, place: StoredPlace) -> Where:
-    """The place of an indexed episode: of the tables before it, only their lengths are read."""
+    """Returns the place of an indexed episode. From the tables before it, only the numbers of rows are read."""
     counts, before = found.splits[place.split], 0
     if place.number >= counts.indexed:
         raise InputError(
@@ -176,7 +178,7 @@ def _indexed(path: str, name: str, found: IndexedDataset, place: StoredPlace) ->
 
 
 def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:
-    """A record of a dataset that is not indexed."""
+    """Finds an episode in a dataset that is not indexed. Returns the dataset's name, its entry, and the record."""
     if not stores.kind_at(*stores.fresh(path)):
         raise InputError(
             f"{path}: no such folder or file; expected an INDEX, or a dataset: RLDS, LeRobot, HDF5 or tables"
@@ -204,13 +206,13 @@ def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episo
 
 
 def _drafted(path: str, found: RecordingFormat) -> DatasetEntry:
-    from pipelines.drafts import drafted  # it is seldom needed, and looks at many files
+    from pipelines.drafts import drafted  # seldom needed, and drafting looks at many files
 
     return drafted(path, found)
 
 
 def _numbered(recordings: Recordings, sections: Sequence[Section], place: StoredPlace) -> Episode | BadRecord:
-    """The record of this number; sections whose lengths are known are passed over."""
+    """Returns the record with the number of `place`. Skips earlier sections if their lengths are known."""
     left, first = place.number, 0
     for i, section in enumerate(sections):
         if section.stop is None or left < section.stop - section.start:

@@ -5,10 +5,10 @@ from train.devices.huge_pages import begin_again
 
 
 def main(argv: list[str]) -> None:
-    """Trains.
+    """Runs the command fasttok-train.
 
     Raises:
-        InputError: what `command.main` raises.
+        InputError: as in `command.main`.
     """
     from train.command import main as run
 
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
 
 
 def script() -> None:
-    """The console script."""
+    """Runs the console script fasttok-train."""
     begin_again()
     start("fasttok-train", "train.command")
 

@@ -1,7 +1,8 @@
-"""Image augmentation on the device, as openpi trains: crop, small rotation, colour; every row and camera has its own draw.
+"""Augments images on the device, as openpi does: crop, small rotation and colour. Every row and camera has its own random draw.
 
-Crop and rotation are one bilinear sampling. Wrist cameras keep their geometry, which says where the hand is; colour changes for
-all. Draws depend on the row's place in the whole batch, so that cutting it into microbatches changes no pixel.
+Crop and rotation are one bilinear sampling. Images of wrist cameras keep their geometry, because it shows where the hand is; the
+colours of all images change. A draw depends on the row's place in the whole batch, so splitting the batch into microbatches
+changes no pixel.
 """
 
 from typing import cast
@@ -16,7 +17,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool, ...]) -> Array:
-    """Changed images.
+    """Returns changed images.
 
     Args:
         key: draws the changes.
@@ -34,7 +35,7 @@ def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool,
 
 
 def one(key: Array, image: Array, config: AugmentConfig, fixed: Array) -> Array:
-    """One image.
+    """Changes one image.
 
     Args:
         key: draws the changes.
@@ -55,12 +56,12 @@ def one(key: Array, image: Array, config: AugmentConfig, fixed: Array) -> Array:
 
 
 def move(image: Array, shift: Array, turn: Array, config: AugmentConfig) -> Array:
-    """A crop that is turned and scaled back up; edges are continued.
+    """Returns a rotated crop, scaled back up to the size of the image. Outside the image, the nearest edge pixel is repeated.
 
     Args:
         image: (S, S, 3).
-        shift: (2,) in [-1, 1], where the crop lies: down, right.
-        turn: () in [-1, 1], share of the largest rotation.
+        shift: (2,) in [-1, 1], position of the crop: down, right.
+        turn: () in [-1, 1], rotation as a share of the largest one.
         config: side of the crop, and the largest rotation.
 
     Returns:
@@ -82,10 +83,10 @@ def move(image: Array, shift: Array, turn: Array, config: AugmentConfig) -> Arra
 
 
 def grey(unit: Array) -> Array:
-    """(S, S, 3) -> (S, S, 1) luma."""
+    """Returns the luma of an image: (S, S, 3) -> (S, S, 1)."""
     return (unit @ jnp.asarray(LUMA, unit.dtype))[..., None]
 
 
 def mix(image: Array, other: Array, share: Array) -> Array:
-    """`share` of the image, the rest of the other; a share over 1 goes away from it."""
+    """Blends `share` of the image with 1 - `share` of `other`; a share above 1 moves the image away from `other`."""
     return other + share * (image - other)

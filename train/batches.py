@@ -1,4 +1,4 @@
-"""Examples to training batches, as docs/design.md "Training batch" has them."""
+"""Turns examples into training batches. docs/design.md, "Training batch", describes their arrays."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ NumpyBatch = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Batcher:
-    """Examples of one run as arrays of one shape.
+    """Makes batches from the examples of a run; all batches of a size have the same shapes.
 
     Attributes:
-        model: its shapes are the batch's.
-        slots: cameras, in order.
-        length: tokens per row.
-        pad: token that fills a row.
+        model: the model's shapes, which the arrays get.
+        slots: camera slots, in the order of the arrays.
+        length: tokens per row, with padding.
+        pad: id of the token that fills up a row.
         resize: as in `DataConfig`.
     """
 
@@ -35,11 +35,11 @@ class Batcher:
     resize: Resize = "pad"
 
     def __call__(self, examples: list[Example], pool: ThreadPoolExecutor | None = None) -> NumpyBatch:
-        """A batch.
+        """Returns a batch.
 
         Args:
-            examples: B of them.
-            pool: its threads decode the images; None: this thread.
+            examples: B examples.
+            pool: its threads decode the images; None: the calling thread decodes them.
 
         Raises:
             InputError: a row has more tokens than `length`, or an image cannot be decoded.
@@ -86,10 +86,10 @@ class Batcher:
         return out
 
     def check_length(self, example: Example) -> int:
-        """How many tokens an example has.
+        """Returns how many tokens an example has.
 
         Raises:
-            InputError: more than `length`.
+            InputError: it has more tokens than `length`.
         """
         total = len(example.prefix) + len(example.suffix)
         if total > self.length:
@@ -100,7 +100,7 @@ class Batcher:
 
 
 def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: Resize = "pad") -> NDArray[np.uint8]:
-    """An image as the model sees it.
+    """Decodes an image and makes it square, as the model sees it.
 
     Args:
         data: an encoded file, or pixels (h, w, 3) uint8.
@@ -111,7 +111,7 @@ def decode_image(data: bytes | NDArray[np.uint8], size: int, resize: Resize = "p
         (size, size, 3) uint8.
 
     Raises:
-        InputError: it cannot be decoded.
+        InputError: the image cannot be decoded.
     """
     try:
         image = decoded(opened(data, formats=None)) if isinstance(data, bytes) else Image.fromarray(data).convert("RGB")

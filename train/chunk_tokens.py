@@ -1,7 +1,8 @@
-"""Chunk tokens in the backbone's own layers, for recipes without an expert: one per step, which only each other see.
+"""Runs chunk tokens through the backbone's own layers, for recipes without an expert.
 
-So the prefix needs one pass, and any number of passes of chunk tokens read its keys and values: in training and at inference
-alike. `train.insulation.expert_mask` is their mask, that of an expert's tokens: the valid prefix, and each other.
+There is one chunk token per step of the chunk, and no other token sees it. So the prefix needs only one pass, and any number of
+passes of chunk tokens can read its keys and values, in training and at inference. Chunk tokens have the mask of the expert's
+tokens (`train.insulation.expert_mask`): they see the valid prefix and each other.
 """
 
 import jax.numpy as jnp
@@ -16,16 +17,16 @@ from train.params import Layers, Params
 
 
 def run_chunk_tokens(params: Params, context: Context, x: Array, config: ModelConfig) -> Array:
-    """Hidden states of chunk tokens: the backbone's layers, over the keys and values that it made of images and prompt.
+    """Runs chunk tokens through the backbone's layers, where they read its keys and values of images and prompt.
 
     Args:
-        params: of which the backbone's are used.
-        context: of `model.run_backbone`; all of the gradient goes through it.
+        params: the model's parameters; only those of the backbone are used.
+        context: result of `model.run_backbone`; the whole gradient flows back through it.
         x: (B, H, width) tokens, as they enter the first layer.
         config: the model's shapes.
 
     Returns:
-        (B, H, width) after the last norm.
+        (B, H, width) hidden states after the last norm.
     """
     mask = insulation.expert_mask(context.valid, context.causal, x.shape[1])
     positions = insulation.expert_positions(context.valid, context.causal, x.shape[1])
@@ -43,21 +44,22 @@ def run_chunk_tokens(params: Params, context: Context, x: Array, config: ModelCo
 
 
 def pass_flops(config: ModelConfig, seen: int) -> float:
-    """FLOPs of one pass of a row's chunk tokens through the backbone's layers.
+    """Returns the FLOPs of one pass of a row's chunk tokens through the backbone's layers.
 
     Args:
         config: the model's shapes.
-        seen: tokens of the backbone.
+        seen: number of backbone tokens in the row: images, state and text.
     """
     c = config
     return c.depth * flops.layer(c, c.width, c.mlp, c.horizon, seen + c.horizon)
 
 
 def check_without_expert(config: TrainConfig) -> None:
-    """Refuses what needs an expert.
+    """Refuses settings that need an expert.
 
     Raises:
-        InputError: actions are left out, or the backbone should be insulated from them; or a state should enter an expert.
+        InputError: the model makes no actions, insulation is not 1 or has a schedule, `optim.expert_first` is set, or a state
+            should enter an expert.
     """
     model, name = config.model, config.model.recipe
     if not model.flow:

@@ -1,4 +1,4 @@
-"""The command fasttok-train --preset ki --size debug --shards SHARDS --out RUN."""
+"""The command line of fasttok-train, such as fasttok-train --preset ki --size debug --shards SHARDS --out RUN."""
 
 import sys
 
@@ -17,7 +17,10 @@ HELP = {"-h", "--help"}
 
 
 def main(argv: list[str]) -> None:
-    """Reads --preset and --size first: the other flags change what they say. `report` is a command of its own."""
+    """Runs `fasttok-train`, or `fasttok-train report` if the first word says so.
+
+    It reads --preset and --size first, because the other flags change the settings that these two choose.
+    """
     if completion.is_asked(argv):
         from train.report.command import ReportConfig
 
@@ -62,7 +65,8 @@ def main(argv: list[str]) -> None:
             "fasttok-train report RUN)"
         )
     config = tyro.cli(TrainConfig, default=preset, args=argv, prog="fasttok-train")
-    if "jax" not in sys.modules:  # `train.loop` refuses the same; here it is refused before seconds of importing
+    # `train.loop` would find the same errors, but only after JAX was imported, which takes seconds.
+    if "jax" not in sys.modules:
         check_training(config)
     set_up_jax()
     for package in ("jax", "optax", "orbax.checkpoint", "PIL"):

@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses that are configuration, command line and saved record at once. Imports no JAX."""
+"""The configuration of a run: frozen dataclasses, which are also the command line and RUN/config.json. Imports no JAX."""
 
 import math
 import sys
@@ -127,17 +127,17 @@ class ModelConfig:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """`insulation` spelled out per layer."""
+        """`insulation` as one number per layer."""
         return self.insulation * self.depth if len(self.insulation) == 1 else self.insulation
 
     @property
     def state_token(self) -> StateEntry | None:
-        """Where a continuous state enters, None for the other forms."""
+        """Where a continuous state enters the model; None if the state has another form."""
         return self.state_in if self.state == "continuous" else None
 
     @property
     def image_tokens(self) -> int:
-        """Tokens of one camera."""
+        """Number of tokens per camera image."""
         return (self.image_size // self.patch) ** 2
 
 
@@ -505,19 +505,19 @@ class TrainConfig:
             )
 
     def insulation_at(self, step: int) -> tuple[float, ...]:
-        """`model.insulation` or what `insulation_schedule` has in its place at a step, from 1."""
+        """Returns the insulation at a step, counted from 1: `model.insulation`, or what `insulation_schedule` has set by then."""
         return insulation_schedule.shares_at(step, self.model.insulation, self.insulation_schedule, self.model.depth)
 
     def said_of(self, step: int) -> dict[str, float]:
-        """What the log says of a step by its phase: the mean share over the layers, if there is an expert."""
+        """Returns what the log adds at a step: the mean insulation over the layers, or nothing if `model.flow` is False."""
         shares = self.insulation_at(step)
         return {"insulation": sum(shares) / len(shares)} if self.model.flow else {}
 
     @property
     def still(self) -> tuple[str, ...]:
-        """Paths of parameters that do not learn: `optim.freeze`, and what LoRA adapts. Adapters under them learn."""
+        """Paths of parameters that do not learn: `optim.freeze` and what LoRA adapts. The adapters under these paths do learn."""
         return self.optim.freeze + self.lora.adapted
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as config.json has them."""
+        """Returns plain values, as config.json contains them."""
         return cast(dict[str, Any], json_files.encode(self))

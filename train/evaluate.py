@@ -1,9 +1,9 @@
-"""What a trained run can do: closed loop in an environment, questions, and action error on held-out shards.
+"""Measures what a trained run can do: success in a world, answers to questions, and action error on held-out shards.
 
     fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --episodes 40
-    fasttok-evaluate --policy ws://127.0.0.1:8000 --env my_world:make    # beside fasttok-serve, in an environment without JAX
+    fasttok-evaluate --policy ws://127.0.0.1:8000 --env my_world:make    # asks a running fasttok-serve; needs no JAX
 
-Success and language following are counted apart: an episode can concern the named object and still fail.
+Success and language following are counted separately: a robot can act on the named object and still fail.
 """
 
 import dataclasses
@@ -116,12 +116,12 @@ class EvaluationResult:
     """What `fasttok-evaluate` writes to --out and prints with --json.
 
     Attributes:
-        run: the run's folder; of a server, what it calls its run.
-        step: of the checkpoint.
+        run: folder of the run; with --policy, the server's name for its run.
+        step: step of the checkpoint.
         world: one entry per embodiment and split; empty without --env.
         vqa: None without --vqa.
         actions: one entry per embodiment; empty without --held-out.
-        companions: whom the policy was compared with in the same episodes; None without --films-page.
+        companions: results of the companions in the same episodes; None without --films-page.
         policy: address of the server that was asked; None with --run.
     """
 
@@ -135,14 +135,14 @@ class EvaluationResult:
 
 
 def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
-    """Runs what was asked for and prints a table.
+    """Measures what `config` asks for, prints the results and writes the files.
 
     Args:
-        config: what is asked for.
-        typed: the command line, for the page of films.
+        config: what to measure.
+        typed: the command line, which the page of films shows.
 
     Raises:
-        InputError: no such run, environment or dataset, or nothing asked for.
+        InputError: the run, the environment or a dataset does not exist, nothing is asked for, or flags do not fit together.
     """
     _check_who_acts(config)
     if not config.policy:
@@ -163,7 +163,8 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
     factory = load_factory(config.env) if config.env else None
     if factory is not None:
         check_splits(factory, config.splits, config.env)
-    for package in () if config.policy else ("jax", "optax", "orbax.checkpoint", "PIL"):  # only now: this takes seconds
+    # After all other checks, because these imports take seconds.
+    for package in () if config.policy else ("jax", "optax", "orbax.checkpoint", "PIL"):
         require(package, "train", "evaluation")
     if config.films_page is not None:
         require("PIL.Image", "train", "--films-page")
@@ -187,13 +188,13 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
 
 @dataclass(frozen=True)
 class Watched:
-    """What came of all episodes in a world.
+    """Results and films of all episodes in a world.
 
     Attributes:
         results: one per embodiment and split.
-        films: for --rollouts, by "EMBODIMENT/SPLIT".
-        played: for --films-page.
-        companions: those of the same episodes.
+        films: films for --rollouts, by "EMBODIMENT/SPLIT".
+        played: episodes with their films, for --films-page.
+        companions: results of the companions in the same episodes.
     """
 
     results: list[WorldResult]
@@ -203,7 +204,7 @@ class Watched:
 
 
 def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[EvaluationResult, Watched]:
-    """What a run's folder can do."""
+    """Measures a run, which is loaded from its folder."""
     from train.judging.open_loop import action_errors
     from train.judging.vqa_accuracy import answer_questions
     from train.player import Player
@@ -226,7 +227,7 @@ def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[Evalua
 
 
 def _ask_server(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[EvaluationResult, Watched]:
-    """What a server's run does in a world."""
+    """Measures the run of a server in a world."""
     from train.judging.served_policy import API_KEY, ServedPolicy
 
     assert factory is not None
@@ -242,7 +243,7 @@ def _check_who_acts(config: EvaluateConfig) -> None:
     """Refuses flags that do not go together.
 
     Raises:
-        InputError: neither a run nor a server, both, or a flag that a server cannot follow.
+        InputError: not exactly one of --run and --policy is given; or --policy lacks --env, or has a flag that needs --run.
     """
     if bool(config.policy) == (config.run is not None):
         raise InputError(
@@ -260,10 +261,10 @@ def _check_who_acts(config: EvaluateConfig) -> None:
 
 
 def _check_given(config: EvaluateConfig) -> None:
-    """Refuses what is not there, before JAX is imported.
+    """Checks that the run, the questions and the shards exist, before JAX is imported.
 
     Raises:
-        InputError: no such run, questions or shards.
+        InputError: one of them does not exist or cannot be used.
     """
     if config.run is not None:
         load_config(config.run)
@@ -274,7 +275,7 @@ def _check_given(config: EvaluateConfig) -> None:
 
 
 def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, embodiments: Sequence[str]) -> Watched:
-    """Plays the run in the environment, and whoever it is compared with."""
+    """Plays the episodes with the policy and, for --films-page, with the companions that the environment offers."""
     out = Watched([], {}, [], [])
     seeds = range(config.seed, config.seed + config.episodes)
     options = RolloutOptions(
@@ -303,7 +304,7 @@ def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, emb
 
 
 def show(results: EvaluationResult, as_json: bool) -> None:
-    """The results on stdout."""
+    """Prints the results on stdout."""
     if as_json:
         emit_json(json_files.encode(results))
         return
@@ -337,7 +338,7 @@ def show(results: EvaluationResult, as_json: bool) -> None:
 
 
 def _by_task(result: WorldResult) -> list[list[object]]:
-    """A row per kind of task, in the order in which they were played: its name, episodes and success."""
+    """Returns a table row per kind of task, in the order in which they were played: name, number of episodes, success."""
     each: dict[str, list[int]] = {}
     for task, success in zip(result.task or (), result.each["success"], strict=True):
         each.setdefault(task, []).append(success)
@@ -345,10 +346,10 @@ def _by_task(result: WorldResult) -> list[list[object]]:
 
 
 def _check_numbers(config: EvaluateConfig) -> None:
-    """Refuses numbers of which no evaluation comes, before the work.
+    """Refuses numbers that allow no evaluation, before any work is done.
 
     Raises:
-        InputError: no episodes, none side by side, none of a chunk or more than all of it executed, or no split.
+        InputError: --episodes or --batch is below 1, --execute is not above 0 and at most 1, or --splits is empty.
     """
     for name, value in (("episodes", config.episodes), ("batch", config.batch)):
         if value < 1:
@@ -362,10 +363,11 @@ def _check_numbers(config: EvaluateConfig) -> None:
 
 
 def _check_files(config: EvaluateConfig) -> None:
-    """Refuses files that may not be written, before the work.
+    """Refuses output files that may not be written, before any work is done.
 
     Raises:
-        InputError: one is there already, is one that the command reads, or is named twice; or there is nothing to film.
+        InputError: a file exists already, is one that the command reads, is named twice or cannot be written; or there is nothing
+            to film.
     """
     for flag, file in (("--films-page", config.films_page), ("--rollouts", config.rollouts)):
         if file is not None and not config.env:
@@ -388,10 +390,12 @@ def _check_files(config: EvaluateConfig) -> None:
 
 
 def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
-    """Refuses to replace a file of the run, of the questions or of the shards; earlier results in the run's folder are not of it.
+    """Refuses to replace a file of the run, of the questions or of the shards.
+
+    Earlier results may be in the run's folder: they are not files of the run, so they may be replaced.
 
     Raises:
-        InputError: it is one.
+        InputError: `file` is one of these files.
     """
     if not file.exists():
         return
@@ -406,7 +410,7 @@ def _check_not_read(config: EvaluateConfig, file: Path, flag: str) -> None:
 
 
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out; `replay` is a command of its own."""
+    """Runs `fasttok-evaluate`, or `fasttok-evaluate replay` if the first word says so."""
     if completion.is_asked(argv):
         from train.replay.command import ReplayConfig
 

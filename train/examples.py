@@ -1,4 +1,4 @@
-"""Rows of shards, and observations of a running robot, as examples: prefix and suffix tokens, actions, images."""
+"""Turns rows of shards, and observations of a running robot, into examples: prefix and suffix tokens, actions, images."""
 
 import zlib
 from collections.abc import Sequence
@@ -28,18 +28,18 @@ NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Example:
-    """One row before batching.
+    """One row, before rows are joined to a batch.
 
     Attributes:
-        images: by camera slot, encoded bytes or pixels (h, w, 3) uint8.
-        prefix: tokens that are read.
-        suffix: tokens that are predicted.
-        is_action: whether the suffix stands for actions, not for text.
-        actions: (horizon, dim) normalised; None if the row does not act.
-        steps: how many of them are in the episode.
+        images: images by camera slot: encoded bytes, or pixels (h, w, 3) uint8.
+        prefix: tokens that the model reads.
+        suffix: tokens that the model predicts.
+        is_action: whether the row is about actions: its suffix, if there is one, has action tokens and no text.
+        actions: (horizon, dim) normalised; None if the row has no actions to learn.
+        steps: number of steps of the chunk that are in the episode; the others are padding.
         horizon: steps of the embodiment's chunks.
-        dim: dimensions of its actions.
-        state: (S,) normalised if it is continuous, else (0,).
+        dim: dimensions of the embodiment's actions.
+        state: (S,) normalised state if it is continuous, else (0,).
         bgr: slots whose images are stored with their channels reversed.
     """
 
@@ -59,15 +59,15 @@ class Encoder:
     """Makes examples, in the forms that the configuration asks for.
 
     Attributes:
-        robots: what the shards, or RUN, say of the robots.
+        robots: the robots, as the shards or RUN describe them.
         tok: FAST tokenizer, with the statistics that normalise actions and states.
-        cached: whether the shards hold this tokenizer's ids.
+        cached: whether the shards contain ids of this tokenizer.
         text: text tokenizer.
-        control: by embodiment, what its prompts say of how it is moved; {} if they do not.
+        control: by embodiment, the words of its prompts for how it is moved; {} if prompts do not say this.
         form: how the model sees the robot's state.
         data: the configuration of the rows.
-        placement: of action and state ids in the model's vocabulary.
-        slots: camera slots that rows of the chosen kinds have, in order: what the model sees.
+        placement: places of action and state ids in the model's vocabulary.
+        slots: camera slots of the rows that the run trains on, in order; the model sees these.
         horizon: steps of the longest chunk.
         action_dim: dimensions of the widest action.
         state_dim: dimensions of the widest state; 0 if there is none.
@@ -81,17 +81,17 @@ class Encoder:
         data: DataConfig,
         tok: ActionTokenizer,
     ) -> None:
-        """Joins what is known of the robots with the tokenizers.
+        """Combines the robots with the tokenizers.
 
         Args:
-            robots: of the shards, or of RUN.
+            robots: robots of the shards, or of RUN.
             text: text tokenizer.
-            model: says in which form the state enters.
+            model: says in which form the model gets the state, and how large its vocabulary is.
             data: the configuration of the rows.
-            tok: FAST tokenizer; stored ids are used if it made them.
+            tok: FAST tokenizer; the ids in the shards are used if this tokenizer made them.
 
         Raises:
-            InputError: the tokenizer lacks an embodiment, or action tokens have no place in the vocabulary.
+            InputError: the tokenizer's statistics do not fit the robots, or the vocabulary has no room for action tokens.
         """
         self.robots, self.tok, self.slots = robots, tok, robots.slots
         self.cached = robots.tokenizer == tok.fingerprint
@@ -107,7 +107,7 @@ class Encoder:
         self.state_dim = max((robot.state_dim for robot in every), default=0)
 
     def row(self, row: dict[str, Any]) -> Example:
-        """A shard row as an example to learn from."""
+        """Turns a row of the shards into an example to learn from."""
         images, bgr = self._images(row), self.robots.bgr.get(row["source"], ())
         if row["kind"] != "robot":
             return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]), bgr=bgr)
@@ -125,11 +125,14 @@ class Encoder:
         )  # fmt: skip
 
     def asks(self, subtask: str, sample_id: str) -> bool:
-        """Whether a robot row predicts its subtask, and does not act."""
+        """Returns whether a robot row is for predicting its subtask, and not for actions; a hash of `sample_id` decides."""
         return bool(subtask.strip()) and zlib.crc32(sample_id.encode()) / 2**32 < self.data.subtasks
 
     def acting(self, row: dict[str, Any]) -> Example:
-        """A robot row as a running robot would see it: prefix and images, nothing to learn from. `steps`: how many are real."""
+        """Turns a robot row into what a running robot would see: prefix and images, with nothing to learn from.
+
+        Its `steps` is the number of steps of the row's chunk that are in the episode.
+        """
         robot, bgr = self.robots.robots[row["source"]], self.robots.bgr.get(row["source"], ())
         subtask = row["target"].strip()
         prefix, state = self.robot_prefix(robot.embodiment, row["prompt"], row["state"], subtask)
@@ -141,11 +144,11 @@ class Encoder:
         return {slot: row[f"image/{slot}"] for slot in self.slots if row[f"image/{slot}"]}
 
     def prefix(self, text: str) -> list[int]:
-        """<bos> and a prompt."""
+        """Returns <bos> and the ids of a prompt."""
         return [self.text.bos, *self.text.encode([text])[0]]
 
     def answer(self, text: str) -> list[int]:
-        """A text to predict, and <eos>."""
+        """Returns the ids of a text to predict, and <eos>."""
         return [*self.text.encode([text])[0], self.text.eos]
 
     def robot_prefix(
@@ -156,14 +159,16 @@ class Encoder:
         subtask: str = "",
         ask: Literal["Action", "Subtask"] = "Action",
     ) -> tuple[list[int], NDArray[np.float32]]:
-        """What the model reads of an instruction and a state. An embodiment without state statistics has no state.
+        """Returns what the model reads of an instruction and a state.
+
+        The state is left out if the tokenizer has no state statistics of the embodiment.
 
         Args:
-            embodiment: whose statistics normalise the state.
+            embodiment: embodiment whose statistics normalise the state.
             task: the instruction.
             state: (S,) in raw units, or (0,).
-            subtask: that the robot is at; "" if it is not known.
-            ask: what the suffix will be.
+            subtask: what the robot is doing within its task; "" if it is not known.
+            ask: what the suffix will contain.
 
         Returns:
             Prefix tokens, and the normalised state (S,) if it is continuous, else (0,).
@@ -183,13 +188,13 @@ class Encoder:
     def action_suffix(
         self, raw: NDArray[Any], actions: NDArray[Any], embodiment: str, stored: Sequence[int] | NDArray[Any] | None
     ) -> list[int]:
-        """What the backbone predicts of a chunk: action tokens, "|", <eos>; nothing if discrete targets are off.
+        """Returns what the backbone predicts of a chunk: action tokens, "|" and <eos>; [] if discrete targets are off.
 
         Args:
             raw: (H, D) in raw units.
             actions: (H, D) normalised.
-            embodiment: whose statistics a FAST tokenizer takes.
-            stored: FAST ids that the shards hold; None: encode `raw`.
+            embodiment: embodiment whose statistics the FAST tokenizer uses.
+            stored: FAST ids from the shards; None: encode `raw`.
         """
         if self.data.discrete == "none":
             return []
@@ -200,19 +205,19 @@ class Encoder:
         return [*self.placement.place(ids).tolist(), *self.text.end_of_action, self.text.eos]
 
     def action_count(self, horizon: int, dim: int) -> int | None:
-        """Bins in a chunk's suffix; None for FAST, whose number varies."""
+        """Returns the number of bins in a chunk's suffix; None without bins, since the number of FAST tokens varies."""
         return len(range(0, horizon, self.data.bins_stride)) * dim if self.data.discrete == "bins" else None
 
     def chunk(self, tokens: Sequence[int], embodiment: str, horizon: int, dim: int) -> tuple[NDArray[np.float32], bool]:
-        """The chunk that the tokens of a suffix stand for.
+        """Decodes the tokens of a suffix to a chunk.
 
-        What they do not say is 0 in normalised units; between strided bins the last one is repeated.
+        Numbers without a token are 0 in normalised units. With strided bins, each predicted step is repeated until the next one.
 
         Args:
             tokens: vocabulary ids, without "|" and <eos>.
-            embodiment: whose statistics bring the actions back to raw units.
-            horizon: H.
-            dim: D.
+            embodiment: embodiment whose statistics map the actions back to raw units.
+            horizon: H, steps of the chunk.
+            dim: D, dimensions of an action.
 
         Returns:
             (H, D) in raw units, and whether the tokens were exactly one chunk.

@@ -1,10 +1,10 @@
-"""Weights out: fasttok-export --run RUN --out DIR --layout fasttok|openpi|lerobot.
+"""Exports the weights of a run: fasttok-export --run RUN --out DIR --layout fasttok|openpi|lerobot.
 
-Layouts (a module of `train.exports` each; docs/export.md):
+Layouts (each is a module of `train.exports`; docs/export.md):
     fasttok  our arrays under their paths, with the model's configuration and the tokenizer's fingerprint as metadata
     openpi   what openpi's PI0Pytorch reads (pi0.5)
-    lerobot  what lerobot's PI05Policy reads; of a run that only writes FAST tokens, what its PI0FastPolicy does
-Tensors are written one by one, so that memory stays at the parameters plus one tensor.
+    lerobot  what lerobot's PI05Policy reads; if the run only predicts FAST tokens, what its PI0FastPolicy reads
+Tensors are written one by one, so an export needs memory for the parameters and one more tensor.
 """
 
 import json
@@ -40,7 +40,7 @@ __all__ = [
 
 CONFIG = "config.json"
 OURS = "fasttok.json"
-"""Where the weights come from, in a layout of others, whose config.json takes no key of ours."""
+"""File that says where the weights come from, in layouts of other projects: their config.json takes no keys of ours."""
 EXPORT = OutputKind(
     "export",
     marks=(Mark(CONFIG, ("fasttok/model", "fasttok/step")), Mark(OURS, ("model", "step"))),
@@ -62,12 +62,12 @@ LAYOUTS: dict[ExportLayout, Layout] = {"fasttok": ours.LAYOUT, "openpi": openpi.
 
 
 def export(config: ExportConfig) -> WeightsReport:
-    """Writes DIR aside and renames it.
+    """Writes the export to a temporary folder, and then renames that folder to DIR.
 
     Raises:
-        InputError: no run or no checkpoint, DIR is in the way, or the layout cannot hold the model.
+        InputError: there is no run or no checkpoint, DIR may not be replaced, or the layout cannot hold the model.
     """
-    from train.runs.checkpoint import load_params  # after the command line's errors
+    from train.runs.checkpoint import load_params  # imports orbax: after the errors of the command line
 
     source = _source(config)
     layout = LAYOUTS[config.layout]
@@ -95,7 +95,7 @@ def export(config: ExportConfig) -> WeightsReport:
         for path, content in {**beside.files, **_note(config.layout, described, beside)}.items():
             (aside / path).parent.mkdir(parents=True, exist_ok=True)
             (aside / path).write_bytes(content)
-        # What was read is written: a copy would take along whatever else is in a foreign RUN.
+        # Saves what was read instead of copying files: somebody else's RUN may contain other files, too.
         source.text.save(aside / TEXT_TOKENIZER)
         source.tok.save(aside / TOKENIZER)
         out.install(aside, last=CONFIG)
@@ -107,7 +107,7 @@ def export(config: ExportConfig) -> WeightsReport:
 
 
 def _note(layout: ExportLayout, described: Mapping[str, Json], beside: LayoutFiles) -> dict[str, bytes]:
-    """The file that says where the weights come from, by its name."""
+    """Returns the name and the content of the file that says where the weights come from."""
     if layout == "fasttok":
         return {CONFIG: _json({"fasttok": described})}
     return {OURS: _json({**described, "layout": layout, "cannot_hold": beside.limits})}
@@ -118,7 +118,7 @@ def _json(said: Json) -> bytes:
 
 
 def _source(config: ExportConfig) -> ExportSource:
-    """What is exported, but for the parameters."""
+    """Returns what is exported, without the parameters."""
     trained = load_config(config.run)
     return ExportSource(
         str(config.run),
@@ -137,7 +137,7 @@ def export_and_report(config: ExportConfig) -> None:
     """Exports, and prints what was written and how to read it back.
 
     Raises:
-        InputError: as `export`.
+        InputError: as in `export`.
     """
     report = export(config)
     if config.json:

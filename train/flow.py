@@ -11,17 +11,17 @@ SHORTEST_PERIOD, LONGEST_PERIOD = 4e-3, 4.0
 
 
 def sample_time(key: Array, shape: tuple[int, ...]) -> Array:
-    """Draws t ~ 0.999 * Beta(1.5, 1) + 0.001 (openpi), which favours noisy times: by inversion, u ** (2/3)."""
+    """Draws t ~ 0.999 * Beta(1.5, 1) + 0.001 as openpi does, which favours noisy times. By inversion: u ** (2/3)."""
     return 0.001 + 0.999 * jax.random.uniform(key, shape) ** (2 / 3)
 
 
 def interpolate(actions: Array, noise: Array, time: Array) -> tuple[Array, Array]:
-    """Actions on their way to noise, and the velocity of that way.
+    """Mixes actions with noise, and returns the mix and its velocity towards noise.
 
     Args:
         actions: (..., H, D).
         noise: (..., H, D).
-        time: (...) or, where each step has its own, (..., H); 1 = noise.
+        time: (...), or (..., H) if each step has its own; 1 = noise.
 
     Returns:
         x_t and u_t, (..., H, D) each.
@@ -31,7 +31,7 @@ def interpolate(actions: Array, noise: Array, time: Array) -> tuple[Array, Array
 
 
 def time_embedding(time: Array, dim: int) -> Array:
-    """Sine then cosine of 2 pi t / period, periods geometric from 4e-3 to 4: (...) -> (..., dim)."""
+    """Returns sines, then cosines, of 2 pi t / period, with periods from 4e-3 to 4 in geometric steps: (...) -> (..., dim)."""
     fraction = jnp.linspace(0.0, 1.0, dim // 2)
     period = SHORTEST_PERIOD * (LONGEST_PERIOD / SHORTEST_PERIOD) ** fraction
     angle = time[..., None].astype(jnp.float32) * (2 * jnp.pi / period)

@@ -1,4 +1,4 @@
-"""Gemma's parts, and the adaptive-norm variant that the action expert is made of.
+"""Building blocks of Gemma, and the adaptive norms that the action expert has in place of plain ones.
 
 Shapes: B rows, S backbone tokens, H action steps, W width, N query heads, K head_dim, M mlp, L layers. One key/value head.
 Conventions follow openpi's Gemma: RMSNorm multiplies by 1 + scale (epsilon 1e-6), rotary embedding on halves with base
@@ -27,7 +27,7 @@ MASKED = -2.3819763e38  # openpi's and big_vision's "minus infinity" that surviv
 def init_layers(
     key: Array, depth: int, width: int, mlp: int, heads: int, head_dim: int, norm: Callable[[], Norm]
 ) -> Layers[Norm]:
-    """Random layer stack, of the shapes in `train.params.Layers`.
+    """Returns a stack of random layers, with the shapes in `train.params.Layers`.
 
     Args:
         key: draws the numbers.
@@ -56,19 +56,22 @@ def init_layers(
 
 
 def init_ada_norm(depth: int, width: int, cond: int) -> Linear:
-    """Stacked parameters of adaptive norms: kernel (L, C, 3 W), bias (L, 3 W)."""
+    """Returns the stacked parameters of adaptive norms: kernel (L, C, 3 W), bias (L, 3 W)."""
     # Zero kernels make scale, shift and gate 0; a gate of 0 would cut every branch off, so its bias starts at 1.
     bias = jnp.concatenate([jnp.zeros((depth, 2 * width)), jnp.ones((depth, width))], axis=-1)
     return {"kernel": jnp.zeros((depth, cond, 3 * width)), "bias": bias}
 
 
 def matmul(x: Array, kernel: Array) -> Array:
-    """(..., W) @ (W, M) as one flat matrix product in x's dtype: XLA's CPU backend runs batched ones at a third of the speed."""
+    """Computes (..., W) @ (W, M) as one flat matrix product in x's dtype.
+
+    XLA's CPU backend runs batched products at a third of the speed.
+    """
     return (x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def unroll(depth: int) -> int:
-    """How many layers of a scan to write out: all of a shallow stack (a fifth faster), one of a deep one (compiles fast)."""
+    """Returns how many layers of a scan to unroll: all of a shallow stack (a fifth faster), 1 of a deep one (compiles fast)."""
     return depth if depth <= 6 else 1
 
 
@@ -79,10 +82,10 @@ def run_layers(
 
     Args:
         layer: takes x and one layer's parameters; returns the new x and an output, which may be None.
-        x: what goes into the first layer.
+        x: input of the first layer.
         stacked: trees of arrays (L, ...).
         depth: L.
-        remat: as in `ModelConfig.remat`; inside a scan each step's activations are the ones that are dropped.
+        remat: as in `ModelConfig.remat`; inside the scan, each layer's own activations are dropped and computed again.
 
     Returns:
         x after the last layer, and all outputs stacked (L, ...).
@@ -102,11 +105,11 @@ def rms_norm(x: Array, scale: Array) -> Array:
 
 
 def ada_rms_norm(x: Array, cond: Array, params: Linear) -> tuple[Array, Array]:
-    """RMSNorm whose scale, shift and residual gate come from a condition (pi0.5's adaRMS).
+    """Applies an RMSNorm whose scale, shift and residual gate come from a condition (pi0.5's adaRMS).
 
     Args:
         x: (B, H, W).
-        cond: (B, C), or (B, H, C) where each step has its own.
+        cond: (B, C), or (B, H, C) if each step has its own.
         params: kernel (C, 3 W), bias (3 W).
 
     Returns:
@@ -120,7 +123,7 @@ def ada_rms_norm(x: Array, cond: Array, params: Linear) -> tuple[Array, Array]:
 
 
 def rope(x: Array, positions: Array) -> Array:
-    """Rotary position embedding.
+    """Applies the rotary position embedding.
 
     Args:
         x: (B, T, ..., K) with any axes between time and head_dim.
@@ -139,7 +142,7 @@ def rope(x: Array, positions: Array) -> Array:
 
 
 def project(x: Array, layer: Attention, positions: Array) -> tuple[Array, Array, Array]:
-    """Scaled, rotated queries (B, T, N, K), rotated keys (B, T, K) and values (B, T, K) of normalised x (B, T, W)."""
+    """Projects normalised x (B, T, W) to scaled, rotated queries (B, T, N, K), rotated keys (B, T, K) and values (B, T, K)."""
     heads, width, head_dim = layer["query"].shape
     query = lora.adapt(matmul(x, layer["query"].transpose(1, 0, 2).reshape(width, -1)), x, layer, "query")
     query = query.reshape(*x.shape[:2], heads, head_dim)
@@ -171,13 +174,13 @@ def attend(query: Array, key: Array, value: Array, mask: Array, kernel: Attentio
 
 
 def merge_heads(heads: Array, layer: Attention) -> Array:
-    """(B, T, N, K) -> (B, T, W)."""
+    """Applies the output projection to the results of all heads: (B, T, N, K) -> (B, T, W)."""
     x = heads.reshape(*heads.shape[:2], -1)
     return lora.adapt(matmul(x, layer["output"].reshape(-1, layer["output"].shape[-1])), x, layer, "output")
 
 
 def feed_forward(x: Array, layer: FeedForward) -> Array:
-    """Gated tanh-gelu: down(gelu(gate(x)) * up(x))."""
+    """Applies the gated feed-forward network with tanh gelu: down(gelu(gate(x)) * up(x))."""
     kernel = layer["gate_up"].transpose(1, 0, 2).reshape(x.shape[-1], -1)
     gate, up = jnp.split(lora.adapt(matmul(x, kernel), x, layer, "gate_up"), 2, axis=-1)
     gated = jax.nn.gelu(gate, approximate=True) * up

@@ -1,4 +1,7 @@
-"""What a command line of `train` names and is not there: refused before JAX is imported, which takes seconds. Imports no JAX."""
+"""Checks that everything exists that a command line of `train` names, before JAX is imported.
+
+Importing JAX takes seconds; this module does not import it.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from pipelines.shards.manifest import Manifest
 from train.config import TrainConfig
 from train.runs.run_folder import load_config
 
-TRAINING = ("jax", "optax", "orbax", "PIL")  # packages that training and acting need, of the extra `train`
+TRAINING = ("jax", "optax", "orbax", "PIL")  # packages of the extra `train`, which training and acting need
 WEIGHTS_EXPECTED = (
     "a folder or file of safetensors (PaliGemma, openpi's PyTorch model, lerobot's pi0.5, our own export), an openpi checkpoint "
     "folder (with params/), or an .npz of openpi's names"
@@ -17,10 +20,12 @@ WEIGHTS_EXPECTED = (
 
 
 def check_training(config: TrainConfig) -> None:
-    """Refuses what `fasttok-train` cannot start from. A run that goes on has its own parameters and text tokenizer already.
+    """Checks that `fasttok-train` has everything that it starts from.
+
+    A run that is resumed has its own parameters and text tokenizer already, so the places that they came from are not checked.
 
     Raises:
-        InputError: a package of the extra `train` is missing, or shards, a run, weights or a tokenizer are not there.
+        InputError: a package of the extra `train` is missing, or shards, a run, weights or a tokenizer do not exist.
     """
     require_installed(TRAINING, "train", "training")
     for shards in (config.shards, config.held_out):
@@ -39,7 +44,7 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_shards(folder: Path) -> None:
-    """Refuses a folder that is no finished SHARDS; a URL is looked at when it is read.
+    """Checks that a folder contains finished shards. A URL is checked only when it is read.
 
     Raises:
         InputError: there is no manifest, or it cannot be used.
@@ -49,7 +54,7 @@ def check_shards(folder: Path) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Refuses weights that are not there.
+    """Checks that the file or folder of --weights exists.
 
     Raises:
         InputError: there is no such file or folder.
@@ -59,7 +64,7 @@ def check_weights(path: Path) -> None:
 
 
 def check_text_tokenizer(path: str | Path) -> None:
-    """Refuses the file of a text tokenizer that is not there.
+    """Checks that the file of a text tokenizer exists.
 
     Raises:
         InputError: there is no such file.
@@ -69,7 +74,7 @@ def check_text_tokenizer(path: str | Path) -> None:
 
 
 def check_questions(folder: Path) -> None:
-    """Refuses a folder of `--vqa` that is no dataset.
+    """Checks that the folder of `--vqa` is a dataset.
 
     Raises:
         InputError: it has no dataset.yaml.

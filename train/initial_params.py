@@ -1,4 +1,4 @@
-"""Parameters before the first step: random ones fitted to some images, another run's, or a checkpoint of other people."""
+"""Makes the parameters before the first step: random ones, those of another run, or a pretrained checkpoint."""
 
 import logging
 from pathlib import Path
@@ -24,23 +24,25 @@ from train.weights import matching
 
 logger = logging.getLogger(__name__)
 CALIBRATION_IMAGES = 128
-ADAPTERS = 1  # which of a seed's keys draws LoRA's matrices
+ADAPTERS = 1  # folded into the seed's key to draw LoRA's matrices
 
 
 def initial_params(setup: Setup) -> Params:
-    """Random parameters, fitted to some images; those of `weights`, or vision and backbone of `init_from`, if given.
+    """Returns the parameters that training starts from.
 
-    With `init_from_expert` they are its expert's, too. LoRA's adapters come on top of any of these.
+    By default they are random, with the vision encoder calibrated on some images. With `weights` they come from that checkpoint.
+    With `init_from`, vision and backbone come from that run, and with `init_from_expert` its expert, too. LoRA's adapters are
+    added in all cases.
 
     Raises:
-        InputError: that run's shapes are others; the weights do not fit; LoRA has nothing to adapt.
+        InputError: the run of `init_from` has other shapes, the weights do not fit, or LoRA has nothing to adapt.
     """
     key = jax.random.fold_in(jax.random.key(setup.config.seed), ADAPTERS)
     return lora.add(_base(setup), setup.config.lora, key)
 
 
 def random_components(setup: Setup) -> set[str]:
-    """Components of the model whose layers start from random numbers."""
+    """Returns the components of the model whose layers start from random numbers."""
     config = setup.config
     if config.weights is not None:
         return {path.split("/")[0] for path in plan_weights(setup, config.weights).fresh if is_stacked(path)}
@@ -64,14 +66,15 @@ def _base(setup: Setup) -> Params:
 
 
 def _from_run(setup: Setup, run: Path, ours: Params) -> dict[str, Component]:
-    """Vision and backbone of another run, and its expert if the configuration says so.
+    """Returns vision and backbone of another run, and its expert if the configuration asks for it.
 
-    Its action and state tokens come along if they mean the same and it has seen robots. Otherwise those rows stay as initialised,
-    so that runs with other discrete targets and states can start from one VLM.
+    The embeddings of its action and state tokens are used if these tokens mean the same in both runs and the other run was
+    trained on robot rows. Otherwise these embeddings keep their initial values, so that runs with other discrete targets or
+    another form of the state can start from the same VLM.
 
     Args:
-        setup: of this run.
-        run: folder of the other one.
+        setup: setup of this run.
+        run: folder of the other run.
         ours: random parameters of this run.
 
     Raises:
@@ -106,10 +109,10 @@ def _from_run(setup: Setup, run: Path, ours: Params) -> dict[str, Component]:
 
 
 def _check_expert(run: Path, theirs: ModelConfig, ours: ModelConfig) -> None:
-    """Whether the expert of another run means the same here.
+    """Checks that the expert of another run fits this run.
 
     Raises:
-        InputError: it has none, or other shapes, another horizon or another recipe.
+        InputError: that run has no expert, other shapes, another horizon or another recipe.
     """
     if not theirs.flow:
         raise InputError(
@@ -139,10 +142,10 @@ def _check_expert(run: Path, theirs: ModelConfig, ours: ModelConfig) -> None:
 
 
 def plan_weights(setup: Setup, path: Path) -> matching.LoadPlan:
-    """What of `weights` goes where; reads headers only.
+    """Plans which tensors of `weights` become which parameters; reads only headers.
 
     Raises:
-        InputError: they do not fit; see `matching.plan`.
+        InputError: the weights do not fit; see `matching.plan`.
     """
     text, tok = setup.encoder.text, setup.encoder.tok
     strict, resample = setup.config.weights_strict, setup.config.weights_resample
@@ -152,7 +155,7 @@ def plan_weights(setup: Setup, path: Path) -> matching.LoadPlan:
 
 
 def some_images(setup: Setup) -> jax.Array | None:
-    """Pictures of the first camera from rows all over the shards, (B, S, S, 3) float32 in [-1, 1]; None if there are none."""
+    """Returns images of the first camera, from rows all over the shards: (B, S, S, 3) float32 in [-1, 1]; None if none exist."""
     rows = range(0, setup.reader.num_rows, max(1, setup.reader.num_rows // CALIBRATION_IMAGES))
     pictures = (setup.reader.row(i)[f"image/{slot}"] for slot in setup.encoder.slots[:1] for i in rows)
     decoded = [decode_image(data, setup.model.image_size, setup.config.data.resize) for data in pictures if data]

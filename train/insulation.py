@@ -1,13 +1,14 @@
 """Who may see whom, and where gradients stop: the heart of knowledge insulation (arXiv 2505.23705, section 5.2, eq. 5-6).
 
 Two streams: b = backbone tokens (images, prompt, state, then the causal suffix of FAST ids or answer), a = action-expert
-tokens. The backbone never attends to the expert, so its attention is a call of its own, and the expert's is a second one:
+tokens. The backbone never attends to the expert, so there are two calls of attention, one for each:
 
     Eb = attn(Qb, Kb, Vb)
     Ea = attn(Qa, [sg(Kb); Ka], [sg(Vb); Va])
 
-with sg the stop-gradient. `insulate` makes sg one number per layer: the share of the expert's gradient that reaches Kb and
-Vb; 0 is the paper, 1 is joint training. Because the split is structural, the flow loss leaves exactly zero on the backbone.
+where sg is the stop-gradient. `insulate` replaces sg by one number per layer: the share of the expert's gradient that reaches Kb
+and Vb. 0 is the paper's method, 1 is joint training. With 0, the flow loss gives the backbone a gradient of exactly zero, because
+there is no other way from the expert to the backbone.
 
 The masks of one row with six backbone tokens (image i, prompt p, suffix s, padding -) and two expert tokens (a):
 
@@ -27,7 +28,7 @@ from jax import Array
 
 
 def backbone_mask(valid: Array, causal: Array) -> Array:
-    """Which backbone tokens attend to which: a bidirectional prefix with a causal suffix.
+    """Returns which backbone tokens attend to which: a bidirectional prefix with a causal suffix.
 
     Args:
         valid: (B, S) bool, False on padding and absent cameras.
@@ -41,13 +42,13 @@ def backbone_mask(valid: Array, causal: Array) -> Array:
 
 
 def expert_mask(valid: Array, causal: Array, horizon: int, state: Array | None = None) -> Array:
-    """What the expert sees: the valid prefix, and all of its own steps; before them a state token, if there is one.
+    """Returns what the expert sees: the valid prefix, and all steps of the chunk, with a state token before them if there is one.
 
     Args:
         valid: (B, S) bool, as in `backbone_mask`.
         causal: (B, S) bool, as in `backbone_mask`.
         horizon: action steps.
-        state: (B,) bool, whether the row's state token is there; it sees the prefix and itself, as in pi0. None: no such token.
+        state: (B,) bool, whether the row has a state; its token sees the prefix and itself, as in pi0. None: no state tokens.
 
     Returns:
         (B, T, S + T) bool, [b, query, key], with T = horizon, or 1 + horizon with a state token.
@@ -61,18 +62,18 @@ def expert_mask(valid: Array, causal: Array, horizon: int, state: Array | None =
 
 
 def backbone_positions(valid: Array) -> Array:
-    """Running count of valid tokens minus 1, (B, S) int32: absent cameras and padding take no position."""
+    """Returns the running count of valid tokens minus 1, (B, S) int32: absent cameras and padding take no position."""
     return jnp.cumsum(valid, axis=1) - 1
 
 
 def expert_positions(valid: Array, causal: Array, horizon: int) -> Array:
-    """Positions after the valid prefix, (B, horizon) int32: the same whether or not a suffix is present."""
+    """Returns positions after the valid prefix, (B, horizon) int32: equal with and without a suffix."""
     prefix_length = jnp.sum(valid & ~causal, axis=1, keepdims=True)
     return prefix_length + jnp.arange(horizon)
 
 
 def insulate(x: Array, shares: tuple[float, ...]) -> Array:
-    """Keys or values of all layers as the expert may use them: equal in value, `shares[layer]` of their gradient.
+    """Returns keys or values of all layers for the expert: the same values, but only `shares[layer]` of the gradient.
 
     Args:
         x: (L, ...) with one leading entry per layer.

@@ -1,4 +1,4 @@
-"""Training: the loop, in the order things happen."""
+"""The training loop: checks, setup, steps, log and checkpoints, in the order in which they happen."""
 
 import dataclasses
 import logging
@@ -36,10 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig) -> None:
-    """Trains, logs, saves; resumes bit for bit.
+    """Trains a run, with log and checkpoints. A resumed run continues bit for bit.
 
     Raises:
-        InputError: as `prepare`; OUT is in the way; a loss is not finite.
+        InputError: as in `prepare`; or settings do not fit together, OUT may not be written, or a loss is not finite.
     """
     check_rates(config)
     join_processes(config.distributed)
@@ -66,7 +66,7 @@ def run(config: TrainConfig) -> None:
         return
     if first:
         check_room(config, abstract_state(setup, config, mesh))
-    # Nothing on disk changes before the run has what it starts from: a refusal leaves an earlier run as it was.
+    # Nothing on disk changes until the run has what it starts from, so that an error leaves an earlier run as it was.
     start, state, position = restore(setup, mesh) or (0, begin(initial_params(setup), config, mesh), None)
     together("every process has read what it starts from")
     if config.resume and start == config.steps:
@@ -82,17 +82,17 @@ def run(config: TrainConfig) -> None:
 def _steps(
     setup: Setup, mesh: Mesh, start: int, state: State, position: ReadState | None, held_out: HeldOutNumbers | None
 ) -> None:
-    """All steps after `start`, or those until somebody stops the run.
+    """Takes all steps after `start`, or until somebody stops the run.
 
     Args:
-        setup: of the run, whose folder is there.
+        setup: setup of the run, whose folder exists.
         mesh: the devices.
-        start: steps that were done before.
-        state: after them.
-        position: in the shards, after their rows; None for the beginning.
-        held_out: measures the state now and then, if asked for.
+        start: number of steps that are done already.
+        state: state after these steps.
+        position: position in the shards after the rows of these steps; None: the beginning.
+        held_out: measures the state on held-out rows at intervals; None: no such measurements.
     """
-    # Paths and bookkeeping do not change the compiled step; without them a resumed run finds it in the cache.
+    # Paths and bookkeeping do not change the compiled step. `for_step` drops them, so a resumed run finds the step in the cache.
     config, step_config = setup.config, for_step(setup.config)
     checkpoints = Checkpoints(config.out, config.keep)
     tracker = open_trackers(config.trackers, config.out, start, setup.resolved) if jax.process_index() == 0 else None
@@ -108,7 +108,7 @@ def _steps(
                 with clock.waiting():
                     prefetched = next(batches)
                 rows, number = sharding.put_rows(pack(setup.for_step(prefetched.batch), packing), mesh), jnp.int32(step)
-                program = {  # what the step is compiled for; another value is another program, made once
+                program = {  # what the step is compiled for; each other value needs another program, compiled once
                     "config": step_config,
                     "model_config": dataclasses.replace(setup.model, insulation=config.insulation_at(step)),
                     "wrist": setup.wrist,
@@ -157,7 +157,7 @@ def _steps(
 
 
 def for_step(config: TrainConfig) -> TrainConfig:
-    """The configuration without what does not change the compiled step."""
+    """Returns the configuration with fixed values for all settings that do not change the compiled step."""
     return dataclasses.replace(
         config, out=Path("RUN"), shards=Path("SHARDS"), preset="", size="", seed=0, resume=False, resume_with=(),
         overwrite=False, dry_run=False, insulation_schedule=(), init_from=None, init_from_expert=False, weights=None,

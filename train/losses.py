@@ -1,4 +1,4 @@
-"""The three losses of knowledge insulation (arXiv 2505.23705, eq. 4), logged apart.
+"""The three losses of knowledge insulation (arXiv 2505.23705, eq. 4), which are logged separately.
 
     L = L_VLM + L_FAST + alpha * L_FLOW
 
@@ -6,8 +6,8 @@ L_VLM and L_FAST are the two parts of one cross-entropy: both are divided by the
 So the gradient share of each follows its share of tokens. L_FLOW is averaged over all valid (row, step, dimension); a recipe
 may have another loss of actions in its place (`train.recipe`).
 
-`prepare` looks at the whole batch (all devices, all microbatches of a step): what every token counts, and every row's flow
-times and noise. What `compute` returns are sums, so those of the microbatches add up to those of the whole.
+`prepare` sees the whole batch (all devices, all microbatches of a step). It computes how much the tokens of each row count, and
+draws each row's flow times and noise. `compute` returns sums, so the sums of the microbatches add up to that of the whole batch.
 """
 
 import jax
@@ -22,23 +22,23 @@ from train.params import Params
 from train.recipe import recipe_of
 
 Metrics = dict[str, Array]
-LOGITS_AT_ONCE = 1 << 26  # per device
+LOGITS_AT_ONCE = 1 << 26  # most logits in memory, per device
 POSITIONS_AT_ONCE = (
-    256  # per device; a smaller product is slower, a larger one ends with more positions without a target
+    256  # per device; with fewer, products are slower; with more, the last product has more positions without a target
 )
 
 
 def token_losses(params: Params, context: Context, batch: Batch, at_once: int | None = None) -> Array:
-    """Cross-entropy of each text token given all before it, (B, L) float32; 0 where `loss_mask` is False.
+    """Returns the cross-entropy of each text token given all tokens before it, (B, L) float32; 0 where `loss_mask` is False.
 
-    Each device sorts the targets of its rows to the front; then a few of them at a time, and none once all were there. So logits
-    are made only where they are needed, `at_once` of them at most, and made again in the backward pass: a vocabulary of 257k
-    takes 0.27 GB instead of 6.6 GB for 32 rows of 200 tokens.
+    Each device sorts the positions with a target to the front. It then computes the logits of a few positions at a time, and none
+    for positions without a target at the end. So at most `at_once` logits are in memory; the backward pass computes them again.
+    For 32 rows of 200 tokens and a vocabulary of 257k, this takes 0.27 GB instead of 6.6 GB.
 
     Args:
         params: the model's parameters.
-        context: of `model.run_backbone`.
-        batch: a whole batch or a microbatch, of which it reads tokens and loss_mask.
+        context: result of `model.run_backbone`.
+        batch: a whole batch or a microbatch; tokens, loss_mask and, if it is packed, the places of its tokens are read.
         at_once: most logits in memory, over all devices; None: `LOGITS_AT_ONCE` per device.
     """
     rows, length = batch["loss_mask"].shape
@@ -47,7 +47,7 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
     mask = batch["loss_mask"].reshape(devices, -1)
     size = max(1, min(mask.shape[1], POSITIONS_AT_ONCE, each))
     chunks = -(-mask.shape[1] // size)
-    # Hidden states end with the text; the position before a text token predicts it, and the first follows an image.
+    # The hidden states end with those of the text. The position before a token predicts it; before the first one is an image.
     before = jnp.arange(rows // devices)[:, None] * context.hidden.shape[1] + jnp.arange(length)
     before = jnp.maximum(before.ravel() + context.hidden.shape[1] - length - 1, 0)
     if packing.PLACE in batch:
@@ -79,17 +79,17 @@ def token_losses(params: Params, context: Context, batch: Batch, at_once: int | 
 
 
 def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
-    """A whole batch with what its rows count, and with flow times and noise of each row.
+    """Adds to a whole batch how much its rows count in the losses, and flow times and noise for each row.
 
     Args:
         batch: a whole batch.
         key: draws times and noise.
         draws: flow times per row.
-        loss_norm: "tokens" divides the cross-entropy by all text-loss tokens; "samples" takes each row's mean, then that of all
-            rows that have such tokens. L_VLM and L_FAST sum to it either way.
+        loss_norm: "tokens" divides the cross-entropy by the number of all text-loss tokens; "samples" averages over the tokens of
+            each row, then over the rows that have such tokens. Either way, L_VLM and L_FAST add up to the whole cross-entropy.
 
     Returns:
-        The batch and text_weight, flow_weight (B,), time (B, draws), noise (B, draws, H, D), float32.
+        The batch with text_weight (B,), flow_weight (B,), time (B, draws) and noise (B, draws, H, D), all float32.
     """
     per_row = jnp.sum(batch["loss_mask"], axis=1) if "loss_mask" in batch else jnp.zeros(len(batch["is_action"]))
     if loss_norm == "tokens":
@@ -109,7 +109,10 @@ def prepare(batch: Batch, key: Array, draws: int, loss_norm: LossNorm) -> Batch:
 def flow_errors(
     params: Params, context: Context, batch: Batch, config: ModelConfig, velocity: model.Velocity = model.run_expert
 ) -> Array:
-    """Squared velocity error (B, draws, H, D) float32 of a prepared batch, 0 where `action_mask` is False or a step is given."""
+    """Returns the squared velocity errors of a prepared batch, (B, draws, H, D) float32.
+
+    They are 0 where `action_mask` is False, and at steps that are given to the model (`train.acting.rtc`).
+    """
 
     def one(time: Array, noise: Array) -> Array:
         noisy, target = flow.interpolate(batch["actions"], noise, time)
@@ -121,17 +124,19 @@ def flow_errors(
 
 
 def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.0) -> tuple[Array, Metrics]:
-    """Total loss and its terms over a prepared batch, or over some rows of one: then each number is those rows' share.
+    """Computes the total loss and its terms for a prepared batch. For some rows of it, they are these rows' part of the sums.
 
     Args:
         params: the model's parameters.
         config: the model's shapes.
-        batch: of `prepare`. Without `loss_mask` no token losses are built, so at share 0 no backward pass through the backbone.
+        batch: result of `prepare`, or some of its rows. Without `loss_mask` no token losses are computed; with insulation 0
+            there is then no backward pass through the backbone.
         alpha: weight of L_FLOW.
 
     Returns:
-        The total, and by name: loss_vlm, loss_fast, loss_flow, their value in the total; n_vlm, n_fast, n_flow, tokens or
-        elements; sum_vlm, sum_fast, nats. "flow" is the recipe's word.
+        The total, and numbers by name: loss_vlm, loss_fast and loss_flow, the terms of the total (loss_flow before it is
+        multiplied by `alpha`); n_vlm, n_fast and n_flow, how many tokens or elements they are of; sum_vlm and sum_fast, in nats.
+        A recipe may have another word for "flow" (`Recipe.loss`).
     """
     recipe = recipe_of(config)
     context = (packing.run_backbone if packing.PLACE in batch else recipe.run)(params, batch, config)
@@ -155,6 +160,6 @@ def compute(params: Params, config: ModelConfig, batch: Batch, alpha: float = 1.
 
 
 def finish(metrics: Metrics) -> Metrics:
-    """Sums as they are logged: `ce_vlm` and `ce_fast` are per own token, the comparable form of the two cross-entropies."""
+    """Turns sums into the numbers to log. `ce_vlm` and `ce_fast` are means over each loss's own tokens, to compare them."""
     out = {name: value for name, value in metrics.items() if not name.startswith("sum_")}
     return out | {f"ce_{n}": metrics[f"sum_{n}"] / jnp.maximum(metrics[f"n_{n}"], 1) for n in ("vlm", "fast")}

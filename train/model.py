@@ -1,8 +1,8 @@
 """The insulated vision-language-action model: vision encoder, backbone, action expert.
 
 One forward pass of the backbone gives its last hidden states and every layer's keys and values; the expert reads those
-through `insulation.insulate`. Training, FAST decoding and flow sampling all use these two functions, so the velocity at
-inference is the training forward by construction. `train.params` has the parameters' names and shapes.
+through `insulation.insulate`. Training, FAST decoding and flow sampling use the same functions (`run_backbone`, `run_expert`), so
+inference computes the same velocity as training. `train.params` has the names and shapes of the parameters.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Batch = dict[str, Array]  # arrays of docs/design.md "Training batch"
 
 
 class Context(NamedTuple):
-    """What the backbone leaves behind for the losses and the expert. S = tokens of images and text together.
+    """Results of the backbone, for the losses and the expert. S = number of its tokens: images, state and text together.
 
     Attributes:
         hidden: (B, S, width) after the last norm.
@@ -28,8 +28,8 @@ class Context(NamedTuple):
         values: (L, B, S, head_dim).
         valid: (B, S) bool, False on padding and absent cameras.
         causal: (B, S) bool, True on the suffix.
-        state: (B, state_dim) and (B,) bool, whether the row has one; None unless the expert takes a continuous state.
-        velocity: (B, H, D) of the first flow draw, from a recipe whose backbone and expert run side by side; else None.
+        state: states (B, state_dim), and whether each row has one, (B,) bool; None unless the expert takes a continuous state.
+        velocity: (B, H, D) velocity of the first flow draw, if the recipe runs backbone and expert side by side; else None.
     """
 
     hidden: Array
@@ -41,16 +41,16 @@ class Context(NamedTuple):
     velocity: Array | None = None
 
 
-Velocity = Callable[[Params, Context, Array, Array, ModelConfig], Array]  # as `run_expert`
+Velocity = Callable[[Params, Context, Array, Array, ModelConfig], Array]  # the signature of `run_expert`
 
 
 def init_linear(key: Array, into: int, out: int) -> Linear:
-    """Random kernel, zero bias."""
+    """Returns a random kernel and a bias of zeros."""
     return {"kernel": jax.random.normal(key, (into, out), jnp.float32) * into**-0.5, "bias": jnp.zeros(out)}
 
 
 def init(key: Array, config: ModelConfig) -> Params:
-    """Random parameters, float32."""
+    """Returns random parameters, float32."""
     c = config
     keys = jax.random.split(key, 9)
     params: Params = {
@@ -73,7 +73,7 @@ def init(key: Array, config: ModelConfig) -> Params:
 
 
 def init_expert(keys: Array, c: ModelConfig) -> ActionComponents:
-    """The action expert; the keys are those of `init`."""
+    """Returns random parameters of the action expert. `keys` are those of `init`."""
     expert: ExpertParams = {
         "layers": gemma.init_layers(
             keys[3],
@@ -96,21 +96,21 @@ def init_expert(keys: Array, c: ModelConfig) -> ActionComponents:
 
 
 def embed_text(params: Params, tokens: Array, config: ModelConfig) -> Array:
-    """Token embeddings times sqrt(width), as Gemma does: (B, L) -> (B, L, width)."""
+    """Returns token embeddings times sqrt(width), as in Gemma: (B, L) -> (B, L, width)."""
     embedded: Array = params["backbone"]["embedding"][tokens] * config.width**0.5
     return embedded.astype(config.dtype)
 
 
 def pixels(images: Array, dtype: Dtype) -> Array:
-    """uint8 images to [-1, 1]; others, already there, as they are."""
+    """Maps uint8 images to [-1, 1]. Other images are in this range already, and only get the dtype."""
     return images.astype(dtype) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images.astype(dtype)
 
 
 def embed(params: Params, batch: Batch, config: ModelConfig) -> tuple[Array, Array, Array]:
-    """The backbone's input: images, a continuous state if the backbone takes one, text.
+    """Returns the backbone's input: tokens of images, of a continuous state if the backbone takes one, and of text.
 
     Returns:
-        Tokens (B, S, width), and which are valid and which causal, (B, S) bool each.
+        Tokens (B, S, width), which of them are valid (B, S) bool, and which are causal (B, S) bool.
     """
     images = pixels(batch["images"], config.dtype)
     b, cameras = images.shape[:2]
@@ -137,7 +137,7 @@ def linear(x: Array, p: Linear) -> Array:
 
 
 def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
-    """The backbone over a whole batch, of which it reads the token, image and state fields."""
+    """Runs the backbone on a batch, of which it reads the arrays of tokens, images and states."""
     x, valid, causal = embed(params, batch, config)
     mask, positions = insulation.backbone_mask(valid, causal), insulation.backbone_positions(valid)
     hidden, keys, values = run_backbone_layers(params, x, mask, positions, config)
@@ -150,7 +150,11 @@ def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
 def run_backbone_layers(
     params: Params, x: Array, mask: Array, positions: Array, config: ModelConfig
 ) -> tuple[Array, Array, Array]:
-    """Hidden states after the last norm (B, S, width), keys and values (L, B, S, head_dim) of tokens (B, S, width)."""
+    """Runs the layers of the backbone on tokens (B, S, width).
+
+    Returns:
+        Hidden states after the last norm (B, S, width), keys (L, B, S, head_dim), and values (L, B, S, head_dim).
+    """
 
     def layer(x: Array, p: Layers[Array]) -> tuple[Array, tuple[Array, Array]]:
         query, key, value = gemma.project(gemma.rms_norm(x, p["attention_norm"]), p, positions)
@@ -162,19 +166,19 @@ def run_backbone_layers(
 
 
 def logits(params: Params, hidden: Array) -> Array:
-    """Text logits by the tied embedding, float32: (..., width) -> (..., vocab)."""
+    """Returns logits over the vocabulary by the tied embedding, float32: (..., width) -> (..., vocab)."""
     table = params["backbone"]["embedding"].astype(hidden.dtype)
     return jnp.einsum("...w,vw->...v", hidden, table, preferred_element_type=jnp.float32)
 
 
 def run_expert(params: Params, context: Context, noisy: Array, time: Array, config: ModelConfig) -> Array:
-    """Velocity of noisy chunks given what the backbone saw.
+    """Returns the velocity of noisy chunks, given what the backbone saw.
 
     Args:
-        params: with an expert.
-        context: of `run_backbone`; gradients into it are scaled by `config.shares`, 0 being full insulation.
+        params: the model's parameters, with an expert.
+        context: result of `run_backbone`; gradients into it are multiplied by `config.shares`, where 0 is full insulation.
         noisy: (B, H, D) x_t.
-        time: (B,) flow time, 1 = noise; or (B, H), where each step has its own. A state goes with the last step's.
+        time: (B,) flow time, 1 = noise; or (B, H) if each step has its own. A state token gets the last step's time.
         config: the model's shapes.
 
     Returns:
@@ -205,9 +209,10 @@ def run_expert(params: Params, context: Context, noisy: Array, time: Array, conf
 def embed_actions(
     p: ExpertParams, noisy: Array, time: Array, state: tuple[Array, Array] | None, config: ModelConfig
 ) -> tuple[Array, Array]:
-    """The expert's input: a state token if it takes one, one token per step (B, T, E); and the condition of its norms.
+    """Returns the expert's input tokens (B, T, E), and the condition of its norms.
 
-    That is (B, E), or (B, T, E) where each step has a time of its own; the state goes with the last step's.
+    The tokens are a state token, if the expert takes one, and one token per step. The condition is (B, E), or (B, T, E) if each
+    step has its own time; the state token then gets the last step's.
     """
     cond = flow.time_embedding(time, config.expert_width)
     for into in (p["time_in"], p["time_out"]):
@@ -220,6 +225,6 @@ def embed_actions(
 
 
 def velocity_of(p: ExpertParams, x: Array, cond: Array) -> Array:
-    """Steps as they leave the expert's layers, (B, H, E), as velocities (B, H, D) float32."""
+    """Maps the steps' results of the expert's layers, (B, H, E), to velocities (B, H, D) float32."""
     x, _ = gemma.ada_rms_norm(x, cond if cond.ndim == 2 else cond[:, -x.shape[1] :], p["norm"])
     return linear(x.astype(jnp.float32), p["action_out"])

@@ -14,7 +14,7 @@ from train.params import LORA, Params, Tree, path_name
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Linear warmup to the peak, which then stays or falls as a cosine to `final` of it."""
+    """Returns the learning rate by step: linear warmup to the peak, then constant, or a cosine down to `final` of the peak."""
     warmup, peak = min(config.warmup, steps // 2), config.learning_rate
     if config.schedule == "constant":
         return optax.warmup_constant_schedule(0.0 if warmup else peak, peak, warmup)
@@ -22,17 +22,18 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
-    """What learns, and what stays as it is: the same tree twice.
+    """Splits a tree into what learns and what stays as it is.
 
     Args:
         params: a tree of arrays or of their shapes.
         freeze: paths as in `TrainConfig.still`; adapters under them learn anyway.
 
     Returns:
-        Two trees with None in place of leaves that are wholly the other's; of a stack that is cut, each has its layers.
+        Two trees of the same structure. A leaf that is wholly in one of them is None in the other. If only some layers of a stack
+        learn, each tree contains its own layers of the stack.
 
     Raises:
-        InputError: a path that no parameter has, a layer that is not there, or everything is frozen.
+        InputError: a path names no parameter or a layer that does not exist, or everything is frozen.
     """
     if not freeze:
         return params, cast(Tree, jax.tree.map(lambda _: None, params))
@@ -48,14 +49,14 @@ def split(params: Tree, freeze: tuple[str, ...]) -> tuple[Tree, Tree]:
 
 
 def _still(path: str, layers: int, freeze: tuple[str, ...]) -> list[bool]:
-    """Whether each layer of a parameter stays; adapters learn wherever they are, and their weight never does."""
+    """Returns whether each layer of a parameter stays as it is. Adapters always learn; their scale never does."""
     if f"/{LORA}/" in path:
         return [path.endswith(f"/{LORA}/scale")] * layers
     return stays(path, layers, freeze)
 
 
 def merge(moving: Tree, still: Tree, freeze: tuple[str, ...] = ()) -> Tree:
-    """The inverse of `split`; without `freeze` only where no stack was cut."""
+    """Undoes `split`. `freeze` may be left out only if no stack of layers was split."""
 
     def whole(path: tuple[Any, ...], mine: Any, other: Any) -> Any:
         if mine is None or other is None:
@@ -66,7 +67,7 @@ def merge(moving: Tree, still: Tree, freeze: tuple[str, ...] = ()) -> Tree:
 
 
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The whole chain, over the tree that learns."""
+    """Returns the whole optimiser, for the tree that learns: clipping, AdamW, and the expert's own learning rate."""
 
     def matrices(params: Tree) -> Tree:
         def decays(path: tuple[Any, ...], leaf: jax.Array) -> bool:
@@ -76,7 +77,8 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
         return cast(Tree, jax.tree_util.tree_map_with_path(decays, params))
 
     adam = optax.adamw(schedule(config, steps), config.b1, config.b2, weight_decay=config.weight_decay, mask=matrices)
-    if config.expert_first:  # the same three parts, of which two are kept apart, and the rate follows the run's steps
+    if config.expert_first:
+        # AdamW in its three parts: moments and decay are separate for expert and backbone, the rate follows the run's steps.
         decayed = optax.add_decayed_weights(config.weight_decay, matrices)
         apart = expert_first.apart(optax.chain(optax.scale_by_adam(config.b1, config.b2), decayed))
         adam = optax.chain(apart, optax.scale_by_learning_rate(schedule(config, steps)))

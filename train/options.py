@@ -1,4 +1,4 @@
-"""The options of fasttok-train, read from the dataclasses of `train.config`: --help and docs/options.md show them. No JAX.
+"""Lists the options of fasttok-train for --help and docs/options.md, from the dataclasses of `train.config`. Imports no JAX.
 
 `python -m train.options` prints docs/options.md.
 """
@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Log and checkpoints": ("probe-every", "keep", "resume-with"),
     "Held-out numbers": ("held-out", "held-out-every", "held-out-rows", "keep-best"),
 }
-"""Options that are in no dataclass of their own, apart from the first ones."""
+"""Groups for the options of `TrainConfig` itself, without those in FIRST."""
 CHOICES = {
     "preset": "|".join(PRESETS),
     "size": "|".join(SIZES),
@@ -42,7 +42,7 @@ CHOICES = {
     "resume-with": "SETTING ...",
     "insulation-schedule": "STEP:SHARE ...",
 }
-"""What may follow a flag, if its type does not say it."""
+"""Values that a flag takes, if its type does not say them."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Option:
 
     Attributes:
         flag: without the two dashes.
-        values: what may follow it; "" for a switch.
-        default: as it is typed; "" if there is none.
-        what: what it says.
+        values: values that it takes; "" for a switch.
+        default: the default, as on a command line; "" if there is none.
+        what: what it does.
         when: when to use it.
     """
 
@@ -65,7 +65,7 @@ class Option:
 
 
 def options(config: TrainConfig) -> dict[str, tuple[Option, ...]]:
-    """Every option once, by group; the first group is of those that people need first.
+    """Returns every option once, by group; the first group contains the options that people need first.
 
     Args:
         config: gives the defaults.
@@ -84,7 +84,7 @@ def options(config: TrainConfig) -> dict[str, tuple[Option, ...]]:
 
 
 def _of(config: Any, prefix: str = "") -> tuple[Option, ...]:
-    """The options of one dataclass, without those of dataclasses within it."""
+    """Returns the options of one dataclass, without those of the dataclasses in its fields."""
     said, hints = dict(_docstrings(type(config))), get_type_hints(type(config))
     found = []
     for field in dataclasses.fields(config):
@@ -99,7 +99,7 @@ def _of(config: Any, prefix: str = "") -> tuple[Option, ...]:
 
 
 def _docstrings(owner: type) -> Iterator[tuple[str, str]]:
-    """Names of fields, and the text below each, on one line."""
+    """Yields the name of each field and the docstring below it, as one line."""
     body = ast.parse(inspect.getsource(owner)).body[0]
     assert isinstance(body, ast.ClassDef)
     for field, below in zip(body.body, body.body[1:], strict=False):
@@ -108,7 +108,7 @@ def _docstrings(owner: type) -> Iterator[tuple[str, str]]:
 
 
 def _values(hint: Any) -> str:
-    """What may follow a flag, as a word.
+    """Returns the values that a flag takes, as help shows them.
 
     >>> _values(bool), _values(float | None), _values(tuple[str, ...]), _values(Literal["a", "b"])
     ('', 'NUMBER', 'WORD ...', 'a|b')
@@ -124,7 +124,7 @@ def _values(hint: Any) -> str:
 
 
 def _typed(value: Any) -> str:
-    """A default as it is typed.
+    """Returns a default as it is written on a command line.
 
     >>> _typed((0.0,)), _typed(None), _typed(False), _typed(1e-3), _typed(("a", "b"))
     ('0', '', '', '0.001', 'a b')
@@ -156,7 +156,7 @@ def show_help(console: Console, about: list[str], config: TrainConfig) -> None:
 
 
 def page() -> str:
-    """docs/options.md."""
+    """Returns the text of docs/options.md."""
     lines = [
         "# Options of fasttok-train",
         "",

@@ -1,10 +1,10 @@
-"""The model's parameters: nested dicts of arrays. A parameter's path, such as backbone/layers/query, is its keys.
+"""The model's parameters, as nested dicts of arrays. The path of a parameter is its keys, such as backbone/layers/query.
 
 Shapes: W width and M mlp of the component at hand, D width of the backbone, E width of the expert, L layers, N query heads,
 K head_dim, P numbers of a patch, T patches of an image, V vocabulary, A action dimensions, S state dimensions. All are float32.
-Layers are stacked on a leading axis L, which a scan walks along: what it hands to one layer has the same keys without L.
+Layers are stacked on a leading axis L, along which a scan runs: one layer gets arrays under the same keys, without L.
 
-The types say what a mapping contains; at run time they are plain dicts, which JAX takes apart by their sorted keys.
+The types say what a mapping contains. At run time they are plain dicts, which JAX flattens in the order of their sorted keys.
 """
 
 from typing import Any, Generic, NotRequired, TypedDict, TypeVar, cast
@@ -15,14 +15,14 @@ from jax import Array
 Norm = TypeVar("Norm")
 Tree = TypeVar("Tree")
 LORA = "lora"
-"""Where a stack keeps its adapters, if it has some."""
+"""Key of the adapters in a stack of layers, if it has any."""
 
 
 class Linear(TypedDict):
     """x @ kernel + bias.
 
     Attributes:
-        kernel: (in, out), or (L, ..., ...) where layers are stacked and heads have axes of their own.
+        kernel: (in, out), or (L, ..., ...) if layers are stacked and heads have axes of their own.
         bias: (out,), likewise.
     """
 
@@ -31,7 +31,7 @@ class Linear(TypedDict):
 
 
 class LayerNorm(TypedDict):
-    """The encoder's norm.
+    """A norm of the vision encoder.
 
     Attributes:
         scale: (W,), or (L, W).
@@ -43,7 +43,7 @@ class LayerNorm(TypedDict):
 
 
 class Adapter(TypedDict):
-    """LoRA's two matrices beside an array that contains Z matrices (key and value, gate and up: 2), each (in, out) when flat.
+    """LoRA's two matrices for each of the Z matrices (in, out) in an array. Z is 2 for key_value and gate_up, and else 1.
 
     Attributes:
         a: (L, Z, in, rank).
@@ -58,7 +58,7 @@ class Adapters(TypedDict):
     """All adapters of a stack (`train.learning.lora`).
 
     Attributes:
-        scale: (L,), alpha / rank; never learns.
+        scale: (L,), alpha / rank; it never learns.
         matrices: by the name of the adapted parameter.
     """
 
@@ -67,7 +67,7 @@ class Adapters(TypedDict):
 
 
 class VisionBlocks(TypedDict):
-    """The encoder's transformer blocks.
+    """The transformer blocks of the vision encoder.
 
     Attributes:
         lora: absent if nothing is adapted.
@@ -137,7 +137,7 @@ class FeedForward(TypedDict):
 
 
 class Layers(Attention, FeedForward, Generic[Norm]):
-    """Gemma's layers. The backbone's norms are scales (L, W); the expert's make scale, shift and gate of a condition.
+    """Gemma's layers. The backbone's norms are scales (L, W); the expert's norms compute scale, shift and gate from a condition.
 
     Attributes:
         attention_norm: scale (L, W), or kernel (L, E, 3 W) and bias (L, 3 W).
@@ -154,10 +154,10 @@ class BackboneParams(TypedDict):
     """The language model.
 
     Attributes:
-        embedding: (V, D), for logits too.
+        embedding: (V, D); the logits use it, too.
         layers: the stack.
         norm: (D,).
-        state_in: kernel (S, D), bias (D,); if a continuous state enters here.
+        state_in: kernel (S, D), bias (D,); only if a continuous state enters the backbone.
     """
 
     embedding: Array
@@ -176,7 +176,7 @@ class ExpertParams(TypedDict):
         action_out: kernel (E, A), bias (A,).
         time_in: kernel (E, E), bias (E,).
         time_out: as `time_in`.
-        state_in: kernel (S, E), bias (E,); if a continuous state enters here.
+        state_in: kernel (S, E), bias (E,); only if a continuous state enters the expert.
     """
 
     layers: Layers[Linear]
@@ -189,11 +189,11 @@ class ExpertParams(TypedDict):
 
 
 class ActionComponents(TypedDict):
-    """What `ModelConfig.recipe` adds to vision and backbone.
+    """Components that the recipe (`ModelConfig.recipe`) adds to vision and backbone.
 
     Attributes:
         expert: the action expert; absent if `ModelConfig.flow` is False, or if the recipe has none.
-        action: what a recipe of train/recipes/ has for actions in its place; its file says what that contains.
+        action: what a recipe of train/recipes/ has instead of an expert; the recipe's file says what it contains.
     """
 
     expert: NotRequired[ExpertParams]
@@ -213,10 +213,10 @@ class Params(ActionComponents):
 
 
 class ActionParams(TypedDict):
-    """What every recipe without an expert has; some have more.
+    """Parameters that every recipe without an expert has; some recipes have more.
 
     Attributes:
-        action_out: kernel (D, A), bias (A,): what the backbone makes of an action's token, as an action.
+        action_out: kernel (D, A), bias (A,): the last map from a chunk token to an action, or to its velocity.
     """
 
     action_out: Linear
@@ -226,7 +226,7 @@ Component = VisionParams | BackboneParams | ExpertParams | ActionParams
 
 
 def components(params: Params) -> dict[str, Component]:
-    """Vision, backbone, expert and action by name: those that hold any array.
+    """Returns those of the components vision, backbone, expert and action that contain any array, by name.
 
     Args:
         params: parameters, gradients, or a tree of `optim.split`, whose other leaves are None.
@@ -235,12 +235,12 @@ def components(params: Params) -> dict[str, Component]:
 
 
 def count(tree: object) -> int:
-    """Number of parameters in a tree of arrays, or of their shapes."""
+    """Returns the number of parameters in a tree of arrays, or of their shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A parameter's path as flags and logs write it.
+    """Returns a parameter's path as flags and logs write it.
 
     Args:
         path: keys, as `jax.tree_util.tree_leaves_with_path` gives them.

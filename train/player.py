@@ -1,4 +1,4 @@
-"""A trained run, loaded to act and to answer."""
+"""Loads a trained run, which then acts and answers questions."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ SUBTASK_TOKENS = 48
 
 @dataclass(eq=False)
 class Player:
-    """A run's parameters and tokenizers.
+    """A trained run that predicts chunks of actions, subtasks and answers.
 
     Use (tests/train/test_player.py runs it):
 
-        player = Player.load(Path("RUN"))    # the folder alone: neither shards nor the folder that it was trained in
+        player = Player.load(Path("RUN"))    # needs only this folder, not the shards; it may have moved
         player.embodiments                   # -> ['planar', 'arm']
         player.horizon("planar")             # -> 10
         player.robot("planar").cameras       # -> ('primary',)
@@ -48,17 +48,18 @@ class Player:
 
     Attributes:
         config: the model's shapes.
-        params: the moving average if the run keeps one, else those of the last step.
+        params: the moving average of the parameters if the run keeps one, else the parameters of the checkpoint's step.
         encoder: makes examples of what the robot sees.
         batcher: makes batches of examples.
-        step: of the checkpoint.
-        flow_steps: of Euler.
-        batch: rows of every call, so that each shape compiles once: 1 for one robot, more for many side by side.
+        step: step of the checkpoint.
+        flow_steps: number of Euler steps of flow sampling.
+        batch: rows per call; smaller calls are filled up, so that each shape compiles once. 1 for one robot, more for many robots
+            side by side.
         key: draws the noise of flow sampling.
         rng: draws action tokens.
-        temperature: of action tokens; 0 takes the likeliest ones, 1 samples as the flow does. A greedy policy stands still where
-            demonstrators sometimes pause.
-        rtc_delay: most actions that the run was trained to be given (`--rtc-delay`); 0: none.
+        temperature: temperature of action tokens: 0 takes the likeliest ones, 1 samples, as the flow does. With 0, a policy stays
+            still in situations in which demonstrators sometimes pause.
+        rtc_delay: largest number of given actions that the run was trained with (`--rtc-delay`); 0: none.
     """
 
     config: ModelConfig
@@ -87,16 +88,17 @@ class Player:
         """Loads a checkpoint of a run.
 
         Args:
-            run: folder of `fasttok-train`.
-            flow_steps: of Euler.
-            batch: rows of every call.
-            seed: of noise and of sampled tokens.
-            step: of the checkpoint; None: the newest; "best": the one that `--keep-best` kept.
-            temperature: of action tokens.
-            shards: that a run without robots.json was trained on; None: where its config.json says. Other runs need none.
+            run: folder of a run of `fasttok-train`.
+            flow_steps: number of Euler steps of flow sampling.
+            batch: rows per call.
+            seed: seed of noise and of sampled tokens.
+            step: step of the checkpoint; None: the newest one; "best": the one that `--keep-best` kept.
+            temperature: temperature of action tokens.
+            shards: shards that the run was trained on, if it has no robots.json; None: those that its config.json names. Other
+                runs need no shards.
 
         Raises:
-            InputError: not a run, no checkpoint, a file in it is damaged, or a number that nothing can be computed with.
+            InputError: `run` is no run, has no such checkpoint, or has a damaged file; or a number is out of range.
         """
         check_sampling(flow_steps, batch, temperature)
         config, params, step = load_params(run, step)
@@ -114,10 +116,10 @@ class Player:
         return list(dict.fromkeys(robot.embodiment for robot in self.encoder.robots.robots.values()))
 
     def robot(self, embodiment: str) -> Robot:
-        """An embodiment: the first source of it, with the cameras of all.
+        """Returns the robot of an embodiment: that of its first source, with the cameras of all its sources.
 
         Raises:
-            InputError: the run was not trained on it.
+            InputError: the run was not trained on this embodiment.
         """
         known = [robot for robot in self.encoder.robots.robots.values() if robot.embodiment == embodiment]
         if not known:
@@ -128,7 +130,7 @@ class Player:
         return dataclasses.replace(known[0], cameras=slots)
 
     def horizon(self, embodiment: str) -> int:
-        """Steps of an embodiment's chunk."""
+        """Returns the number of steps in a chunk of an embodiment."""
         return self.robot(embodiment).horizon
 
     def act(
@@ -141,28 +143,31 @@ class Player:
         delay: int = 0,
         subtasks: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
-        """Chunks for n instructions and observations.
+        """Predicts chunks for n instructions and observations.
 
-        With `prefix`, in real time: the robot goes on with its chunk while the next one is computed, and that one continues it. A
-        run of `--rtc-delay` is given the first `delay` steps of the prefix; any other run with an expert is steered towards the
-        whole prefix, less and less along it, at two to three times the cost (`train.acting.rtc`).
+        With `prefix` it acts in real time: the robot goes on with its last chunk while the next one is computed, and the next one
+        continues the last one. A run with `--rtc-delay` gets the first `delay` steps of the prefix as an input. Any other run
+        with an expert is steered towards the whole prefix, less towards its later steps, at two to three times the cost
+        (`train.acting.rtc`).
 
         Args:
-            embodiment: whose robot acts.
+            embodiment: embodiment of the robots.
             tasks: n instructions.
-            observations: n of them: "image/<slot>" (h, w, 3) uint8 in RGB, or the bytes of an encoded image, for each camera that
-                is there, and "state" (S,) in raw units.
-            decode: "flow" samples the expert, or what the recipe has for it; "tokens" decodes the backbone's action tokens, of
-                which only those that make exactly one chunk are allowed.
-            prefix: n arrays (L, D) in raw units: what is left of the chunks being executed, from the moment of the observations.
-            delay: how many steps of them will surely be executed, as they pass until the new chunk is there.
-            subtasks: n subtasks to act on, such as `say` gives; "" for none.
+            observations: n observations: "image/<slot>" for each camera that is present, (h, w, 3) uint8 in RGB or the bytes of
+                an encoded image; and "state" (S,) in raw units.
+            decode: "flow" samples from the expert, or from what the recipe has instead; "tokens" decodes the action tokens of the
+                backbone, and allows only tokens that make exactly one chunk.
+            prefix: n arrays (L, D) in raw units: the remaining actions of the chunks being executed, from the moment of the
+                observations on.
+            delay: number of steps of the prefix that the robot will execute before the new chunk is ready.
+            subtasks: n subtasks to act on, such as those of `say`; "" for none.
 
         Returns:
-            (n, horizon, D) in raw units, from the moment of the observations; with a prefix, the first `delay` steps are its own.
+            (n, horizon, D) in raw units, from the moment of the observations on; with a prefix, the first `delay` steps are those
+            of the prefix.
 
         Raises:
-            InputError: the run was not trained for it, or an observation is not the robot's.
+            InputError: the run was not trained to act in this way, or an observation does not fit the robot.
         """
         robot = self.robot(embodiment)
         _check_lists("act", tasks, observations)
@@ -195,19 +200,19 @@ class Player:
         delay: int = 0,
         subtask: str = "",
     ) -> ActingRow:
-        """One row of a batch that `act_rows` takes: everything that `act` may refuse is refused here.
+        """Makes one row for `act_rows`, and refuses everything that `act` would refuse.
 
         Args:
-            embodiment: whose robot acts.
+            embodiment: embodiment of the robot.
             task: the instruction.
-            observation: as one of `act`.
+            observation: one observation, as in `act`.
             decode: as in `act`.
-            prefix: (L, D) in raw units, as one of `act`.
+            prefix: one prefix (L, D) in raw units, as in `act`.
             delay: as in `act`.
-            subtask: as one of `act`.
+            subtask: one subtask, as in `act`.
 
         Raises:
-            InputError: as `act`; or the instruction is too long for this run.
+            InputError: as in `act`; or the instruction is too long for this run.
         """
         robot = self.robot(embodiment)
         _check_lists("row", [task], [observation])
@@ -224,33 +229,33 @@ class Player:
         return row
 
     def check_room(self, row: ActingRow, ask: Literal["Action", "Subtask"] = "Action") -> None:
-        """Whether the model can read a row.
+        """Checks that a row is short enough for the model.
 
         Args:
-            row: what it reads.
-            ask: what it does next: act, or say a subtask.
+            row: what the model reads.
+            ask: what the model does next: act, or say a subtask.
 
         Raises:
-            InputError: the row has more tokens than this run's rows.
+            InputError: the row has more tokens than this run allows.
         """
         self.batcher.check_length(self._example(row, ask))
 
     def act_rows(
         self, rows: Sequence[ActingRow], decode: Decoding = "flow", rngs: Sequence[np.random.Generator] | None = None
     ) -> NDArray[np.float32]:
-        """Chunks of rows that were checked.
+        """Predicts chunks for rows that were checked before, such as those of `row`.
 
         Args:
-            rows: 1 to `batch` of one embodiment, all with a prefix or all without.
+            rows: 1 to `batch` rows of one embodiment, all with a prefix or all without.
             decode: as in `act`.
-            rngs: one for each row, of which its noise and its sampled tokens are drawn, so that a row's chunk does not depend on
-                the others, but for rounding; None: the player's own.
+            rngs: one generator for each row, which draws the row's noise and sampled tokens, so that its chunk does not depend on
+                the other rows (except for rounding); None: the player's own.
 
         Returns:
-            As `act`.
+            As in `act`.
 
         Raises:
-            InputError: the run was not trained for that.
+            InputError: the run was not trained to act in this way.
         """
         robot = rows[0].robot
         states = np.stack([row.state for row in rows])
@@ -260,18 +265,24 @@ class Player:
         raw = self.predict([self._example(row) for row in rows], robot.embodiment, decode, left, rngs)
         chunks = raw if represent is None or reference is None else represent.restore(raw, reference)
         for chunk, row in zip(chunks, rows, strict=True):
-            if row.prefix is not None:  # to the bit, where normalising and back rounds, or guidance comes close
+            if row.prefix is not None:  # to the bit: normalising and back rounds, and guidance only comes close
                 chunk[: row.delay] = row.prefix[: row.delay]
         return chunks
 
     def _seen(self, robot: Robot, task: str, observation: Observation) -> ActingRow:
-        """An instruction and an observation, checked; the instruction has its spaces as a build leaves them."""
+        """Checks an instruction and an observation, and returns them as a row.
+
+        Spaces in the instruction are changed as a build of shards changes them.
+        """
         state, size, resize = state_of(observation, robot), self.config.image_size, self.batcher.resize
         images = {slot: decode_image(data, size, resize) for slot, data in images_of(observation, robot).items()}
         return ActingRow(robot, " ".join(task.split()), state, images)
 
     def _example(self, row: ActingRow, ask: Literal["Action", "Subtask"] = "Action") -> Example:
-        """What the model reads before it acts, or says a subtask; one that leaves no room for itself loses its last words."""
+        """Returns what the model reads before it acts or says a subtask.
+
+        If a subtask is too long for the row, its last words are left out.
+        """
         robot, subtask = row.robot, row.subtask if ask == "Action" else ""
         read, state = self.encoder.robot_prefix(robot.embodiment, row.task, row.state, subtask, ask)
         while subtask and len(read) > self.batcher.length:
@@ -282,10 +293,10 @@ class Player:
         )  # fmt: skip
 
     def check_decode(self, decode: Decoding) -> None:
-        """Whether the run can act in a way.
+        """Checks that the run can act in the way that `decode` names.
 
         Raises:
-            InputError: it was not trained for it, or there is no such way.
+            InputError: the run was not trained for it, or there is no such way.
         """
         if decode not in get_args(Decoding):
             raise unknown_name("way to decode", decode, get_args(Decoding))
@@ -299,10 +310,10 @@ class Player:
             )
 
     def _told(self, subtasks: Sequence[str] | None, rows: int) -> Sequence[str]:
-        """A subtask for each row, "" for none.
+        """Returns a subtask for each row, "" for none.
 
         Raises:
-            InputError: not n of them, or the run never acted on one in training.
+            InputError: there is not one subtask per row, or the run never acted on a subtask in training.
         """
         if subtasks is None:
             return [""] * rows
@@ -313,31 +324,31 @@ class Player:
         return subtasks
 
     def check_follows(self) -> None:
-        """Whether the run can act on a subtask.
+        """Checks that the run can act on a subtask.
 
         Raises:
-            InputError: it never did in training.
+            InputError: the run never did so in training.
         """
         if not (self._has_subtasks and self.encoder.data.subtasks < 1):
             raise InputError(f"this run was not trained to act on a subtask: {self._why_none}; leave subtasks out")
 
     def say(self, embodiment: str, tasks: Sequence[str], observations: Sequence[Observation]) -> list[str]:
-        """Subtasks that the run would do next; `act(..., subtasks=...)` acts on them, for one chunk or several.
+        """Predicts the subtasks to do next; `act(..., subtasks=...)` acts on them, for one chunk or several.
 
             said = player.say("arm", ["clear the table"], [seen])
-            for _ in range(4):  # each time with what is seen then
+            for _ in range(4):  # each time with a new observation
                 [chunk] = player.act("arm", ["clear the table"], [seen], subtasks=said)
 
         Args:
-            embodiment: whose robot is asked.
+            embodiment: embodiment of the robots.
             tasks: n instructions.
-            observations: n of them, as in `act`.
+            observations: n observations, as in `act`.
 
         Returns:
             The likeliest text for each; "" if the run says nothing.
 
         Raises:
-            InputError: the run was not trained on rows that predict a subtask, or an observation is not the robot's.
+            InputError: the run was not trained on rows that predict a subtask, or an observation does not fit the robot.
         """
         robot = self.robot(embodiment)
         _check_lists("say", tasks, observations)
@@ -352,7 +363,7 @@ class Player:
         ]
 
     def say_rows(self, rows: Sequence[ActingRow]) -> list[str]:
-        """The likeliest subtask for each of 1 to `batch` rows, as `say`."""
+        """Predicts the subtask for each of 1 to `batch` rows, as `say` does."""
         return self._generated([self._example(row, "Subtask") for row in rows], SUBTASK_TOKENS)
 
     @property
@@ -361,10 +372,10 @@ class Player:
         return self._has_subtasks and self.encoder.data.subtasks > 0
 
     def check_says(self) -> None:
-        """Whether the run can say what it would do next.
+        """Checks that the run can predict a subtask.
 
         Raises:
-            InputError: it was not trained on rows that predict a subtask.
+            InputError: the run was not trained on rows that predict a subtask.
         """
         if not self.says:
             raise InputError(
@@ -386,10 +397,10 @@ class Player:
     def _prefix(
         self, robot: Robot, prefix: Sequence[NDArray[np.generic]] | None, rows: int, delay: int, decode: Decoding
     ) -> list[NDArray[np.float32]] | None:
-        """What is left of the chunks being executed, checked.
+        """Checks and returns the remaining actions of the chunks being executed.
 
         Raises:
-            InputError: it is not the robot's, or the run cannot continue it.
+            InputError: they do not fit the robot, or the run cannot continue them.
         """
         if prefix is None:
             if delay:
@@ -409,9 +420,11 @@ class Player:
     def _remaining(
         self, robot: Robot, rows: Sequence[ActingRow], reference: NDArray[np.float64] | None
     ) -> rtc.Remaining:
-        """What is left of the chunks being executed, as the model has actions: represented anew from `reference`, normalised.
+        """Returns the remaining actions of the chunks being executed in the form that the model learned.
 
-        The last row fills the batch, before JAX sees any: it would compile the filling for each number of rows.
+        They are represented with the new `reference`, and normalised.
+
+        Copies of the last row fill up the batch here, in numpy; JAX would compile the filling for each number of rows.
         """
         last = np.zeros((len(rows), self.config.horizon, self.config.action_dim), np.float32)
         length = np.zeros(len(rows), np.int32)
@@ -433,20 +446,20 @@ class Player:
         left: rtc.Remaining | None = None,
         rngs: Sequence[np.random.Generator] | None = None,
     ) -> NDArray[np.float32]:
-        """Chunks in the units of the shards.
+        """Predicts chunks in the units of the shards.
 
         Args:
-            examples: n without a suffix, `batch` at most.
-            embodiment: of all of them.
+            examples: n examples without a suffix, at most `batch`.
+            embodiment: embodiment of all examples.
             decode: as in `act`.
-            left: what is left of chunks that are being executed, which these continue, for `batch` rows; only by flow.
+            left: remaining actions of the chunks being executed, for `batch` rows, which the new chunks continue; only by flow.
             rngs: as in `act_rows`.
 
         Returns:
             (n, horizon, D).
 
         Raises:
-            InputError: the run was not trained for that.
+            InputError: the run was not trained to act in this way.
         """
         self.check_decode(decode)
         if decode == "flow":
@@ -507,7 +520,7 @@ class Player:
         return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
 
     def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
-        """Greedy answers to prompts about images.
+        """Answers prompts about images greedily.
 
         Args:
             prompts: n questions.
@@ -530,7 +543,7 @@ class Player:
         return self._generated(examples, ANSWER_TOKENS)
 
     def _generated(self, examples: list[Example], most: int) -> list[str]:
-        """The likeliest text after each example's prefix, of `most` tokens at most."""
+        """Generates text greedily after each example's prefix, with at most `most` tokens."""
         text, is_text = self.encoder.text, self.encoder.placement.is_text
         rows = policy.generate(self.params, self.config, self._batch(examples), most, text.eos)
         return [text.decode(np.array(ids, np.int64)[is_text(ids)].tolist()).strip() for ids in rows[: len(examples)]]
@@ -540,13 +553,13 @@ class Player:
 
 
 def robot_dim(robot: Robot) -> int:
-    """Columns of what the robot takes, which may be others than those of its represented actions."""
+    """Returns the number of dimensions of the robot's own actions; represented actions may have another number."""
     represent = robot.representation
     return robot.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
 
 
 def _check_lists(what: str, tasks: Sequence[str], observations: Sequence[Observation]) -> None:
-    """Raises InputError unless they are n instructions and n observations."""
+    """Raises InputError unless the two are a list of n instructions and a list of n observations."""
     lists = not isinstance(tasks, str) and not isinstance(observations, Mapping)
     if not lists or len(tasks) != len(observations) or not all(isinstance(task, str) for task in tasks):
         raise InputError(
@@ -556,5 +569,5 @@ def _check_lists(what: str, tasks: Sequence[str], observations: Sequence[Observa
 
 
 def _count(given: object) -> str:
-    """How a message counts instructions or observations."""
+    """Returns how a message counts instructions or observations."""
     return f"{len(given)}" if isinstance(given, list | tuple) else f"one {type(given).__name__}"

@@ -1,4 +1,4 @@
-"""Acting and answering: Euler flow sampling and autoregressive decoding, both over cached backbone keys and values."""
+"""Samples actions and generates text: Euler flow sampling and autoregressive decoding, both over cached keys and values."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,21 +21,21 @@ from train.recipe import recipe_of
 def sample_actions(
     params: Params, config: ModelConfig, batch: Batch, key: Array, steps: int = 10, noise: Array | None = None
 ) -> Array:
-    """Action chunks, as the recipe makes them: by Euler integration of the learned flow from t = 1 (noise) to t = 0.
+    """Samples action chunks in the way of the recipe, usually by Euler integration of the flow from t = 1 (noise) to t = 0.
 
-    The backbone runs once. Steps and dimensions that an embodiment does not have were never trained and `action_in` mixes
-    dimensions, so at every step they are set to t * noise, what training showed for an action of 0.
+    The backbone runs once. Steps and dimensions that an embodiment does not have were never trained, but `action_in` mixes
+    dimensions. So at every Euler step they are set to t * noise, which is what training showed for an action of 0.
 
     Args:
-        params: with what the recipe acts with.
+        params: the model's parameters, with those that the recipe acts with.
         config: the model's shapes.
-        batch: prefix only or with suffix (the expert does not see it); `embodiment_mask` (B, H, D) bool.
+        batch: prefix only, or with a suffix (the expert does not see it); with `embodiment_mask` (B, H, D) bool.
         key: draws the noise.
-        steps: of Euler.
-        noise: (B, H, D) to begin with, where each row has its own source of it; None: `key` draws it.
+        steps: number of Euler steps.
+        noise: (B, H, D) noise to begin with, if each row draws its own; None: `key` draws it.
 
     Returns:
-        (B, H, D) float32, normalised; 0 where the embodiment has none.
+        (B, H, D) float32, normalised; 0 in steps and dimensions that the embodiment does not have.
     """
     context = model.run_backbone(params, batch, config)
     if noise is None:
@@ -52,19 +52,19 @@ def integrate(
     steps: int,
     velocity: model.Velocity = model.run_expert,
 ) -> Array:
-    """Euler from noise at t = 1 to actions at t = 0.
+    """Integrates the flow with Euler steps, from noise at t = 1 to actions at t = 0.
 
     Args:
-        params: with an expert.
-        context: of `model.run_backbone`.
+        params: the model's parameters, with those that `velocity` needs.
+        context: result of `model.run_backbone`.
         noise: (B, H, D).
-        real: (B, H, D) bool, as `embodiment_mask`.
+        real: (B, H, D) bool, the batch's `embodiment_mask`.
         config: the model's shapes.
-        steps: of Euler.
-        velocity: of noisy chunks, as `model.run_expert`.
+        steps: number of Euler steps.
+        velocity: computes the velocity of noisy chunks, as `model.run_expert` does.
 
     Returns:
-        As `sample_actions`.
+        As in `sample_actions`.
     """
 
     def euler(x: Array, t: Array) -> tuple[Array, None]:
@@ -77,7 +77,7 @@ def integrate(
 
 @partial(jax.jit, static_argnames=("config", "room"))
 def _prefill(params: Params, config: ModelConfig, batch: Batch, room: int) -> tuple[Array, Array, Array, Array]:
-    """Logits after the prefix, keys and values with `room` free places, and which places hold a valid token."""
+    """Returns logits after the prefix, keys and values with `room` free places, and which places have a valid token."""
     prefix = dict(batch, token_mask=batch["token_mask"] & ~batch["token_ar"])
     context = recipe_of(config).prefill(params, prefix, config)
     s = context.valid.shape[1]
@@ -92,7 +92,7 @@ def _prefill(params: Params, config: ModelConfig, batch: Batch, room: int) -> tu
 def _decode_step(
     params: Params, config: ModelConfig, token: Array, at: Array, keys: Array, values: Array, valid: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Feeds one token per row into cache place `at`: next logits and the updated cache."""
+    """Feeds one token per row into place `at` of the cache; returns the next logits and the updated cache."""
     positions = jnp.sum(valid, axis=1, keepdims=True)
     valid = valid.at[:, at].set(True)
     x = model.embed_text(params, token[:, None], config)
@@ -119,17 +119,17 @@ def generate(
     temperature: float = 0.0,
     rng: np.random.Generator | Sequence[np.random.Generator] | None = None,
 ) -> list[list[int]]:
-    """Answers or FAST tokens after each row's prefix.
+    """Generates text or action tokens after each row's prefix.
 
     Args:
         params: the model's parameters.
         config: the model's shapes.
-        batch: tokens of which only the prefix (`token_ar` False) is read.
-        max_tokens: of a row.
-        eos_id: ends a row; not returned.
+        batch: a batch; of its tokens, only the prefix (`token_ar` False) is read.
+        max_tokens: largest number of new tokens per row.
+        eos_id: id that ends a row; it is not returned.
         allowed: (row, ids so far) -> sorted ids that may come next; an empty array ends the row. None allows all.
         temperature: 0 takes the likeliest token, 1 samples from the model's distribution (over what is allowed) and needs `rng`.
-        rng: draws the samples; or one for each row, so that no row's samples depend on the others.
+        rng: draws the samples; or one generator for each row, so that the samples of a row do not depend on the other rows.
 
     Returns:
         One list of token ids per row, at most `max_tokens` long.

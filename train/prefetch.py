@@ -1,4 +1,4 @@
-"""Batches ahead of the step that takes them: rows read, encoded and decoded by threads in the background."""
+"""Prefetches batches: threads in the background read rows, encode their texts and decode their images."""
 
 import os
 import queue
@@ -19,12 +19,12 @@ PREFETCH = 4
 
 @dataclass(frozen=True)
 class PrefetchedBatch:
-    """What the step gets.
+    """A batch for a step, and the position after it.
 
     Attributes:
         batch: this process's rows.
         state: position in the shards after the rows of all processes.
-        sample_ids: of this process's rows.
+        sample_ids: ids of this process's rows.
     """
 
     batch: NumpyBatch
@@ -42,16 +42,16 @@ def prefetch(
     threads: int = 0,
     **order: Any,
 ) -> Generator[PrefetchedBatch]:
-    """Batches without end, made a few ahead by a background thread; an error in the thread is raised here.
+    """Yields batches without end. A background thread makes a few of them ahead; an error in that thread is raised here.
 
     Args:
-        reader: of the shards.
+        reader: reads the shards.
         encoder: makes examples of their rows.
         batcher: makes batches of examples.
-        size: rows of a batch over all processes.
-        train_past_end: the steps past an episode's end count too (`DataConfig.held_steps`).
-        threads: that decode images; 0: the cores that this process may use.
-        order: state, weights, seed, rank, world of `ShardReader.batches`.
+        size: rows of a batch, over all processes.
+        train_past_end: whether the flow also trains on the steps after an episode's end (`DataConfig.held_steps`).
+        threads: number of threads that decode images; 0: one for each core that this process may use.
+        order: arguments of `ShardReader.batches`: state, weights, seed, rank and world.
 
     Yields:
         The next batch.
@@ -99,6 +99,6 @@ def prefetch(
 
 
 def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Columns of a reader's batch as one dict per row."""
+    """Turns the columns of a reader's batch into one dict per row."""
     count = len(columns["kind"])
     return [{name: values[i] for name, values in columns.items()} for i in range(count)]

@@ -1,4 +1,4 @@
-"""Starting points: what is trained (each a line's difference from `ki`), how large the model is, and how that size is trained."""
+"""Presets say what is trained, as differences from `ki`; sizes say how large the model is and how it is trained."""
 
 import argparse
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ PRESETS = {
     "pi0_fast": _ki(ModelConfig(flow=False), ROBOT_ONLY),  # tokens only
     "frozen": _ki(data=NO_TEXT, freeze=("vision", "backbone")),  # only the expert learns
     "naive_bins": _ki(data=DataConfig(discrete="bins")),  # ki, with one token per number in place of FAST
-    "naive_bins_5": _ki(data=DataConfig(discrete="bins", bins_stride=5)),  # section 6: of every fifth step
-    "hybrid_vla": _ki(replace(JOINT, recipe="hybrid_vla")),  # joint, and tokens see the noised actions
+    "naive_bins_5": _ki(data=DataConfig(discrete="bins", bins_stride=5)),  # section 6: bins of every fifth step only
+    "hybrid_vla": _ki(replace(JOINT, recipe="hybrid_vla")),  # joint, but tokens see the noised actions
     "transfusion": _ki(replace(JOINT, recipe="transfusion"), DataConfig(discrete="none")),  # the backbone denoises
     "oft": replace(_ki(OFT, NO_TEXT), flow_draws=1),  # all steps at once, by regression
-    "vlm": _ki(ModelConfig(flow=False), DataConfig(kinds=("vqa", "caption"))),  # what comes before
+    "vlm": _ki(ModelConfig(flow=False), DataConfig(kinds=("vqa", "caption"))),  # the base VLM, trained before robots
 }
 
 
 class ModelSize(TypedDict, total=False):
-    """Fields of `ModelConfig` that make a model large; those that a size does not name keep their defaults."""
+    """Fields of `ModelConfig` that a size may set; the others keep their defaults."""
 
     image_size: int
     patch: int
@@ -64,7 +64,7 @@ SIZES: dict[str, ModelSize] = {
     "small": {
         "image_size": 96, "patch": 16, "vision_width": 256, "vision_depth": 6, "vision_heads": 4, "vision_mlp": 1024,
         "width": 384, "depth": 8, "heads": 6, "head_dim": 64, "mlp": 1536, "expert_width": 192, "expert_mlp": 768,
-        "remat": "dots",  # on a CPU faster than to keep all (benchmarks/results/train_step.md)
+        "remat": "dots",  # faster on a CPU than keeping everything (benchmarks/results/train_step.md)
     },
     # PaliGemma (arXiv 2407.07726): SigLIP So400m/14 at 224 pixels, Gemma 2B; with pi0's expert of 300M.
     "paligemma_3b_300m": {
@@ -77,10 +77,10 @@ SIZES: dict[str, ModelSize] = {
 
 @dataclass(frozen=True)
 class SizeTraining:
-    """How a model of some size is trained; the preset says what, and flags change both.
+    """How a model of some size is trained. The preset says what is trained, and flags can change both.
 
     Attributes:
-        optim: the optimiser, but for what the preset freezes.
+        optim: the optimiser, without the parameters to freeze, which the preset names.
         augment: changes to training images.
         steps: optimiser steps.
         batch_size: rows of a step.
@@ -95,9 +95,9 @@ class SizeTraining:
 
 
 TRAINING: dict[str, SizeTraining] = {
-    "debug": SizeTraining(),  # the defaults of the configuration, which the studies compare
-    # As debug: it starts from random parameters, so a high rate ruins nothing. Pythia trains its 70M, too, with a peak of 1e-3
-    # that a cosine takes to a tenth (arXiv 2304.01373, models/70M/pythia-70m.yml).
+    "debug": SizeTraining(),  # the defaults of the configuration, which the studies use
+    # As debug: training starts from random parameters, so a high rate ruins nothing. Pythia 70M was also trained with a peak of
+    # 1e-3, which a cosine lowers to a tenth (arXiv 2304.01373, models/70M/pythia-70m.yml).
     "small": SizeTraining(),
     # AdamW 0.9/0.95 without weight decay, clip 1, 1,000 steps of linear warmup, then constant 5e-5, EMA 0.999: FAST (arXiv
     # 2501.09747, appendix C), which trains the same model. openpi's pi05_full_droid_finetune has the same rate, warmup, betas and
@@ -112,10 +112,10 @@ TRAINING: dict[str, SizeTraining] = {
 
 
 def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
-    """What to train, at which size, in the way of that size.
+    """Returns the configuration of a preset at a size.
 
     Raises:
-        InputError: unknown, with the closest matches.
+        InputError: the preset or the size is unknown; the message has the closest matches.
     """
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
@@ -130,16 +130,17 @@ def get_preset(preset: str = "ki", size: str = "debug") -> TrainConfig:
 
 
 def preset_from(words: Sequence[str]) -> TrainConfig:
-    """The preset and size that a command line asks for, as `--preset joint` or `--preset=joint`; of several the last counts.
+    """Returns the configuration of the preset and the size on a command line.
 
-    The other flags change what the preset says, so it has to be known before they are read. This is the only reader of the two
-    flags: the name that config.json and tables show is that of what was trained.
+    Both `--preset joint` and `--preset=joint` are understood, and the last one counts. The other flags change the settings of the
+    preset, so it must be known before they are read. No other code reads these two flags, so the names in config.json and in
+    tables are those of what was trained.
 
     Args:
-        words: flags of `fasttok-train`; those other than --preset and --size are passed over.
+        words: words of a `fasttok-train` command; flags other than --preset and --size are ignored.
 
     Raises:
-        InputError: an unknown preset or size.
+        InputError: the preset or the size is unknown.
 
     >>> preset_from(["--steps", "8", "--preset=joint"]) == preset_from(["--preset", "ki", "--preset", "joint"])
     True
@@ -149,6 +150,6 @@ def preset_from(words: Sequence[str]) -> TrainConfig:
     parser.add_argument("--size", default=KI.size)
     try:
         asked, _ = parser.parse_known_args(words)
-    except argparse.ArgumentError:  # a flag without a value: who reads all flags next says so
+    except argparse.ArgumentError:  # a flag without a value: the reader of all flags reports it next
         return get_preset()
     return get_preset(asked.preset, asked.size)

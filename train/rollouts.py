@@ -1,4 +1,4 @@
-"""Closed loop: a policy acts in many environments side by side, and what comes of it is counted."""
+"""Closed-loop evaluation: a policy acts in many environments side by side, and its successes are counted."""
 
 import inspect
 import time
@@ -27,12 +27,12 @@ EnvFactory = Callable[..., Any]
 
 
 class Env(Protocol):
-    """What an environment is to the evaluation; a factory is `make(embodiment=..., split=...) -> Env`.
+    """An environment, as the evaluation uses it. A factory `make(embodiment=..., split=...) -> Env` makes it.
 
-    Five more methods are used where they are there: `followed() -> bool`, whether the behaviour concerned the object that the
-    instruction names; `info() -> dict`, of which "shortcut" (bool) and "task" (str) are reported; `expert()` and `blind()`, what
-    the policy is compared with (`train.judging.companions`); and `close()`, which is called when its episodes are done. A factory
-    may have an attribute `splits`, the names of those that it knows.
+    An environment may have five more methods. `followed() -> bool` says whether the robot acted on the object that the
+    instruction names. `info() -> dict` may contain "shortcut" (bool) and "task" (str), which are reported. `expert()` and
+    `blind()` are the companions that the policy is compared with (`train.judging.companions`). `close()` is called after the
+    episodes. A factory may have an attribute `splits` with the names of the splits that it knows.
     """
 
     max_steps: int
@@ -52,10 +52,10 @@ class Env(Protocol):
 
 
 class ChunkPolicy(Protocol):
-    """What a loaded run (`train.player.Player`) is to the evaluation."""
+    """A policy, as the evaluation uses it: a loaded run (`train.player.Player`), or a server."""
 
     def horizon(self, embodiment: str) -> int:
-        """Steps of an embodiment's chunk."""
+        """Returns the number of steps in a chunk of an embodiment."""
         ...
 
     def act(
@@ -69,11 +69,11 @@ class ChunkPolicy(Protocol):
         delay: int = 0,
         subtasks: list[str] | None = None,
     ) -> NDArray[Any]:
-        """Chunks (n, horizon, D) in raw units for n instructions and observations, as `train.player.Player.act`."""
+        """Returns chunks (n, horizon, D) in raw units for n instructions and observations, as `train.player.Player.act` does."""
         ...
 
     def say(self, embodiment: str, tasks: list[str], observations: list[Observation]) -> list[str]:
-        """Subtasks for n instructions and observations; only runs that were trained to have any."""
+        """Returns subtasks for n instructions and observations; only for runs that were trained to predict them."""
         ...
 
 
@@ -83,11 +83,11 @@ class RolloutOptions:
 
     Attributes:
         decode: how actions are predicted.
-        execute: share of each predicted chunk that is carried out before the next prediction.
-        batch: episodes side by side.
+        execute: share of each predicted chunk that is executed before the next prediction.
+        batch: number of episodes that are played side by side.
         films: how many of the first episodes to film.
-        subtasks: chunks for which a subtask is kept that the run says before it acts; 0: it says none.
-        delay: steps that pass while a chunk is computed, during which the last one is executed; 0: the world waits.
+        subtasks: number of chunks for which a subtask is kept before the run predicts the next one; 0: no subtasks.
+        delay: steps that pass while a chunk is computed, in which the last chunk is executed; 0: the world waits.
     """
 
     decode: Decoding = "flow"
@@ -99,7 +99,7 @@ class RolloutOptions:
 
 
 class ManyEnvs(Protocol):
-    """Several environments that are stepped at once; a factory that takes `n` is `make(embodiment=..., split=..., n=...)`.
+    """Several environments that are stepped at once. A factory `make(embodiment=..., split=..., n=...)` makes them.
 
     Attributes:
         max_steps: steps after which an episode ends.
@@ -109,31 +109,31 @@ class ManyEnvs(Protocol):
 
     @property
     def instructions(self) -> Sequence[str]:
-        """What is asked of each, (N,)."""
+        """Instruction of each environment, (N,)."""
         ...
 
     def reset(self, seeds: Sequence[int]) -> Observation:
-        """Starts an episode in each; what all see, (N, ...) per name."""
+        """Starts an episode in each environment; returns all observations, (N, ...) per name."""
         ...
 
     def step(self, actions: NDArray[Any], active: NDArray[np.bool_]) -> Observation:
-        """Takes an action (N, D) in those that are active (N,); what all see."""
+        """Takes one action (N, D) in each environment that is active (N,); returns all observations."""
         ...
 
     def success(self) -> NDArray[np.bool_]:
-        """Whether the instruction of each is fulfilled, (N,)."""
+        """Returns whether each instruction is fulfilled, (N,)."""
         ...
 
     def info(self) -> Mapping[str, NDArray[Any]]:
-        """Of the current episodes, (N,) each: what it tells of "followed", "shortcut" and "task"."""
+        """Returns what the environments report of the current episodes: any of "followed", "shortcut" and "task", (N,) each."""
         ...
 
 
 class SeenTogether(Mapping[str, NDArray[Any]]):
-    """Observations of several environments as one, (N, ...) per name; each is stacked when it is first looked at.
+    """Observations of several environments as one, (N, ...) per name. A name is stacked when it is first read.
 
-    So an environment whose observation is a mapping that draws when it is looked at draws only what the policy sees, and nothing
-    at the steps between two predictions.
+    So if an environment renders its images only when they are read from its observation, it renders only what the policy sees,
+    and nothing at the steps between two predictions.
     """
 
     def __init__(self, seen: Sequence[Observation]) -> None:
@@ -153,7 +153,7 @@ class SeenTogether(Mapping[str, NDArray[Any]]):
 
 
 class SteppedEnvs:
-    """Single environments as one vector, stepped one after the other."""
+    """Single environments as one vector (`ManyEnvs`), stepped one after the other."""
 
     def __init__(self, envs: Sequence[Env]) -> None:
         self.envs = list(envs)
@@ -162,26 +162,26 @@ class SteppedEnvs:
 
     @property
     def instructions(self) -> list[str]:
-        """What is asked of each."""
+        """Instruction of each environment."""
         return [env.instruction for env in self.envs]
 
     def reset(self, seeds: Sequence[int]) -> "SeenTogether":
-        """New episodes; what all see, (N, ...) each."""
+        """Starts an episode in each environment; returns all observations, (N, ...) per name."""
         self.seen = [env.reset(seed) for env, seed in zip(self.envs, seeds, strict=True)]
         return SeenTogether(self.seen)
 
     def step(self, actions: NDArray[Any], active: NDArray[np.bool_]) -> "SeenTogether":
-        """A step of those that are active."""
+        """Takes one action in each environment that is active; returns all observations."""
         for i in np.flatnonzero(active):
             self.seen[i] = self.envs[i].step(actions[i])
         return SeenTogether(self.seen)
 
     def success(self) -> NDArray[np.bool_]:
-        """Whether the instruction of each is fulfilled, (N,)."""
+        """Returns whether each instruction is fulfilled, (N,)."""
         return np.array([bool(env.success()) for env in self.envs])
 
     def info(self) -> dict[str, NDArray[Any]]:
-        """Of the current episodes, (N,) each: what the environments tell."""
+        """Returns what all environments report of the current episodes, (N,) each."""
         told = [dict(env.info()) if hasattr(env, "info") else {} for env in self.envs]
         out = {key: np.array([t[key] for t in told]) for key in ("task", "shortcut") if all(key in t for t in told)}
         followed = [bool(env.followed()) for env in self.envs if hasattr(env, "followed")]
@@ -190,7 +190,7 @@ class SteppedEnvs:
         return out
 
     def close(self) -> None:
-        """Frees what the environments hold, where they hold something."""
+        """Closes the environments that have a method `close`."""
         for env in self.envs:
             if hasattr(env, "close"):
                 env.close()
@@ -198,16 +198,16 @@ class SteppedEnvs:
 
 @dataclass
 class EpisodeOutcomes:
-    """What came of some episodes.
+    """Outcomes of some episodes.
 
     Attributes:
-        success: of each episode, whether the instruction was fulfilled.
-        followed: whether the behaviour concerned the object that the instruction names; empty if the environment does not tell.
-        shortcut: whether the shortcut was taken; empty if the environment does not tell.
-        task: kind of task; empty if the environment does not tell.
+        success: for each episode, whether the instruction was fulfilled.
+        followed: whether the robot acted on the object that the instruction names; empty if the environment does not report it.
+        shortcut: whether the robot took the shortcut; empty if the environment does not report it.
+        task: kind of task; empty if the environment does not report it.
         said: subtasks of each episode, in order; empty if the policy says none.
         seconds: wall time of all predictions.
-        predictions: how many there were, each for all episodes side by side.
+        predictions: number of predictions; each is for all episodes that are played side by side.
     """
 
     success: list[bool] = field(default_factory=list)
@@ -219,7 +219,7 @@ class EpisodeOutcomes:
     predictions: int = 0
 
     def result(self, embodiment: str, split: str) -> WorldResult:
-        """Shares, and the episodes one by one (0 or 1), so that they can be compared in pairs."""
+        """Returns shares, and the outcome of each episode (0 or 1), so that policies can be compared episode by episode."""
         counted: dict[Share, list[bool]] = {
             "success": self.success,
             "followed": self.followed,
@@ -242,13 +242,13 @@ class EpisodeOutcomes:
 
 
 def load_factory(name: str) -> EnvFactory:
-    """The factory of environments that the user names.
+    """Loads the factory of environments that the user names.
 
     Args:
         name: module:attribute, or a YAML file of settings (`train.worlds.world_file`).
 
     Raises:
-        InputError: it cannot be imported, or the file cannot be used.
+        InputError: the factory cannot be imported, or the file cannot be used.
     """
     try:
         factory: EnvFactory = load_world(Path(name)) if is_world_file(name) else load_attribute(name)
@@ -263,10 +263,10 @@ def load_factory(name: str) -> EnvFactory:
 
 
 def open_envs(factory: EnvFactory, embodiment: str, split: str, n: int) -> ManyEnvs:
-    """`n` environments as one: the factory's own vector if it takes `n`, else single ones, stepped one after the other.
+    """Makes `n` environments as one: the factory's own vector if it takes `n`, else single ones, stepped one after the other.
 
     Raises:
-        TypeError: the factory takes neither.
+        TypeError: the factory does not take these arguments.
     """
     if "n" in inspect.signature(factory).parameters:
         vector: ManyEnvs = factory(embodiment=embodiment, split=split, n=n)
@@ -285,24 +285,24 @@ def closed_loop(
     batch: int = 20,
     films: int | EpisodeFilms = 0,
 ) -> tuple[EpisodeOutcomes, list[Film]]:
-    """One episode per seed, `batch` of them side by side. An episode ends with its success, or with its time.
+    """Plays one episode per seed, `batch` of them side by side. An episode ends with success, or after `max_steps`.
 
     Args:
-        act: the policy, which may say subtasks, or act in real time: then the steps that pass while a chunk is computed are those
-            that it begins with, of the last chunk.
+        act: the policy, which may say subtasks or act in real time. In real time, a chunk begins with the actions of the last
+            chunk that are executed while it is computed.
         factory: makes the environments.
         embodiment: passed to the factory.
         split: passed to the factory.
-        seeds: of the episodes.
-        execute: steps of each predicted chunk that are taken before the next prediction.
-        batch: episodes side by side.
-        films: how many of the first episodes to film, or what watches them.
+        seeds: seeds of the episodes.
+        execute: steps of each predicted chunk that are executed before the next prediction.
+        batch: number of episodes that are played side by side.
+        films: how many of the first episodes to film, or an object that films episodes.
 
     Returns:
-        What came of them, in the order of the seeds, and the films.
+        The outcomes, in the order of the seeds, and the films.
 
     Raises:
-        ValueError: the environment's, of an action that it refuses.
+        ValueError: the environment refuses an action.
     """
     out, filmed = EpisodeOutcomes(), FirstFilms(films) if isinstance(films, int) else films
     with progress(f"{embodiment}, {split}", len(seeds), "episodes") as advance, ExitStack() as held:
@@ -350,22 +350,22 @@ def play(
     options: RolloutOptions,
     also: EpisodeFilms | None = None,
 ) -> tuple[WorldResult, list[Film]]:
-    """`closed_loop` of a loaded run.
+    """Plays a policy with `closed_loop`.
 
     Args:
-        player: a loaded run (`train.player.Player`).
+        player: a loaded run (`train.player.Player`), or a server.
         factory: makes the environments.
-        embodiment: who acts; the run was trained on it.
-        split: of the environment.
-        seeds: of the episodes.
-        options: how it is done.
-        also: what watches the episodes besides.
+        embodiment: embodiment that acts; the run was trained on it.
+        split: split of the environment.
+        seeds: seeds of the episodes.
+        options: how to play.
+        also: also films the episodes; None: nothing else does.
 
     Returns:
-        What came of the episodes, and the films of the first.
+        Results of the episodes, and the films of the first ones.
 
     Raises:
-        InputError: a chunk has no steps left for the delay.
+        InputError: the delay is too long for the chunks, or there are a delay and subtasks.
     """
     horizon, delay = player.horizon(embodiment), options.delay
     steps = max(1, round(options.execute * horizon))

@@ -1,20 +1,20 @@
-"""The console scripts of modules that are imported for other things, too."""
+"""Console scripts whose modules other code imports, too."""
 
 from fasttok.common.start import start
 from train.devices.huge_pages import begin_again
 
 
 def evaluate() -> None:
-    """The console script fasttok-evaluate."""
+    """Runs the console script fasttok-evaluate."""
     begin_again()
     start("fasttok-evaluate", "train.evaluate", "command")
 
 
 def export() -> None:
-    """The console script fasttok-export."""
+    """Runs the console script fasttok-export."""
     start("fasttok-export", "train.exports.command")
 
 
 def serve() -> None:
-    """The console script fasttok-serve."""
+    """Runs the console script fasttok-serve."""
     start("fasttok-serve", "train.serving.command", "command")

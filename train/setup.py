@@ -1,4 +1,4 @@
-"""Shards and configuration meet: the shards are opened, and fill in the shapes that the configuration leaves to them."""
+"""Prepares a run: opens the shards, and takes from them the shapes that the configuration leaves to them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from train.texts.shard_texts import text_length, text_tokenizer
 
 @dataclass(frozen=True)
 class Setup:
-    """A run but for its parameters.
+    """Everything that a run needs except its parameters.
 
     Attributes:
-        config: as given.
-        model: with what the shards decide filled in.
-        reader: of the shards.
+        config: the configuration, as given.
+        model: the model's shapes; those that the configuration leaves to the shards are filled in.
+        reader: reads the shards.
         encoder: makes examples of their rows.
         batcher: makes batches of examples.
-        weights: sources of the kinds to train on, with their numbers of rows; None if these are all sources.
+        weights: number of rows of each source of the kinds to train on; None if these are all sources.
     """
 
     config: TrainConfig
@@ -39,12 +39,12 @@ class Setup:
 
     @property
     def wrist(self) -> tuple[bool, ...]:
-        """Which camera slots are wrist cameras."""
+        """Whether each camera slot is a wrist camera."""
         return tuple(slot.startswith("wrist") for slot in self.encoder.slots)
 
     @property
     def lacking(self) -> str:
-        """Which kinds of rows the run wants and are not there, and what that means; "" if none is missing."""
+        """A message about kinds of rows that the run wants and the shards lack, and what that means; "" if none is missing."""
         kinds, there = self.config.data.kinds, {s.kind for s in self.reader.manifest.sources.values() if s.written}
         if "robot" in kinds and "robot" not in there:
             return (
@@ -59,9 +59,9 @@ class Setup:
         return ""
 
     def for_step(self, batch: NumpyBatch) -> NumpyBatch:
-        """A batch as the step wants it: without `loss_mask`, and so without work for it, if no row has text loss.
+        """Removes `loss_mask` from a batch in which no row has a text loss, so that the step does no work for this loss.
 
-        With several processes, which run one program, the configuration alone decides.
+        Several processes must run the same program, so for them the configuration alone decides, and not the rows.
 
         Args:
             batch: this process's rows.
@@ -73,22 +73,22 @@ class Setup:
 
     @property
     def resolved(self) -> TrainConfig:
-        """The configuration with nothing left to the shards, as it is saved."""
+        """The configuration as it is saved: everything that it leaves to the shards is filled in."""
         data = dataclasses.replace(self.config.data, text_length=self.batcher.length)
         return dataclasses.replace(self.config, model=self.model, data=data)
 
     @property
     def saved(self) -> SavedRun:
-        """What the run's folder keeps of it."""
+        """The part of this setup that is saved in the run's folder."""
         return SavedRun(self.resolved, self.encoder.text, self.encoder.tok, self.encoder.robots)
 
 
 def prepare(config: TrainConfig) -> Setup:
-    """Opens the shards and fills what the configuration leaves to them: vocabulary, horizon, dims, cameras, text length.
+    """Opens the shards and fills in what the configuration leaves to them: vocabulary, horizon, dims, cameras, text length.
 
     Raises:
-        InputError: the shards are not usable, hold none of the kinds, or do not fit the model asked for; or the recipe makes no
-            sense with the rest.
+        InputError: the shards are not usable, contain none of the kinds of rows, or do not fit the model; or the recipe does not
+            work with the other settings.
     """
     recipe_of(config.model).check(config)
     reader, kinds = ShardReader(str(config.shards)), config.data.kinds

@@ -22,13 +22,13 @@ Matrix = Literal["query", "key", "value", "output", "up", "down"]
 def init(
     key: Array, image_size: int, patch: int, width: int, depth: int, heads: int, mlp: int, out: int
 ) -> VisionParams:
-    """Random parameters; block parameters are stacked on a leading `depth` axis.
+    """Returns random parameters; those of the blocks are stacked on a leading `depth` axis.
 
     Args:
         key: draws the numbers.
         image_size: pixels per side of an image.
         patch: pixels per side of a patch.
-        width: numbers of a token.
+        width: numbers per token.
         depth: blocks.
         heads: heads of attention, which share the width.
         mlp: width inside a block's feed-forward network.
@@ -67,14 +67,14 @@ def init(
 
 
 def calibrate(params: VisionParams, images: Array, patch: int) -> VisionParams:
-    """Random parameters, shifted and scaled so that the patch embedding and the output have mean 0 and variance 1 on images.
+    """Shifts and scales random parameters so that the patch embedding and the output have mean 0 and variance 1 on images.
 
     Data-dependent initialisation (Salimans and Kingma 2016, section 3): on scenes that are mostly background, nearly all of a
     random encoder's output is the same for every image, and a small model spends its first thousand steps undoing that.
 
     Args:
-        params: as `init` made them.
-        images: (B, S, S, 3) in [-1, 1], of the data.
+        params: parameters from `init`.
+        images: (B, S, S, 3) in [-1, 1], images of the data.
         patch: pixels per side of a patch.
     """
 
@@ -89,7 +89,7 @@ def calibrate(params: VisionParams, images: Array, patch: int) -> VisionParams:
 
 
 def layer_norm(x: Array, params: LayerNorm) -> Array:
-    """LayerNorm over the last axis in float32, epsilon 1e-6."""
+    """Applies a LayerNorm over the last axis in float32, epsilon 1e-6."""
     x32 = x.astype(jnp.float32)
     centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
     normed = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON)
@@ -97,7 +97,7 @@ def layer_norm(x: Array, params: LayerNorm) -> Array:
 
 
 def patches(images: Array, patch: int) -> Array:
-    """(B, S, S, 3) -> (B, tokens, patch * patch * 3), patches row by row, pixels (row, column, channel)."""
+    """Cuts images into patches: (B, S, S, 3) -> (B, tokens, patch * patch * 3), row by row; pixels are (row, column, channel)."""
     b, size, _, channels = images.shape
     n = size // patch
     grid = images.reshape(b, n, patch, n, patch, channels).transpose(0, 1, 3, 2, 4, 5)
@@ -105,7 +105,7 @@ def patches(images: Array, patch: int) -> Array:
 
 
 def block(x: Array, p: VisionBlocks) -> Array:
-    """One pre-LayerNorm transformer block on (B, T, width)."""
+    """Applies one pre-LayerNorm transformer block to (B, T, width)."""
     dtype = x.dtype
 
     def product(y: Array, name: Matrix) -> Array:
@@ -127,10 +127,10 @@ def block(x: Array, p: VisionBlocks) -> Array:
 
 
 def encode(params: VisionParams, images: Array, patch: int, remat: Remat = "none") -> Array:
-    """Images to backbone tokens.
+    """Encodes images to backbone tokens.
 
     Args:
-        params: of the encoder.
+        params: the encoder's parameters.
         images: (B, S, S, 3) in [-1, 1].
         patch: pixels per side of a patch.
         remat: as in `ModelConfig.remat`.

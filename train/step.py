@@ -1,4 +1,4 @@
-"""One optimiser step: losses of a batch or of its microbatches, their gradient, the update, the moving average."""
+"""The optimiser step: losses of a batch or of its microbatches, their gradient, the update and the moving average."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,12 +24,12 @@ LossAndGradient = tuple[tuple[Array, Metrics], Params]
 
 
 class State(NamedTuple):
-    """All that a step changes.
+    """Everything that a step changes.
 
     Attributes:
         params: the model's parameters.
-        optimizer: moments and counts of optax.
-        ema: moving average of what learns, a tree of `optim.split`; None if the run keeps none.
+        optimizer: optax's moments and counts.
+        ema: moving average of the parameters that learn, a tree of `optim.split`; None if the run keeps none.
     """
 
     params: Params
@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 def begin(params: Params, config: TrainConfig, mesh: Mesh) -> State:
-    """The state before the first step, on its devices."""
+    """Returns the state before the first step, placed on its devices."""
     params = sharding.put_tree(params, mesh)
     moving, _ = optim.split(params, config.still)
     optimizer = optim.make(config.optim, config.steps).init(moving)
@@ -47,19 +47,19 @@ def begin(params: Params, config: TrainConfig, mesh: Mesh) -> State:
 
 
 def shown(state: State, still: tuple[str, ...] = ()) -> Params:
-    """The parameters that evaluation and export use: the moving average if there is one. `still`: as in `TrainConfig`."""
+    """Returns the parameters for evaluation and export: the moving average, if there is one. `still`: `TrainConfig.still`."""
     return state.params if state.ema is None else optim.merge(state.ema, optim.split(state.params, still)[1], still)
 
 
 def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...], seed: Array | int = 0) -> Batch:
-    """A batch as the losses want it; augmentation, times and noise are a function of (seed, step, row).
+    """Prepares a batch for the losses: augments its images and draws times and noise, as a function of (seed, step, row).
 
     Args:
         batch: a whole batch, images uint8 or in [-1, 1].
         step: () int, from 1.
         config: says how to augment, how many flow times to draw, and what divides the cross-entropy.
         wrist: per camera, whether it is a wrist camera.
-        seed: of the run.
+        seed: seed of the run.
     """
     augmenting, noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     images = model.pixels(batch["images"], "float32")
@@ -81,15 +81,15 @@ def train_step(
     mesh: Mesh,
     wrist: tuple[bool, ...] = (),
 ) -> tuple[State, Metrics]:
-    """One step; its randomness is a function of (seed, step), so a resumed run repeats it.
+    """Takes one step. Its randomness is a function of (seed, step), so a resumed run repeats it.
 
     Args:
-        state: before the step; its memory is used again.
+        state: state before the step; its memory is reused.
         batch: a whole batch, rows divided over the mesh.
         step: () int, from 1.
-        seed: of the run. It is an argument and not compiled in, so that the seeds of a study share one program.
-        config: of the run, without what does not change the step (`train.loop.for_step`).
-        model_config: the model's shapes, with nothing left to the shards.
+        seed: seed of the run. It is an argument and not compiled in, so that the seeds of a study share one program.
+        config: configuration of the run, without what does not change the step (`train.loop.for_step`).
+        model_config: the model's shapes; none is left to the shards.
         mesh: the devices.
         wrist: which camera slots are wrist cameras, whose geometry augmentation leaves alone.
 
@@ -128,7 +128,7 @@ def train_step(
 def _in_microbatches(
     loss_and_gradient: Callable[[Params, Batch], LossAndGradient], moving: Params, batch: Batch, count: int, mesh: Mesh
 ) -> LossAndGradient:
-    """Sums over microbatches; row i is in microbatch i mod `count`, so that every device has rows in each."""
+    """Sums losses and gradients over microbatches. Row i is in microbatch i mod `count`, so each device has rows in every one."""
 
     def cut(x: Array) -> Array:
         rows = x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
@@ -155,14 +155,14 @@ def probe(
     model_config: ModelConfig,
     wrist: tuple[bool, ...] = (),
 ) -> Metrics:
-    """Each loss's own gradient norm on each component of the model, before clipping: grad_norm_{loss}_{component}.
+    """Returns each loss's own gradient norm on each component of the model, before clipping: grad_norm_{loss}_{component}.
 
     Args:
         params: the model's parameters.
-        batch: as in `train_step`, and so are the other arguments.
+        batch: as in `train_step`, like the arguments below.
         step: () int, from 1.
-        seed: of the run.
-        config: of the run.
+        seed: seed of the run.
+        config: configuration of the run.
         model_config: the model's shapes.
         wrist: which camera slots are wrist cameras.
     """

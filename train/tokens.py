@@ -1,12 +1,12 @@
-r"""Text and state tokens, and every prompt format in one place; `fasttok.placement` says which ids stand for actions.
+r"""Text tokens, state tokens and all prompt formats. `fasttok.placement` says which ids are action tokens.
 
 robot     <bos>Task: {task}, State: {state};\nAction:  | action ids "|" <eos>      state as text
           <bos>Task: {task}, State: {ids};\nAction:    | ...                      as one special token per dimension
-          <bos>Task: {task};\nAction:                 | ...                      continuous: no token of text
+          <bos>Task: {task};\nAction:                 | ...                      continuous state: not in the text
           <bos>Task: {task}, Control: {mode}, State: {state};\nAction: | ...     with --data.control-mode, in every form
-subtask   <bos>Task: {task}, State: {state};\nSubtask: | {subtask} <eos>          predicts it, does not act
-          <bos>Task: {task}, Subtask: {subtask}, State: {state};\nAction: | ...   its twin: knows it, and acts;
-                                                                            --data.control-mode: Control between the two
+subtask   <bos>Task: {task}, State: {state};\nSubtask: | {subtask} <eos>          predicts the subtask, not actions
+          <bos>Task: {task}, Subtask: {subtask}, State: {state};\nAction: | ...   knows the subtask, predicts actions;
+                                                                            --data.control-mode: Control before State
 vqa       <bos>{question}\n                           | {answer} <eos>
 caption   <bos>{prompt}\n                             | {caption} <eos>
           `------------- prefix, bidirectional -------'  `- suffix: causal, what the cross-entropy counts -'
@@ -30,7 +30,7 @@ END_OF_ACTION = "|"
 
 
 def bins(numbers: NDArray[Any]) -> NDArray[np.int64]:
-    """Normalised numbers to 256 bins on [-1, 1], openpi's formula: below -1 gives -1, from 1 on gives 255.
+    """Maps normalised numbers to 256 bins on [-1, 1] by openpi's formula: below -1 gives -1, from 1 on gives 255.
 
     >>> bins(np.array([-1.5, -1.0, 0.0, 0.999, 2.0]))
     array([ -1,   0, 128, 255, 255])
@@ -39,7 +39,7 @@ def bins(numbers: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def centres(numbers: NDArray[Any]) -> NDArray[np.float32]:
-    """Bins back to the numbers in their middle.
+    """Maps bins back to the numbers in their middle.
 
     >>> centres(np.array([0, 128, 255]))
     array([-0.99609375,  0.00390625,  0.99609375], dtype=float32)
@@ -50,13 +50,13 @@ def centres(numbers: NDArray[Any]) -> NDArray[np.float32]:
 def robot_prompt(
     task: str, state: str | None, subtask: str = "", ask: Literal["Action", "Subtask"] = "Action", control: str = ""
 ) -> str:
-    r"""The prefix of a robot row; underscores and newlines of the task become spaces.
+    r"""Returns the prefix of a robot row. Underscores and newlines in the task become spaces.
 
     Args:
         task: the instruction.
-        state: its text; None if the state enters otherwise.
-        subtask: that the robot is at; "" if it is not known.
-        ask: what the suffix will be.
+        state: the state as text; None if it is not in the prompt.
+        subtask: what the robot is doing within its task; "" if it is not known.
+        ask: what the suffix will contain.
         control: what the actions move and how (`train.texts.control_mode`); "" says nothing.
 
     >>> robot_prompt("push_it", state_text(np.array([0.0, 1.0])))
@@ -69,7 +69,7 @@ def robot_prompt(
 
 
 def state_text(state: NDArray[Any]) -> str:
-    """Bins of a normalised state, as text."""
+    """Returns the bins of a normalised state as text."""
     return " ".join(map(str, bins(state).tolist()))
 
 
@@ -78,7 +78,7 @@ def _clean(text: str) -> str:
 
 
 def text_prompt(prompt: str) -> str:
-    """The prefix of a VQA or caption row."""
+    """Returns the prefix of a VQA or caption row."""
     return prompt.strip() + "\n"
 
 
@@ -90,7 +90,10 @@ class TextTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "TextTokenizer":
-        """Byte-level BPE, deterministic. The 256 state bins are taught first, so that each is one token."""
+        """Trains a byte-level BPE tokenizer, deterministically.
+
+        The texts get the numbers of the 256 state bins so many times that each becomes one token.
+        """
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -108,7 +111,7 @@ class TextTokenizer:
         """Reads a tokenizer.json.
 
         Raises:
-            InputError: missing, or not a tokenizer with <pad>, <bos> and <eos>.
+            InputError: the file does not exist, or is not a tokenizer with <pad>, <bos> and <eos>.
         """
         if not Path(path).is_file():
             raise InputError(f"{path} does not exist; expected a tokenizer.json")
@@ -119,7 +122,7 @@ class TextTokenizer:
         missing = [token for token in (PAD, BOS, EOS) if tokenizer.token_to_id(token) is None]
         if missing:
             raise InputError(f"{path} has no token {', '.join(missing)}; expected a text tokenizer with all three")
-        tokenizer.no_padding()  # a file may ask for both, and its row would not be the text's
+        tokenizer.no_padding()  # a file may switch on both, and the ids would not be those of the text
         tokenizer.no_truncation()
         return cls(tokenizer)
 
@@ -129,7 +132,7 @@ class TextTokenizer:
 
     @cached_property
     def size(self) -> int:
-        """Rows of an embedding that has one for every token: the largest id, and 1."""
+        """Number of rows of an embedding with one row for every token: the largest id plus 1."""
         return max(self.tokenizer.get_vocab().values()) + 1
 
     def _id(self, token: str) -> int:
@@ -154,17 +157,17 @@ class TextTokenizer:
 
     @cached_property
     def end_of_action(self) -> list[int]:
-        """Ids of the "|" that closes a FAST suffix."""
+        """Ids of the "|" that ends a suffix of action tokens."""
         return self.encode([END_OF_ACTION])[0]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without <bos> and <eos>."""
+        """Returns the ids of each text, without <bos> and <eos>."""
         return [e.ids for e in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids; special tokens are left out."""
+        """Returns the text of some ids, without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def pieces(self, text: str) -> list[str]:
-        """The text of each of its tokens."""
+        """Returns the text of each token of a text."""
         return [self.tokenizer.decode([i], skip_special_tokens=False) for i in self.encode([text])[0]]

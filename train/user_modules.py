@@ -1,4 +1,4 @@
-"""Objects of the user's own modules, named `module:attribute`: the environment of --env, the function of --data."""
+"""Imports objects of the user's own modules by `module:attribute`: the environment of --env, the function of --data."""
 
 import importlib
 import sys
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def load_attribute(name: str) -> Any:
-    """The attribute that `module:attribute` names.
+    """Imports the attribute that `module:attribute` names.
 
-    A module of the folder in which the command runs is found too. That folder comes last on the path: a file `train.py` or
-    `queue.py` in it must not replace the module of that name that we import.
+    Modules in the folder in which the command runs are found, too. That folder comes last on the path, because a file `train.py`
+    or `queue.py` in it must not replace the module of that name that we import.
 
     Args:
         name: module and attribute, such as "examples.tabletop.env:make_vector".
@@ -18,7 +18,7 @@ def load_attribute(name: str) -> Any:
     Raises:
         ImportError: there is no such module.
         AttributeError: the module has no such attribute.
-        ValueError: no module is named.
+        ValueError: `name` contains no module.
 
     >>> load_attribute("math:floor")(2.5)
     2
@@ -31,7 +31,7 @@ def load_attribute(name: str) -> Any:
 
 
 def where_examples_are(error: Exception) -> str:
-    """What to add to an error if `examples`, which pip does not install, was not found; "" for any other.
+    """Returns what to add to an error if `examples`, which pip does not install, was not found; "" for other errors.
 
     >>> where_examples_are(ModuleNotFoundError("No module named 'examples'", name="examples"))
     '; `examples` is in a checkout of this project, so run the command there: git clone the repository, then cd into it'

@@ -1,4 +1,4 @@
-"""Films of a demo: the robot, the expert and one that acts blindly, side by side in the same episodes, moving."""
+"""Films of a demo: the robot, the expert and a blind robot play the same episodes side by side, as moving pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from train.judging.played_world import Played, PlayedWorld, by_seed
 
 
 def played(path: Path) -> list[PlayedWorld]:
-    """The filmed episodes of a demo, played again by the expert and by one that acts blindly: same seeds, same scenes.
+    """Reads the filmed episodes of a demo, and plays them again with the expert and with a blind robot, in the same scenes.
 
     Raises:
         InputError: the demo has no films.
@@ -26,11 +26,11 @@ def played(path: Path) -> list[PlayedWorld]:
 
 
 def beside(where: str, films: Sequence[Film]) -> PlayedWorld:
-    """The episodes of a robot and split, played by everybody.
+    """Plays the filmed episodes of a robot and split with all companions, and returns everybody's films.
 
     Args:
         where: "EMBODIMENT/SPLIT".
-        films: of the policy.
+        films: films of the policy.
     """
     embodiment, split = where.split("/", 1)
     wanted = [film.seed for film in films]
@@ -44,28 +44,28 @@ def beside(where: str, films: Sequence[Film]) -> PlayedWorld:
 
 
 def best(worlds: Sequence[PlayedWorld]) -> tuple[Film, PlayedWorld] | None:
-    """The first success of the policy, or its first episode; None without films."""
+    """Returns the first success of the policy, or else its first episode; None if there are no films."""
     every = [(film, world) for world in worlds for film in world.players[0].films.values()]
     return next((one for one in every if one[0].success), every[0] if every else None)
 
 
 def hero(worlds: Sequence[PlayedWorld], rules: dict[str, None]) -> list[Markup]:
-    """One episode at the top of the page.
+    """Returns one episode for the top of the page.
 
     Args:
-        worlds: what was played.
-        rules: of the page's moving pictures; those of this one are added.
+        worlds: the played episodes.
+        rules: CSS rules of the page's moving pictures; this function adds its own.
     """
     shown = best(worlds)
     return [] if shown is None else [tag("div", films_page.scene(*shown, rules), class_="hero")]
 
 
 def section(worlds: Sequence[PlayedWorld], rules: dict[str, None]) -> list[Markup]:
-    """All filmed episodes: the first ones of each robot and split, as they came, none chosen.
+    """Returns all filmed episodes: the first ones of each robot and split, without any choice.
 
     Args:
-        worlds: what was played.
-        rules: as of `hero`.
+        worlds: the played episodes.
+        rules: as in `hero`.
     """
     out = [
         heading("films"),

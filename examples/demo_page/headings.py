@@ -14,7 +14,7 @@ TITLES = {
 
 
 def heading(name: str) -> Markup:
-    """The heading of a part of the page.
+    """Returns the heading of a part of the page.
 
     >>> heading("shards")
     '<h2 id="shards">Exact shards</h2>'
@@ -23,7 +23,7 @@ def heading(name: str) -> Markup:
 
 
 def links() -> Markup:
-    """Links to all parts, in their order."""
+    """Returns links to all parts, in order."""
     return tag(
         "nav", *[tag("a", title, href=f"#{name}") for name, title in TITLES.items()], aria_label="parts of this page"
     )

@@ -1,4 +1,4 @@
-"""What came of a demo: one sentence, the numbers beside their baselines, and the same as bars."""
+"""The results of a demo: one sentence, the numbers beside their baselines, and bars of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ LIMITS = "says nothing about real robots, other tasks or scenes unlike these"
 
 
 def verdict(found: DemoSummary) -> str:
-    """What the numbers of this one run show and what they do not, in one sentence that is true of them.
+    """Returns one sentence that says what the numbers of this one run show, and what they do not show.
 
     The robot is better than acting blindly if the 95 % interval of the difference (Newcombe) is above 0.
 
@@ -39,7 +39,7 @@ def verdict(found: DemoSummary) -> str:
 
 
 def shares(count: EpisodeCount) -> tuple[float, float, float]:
-    """Share of successes, and the ends of its 95 % interval.
+    """Returns the share of successes, and the ends of its 95 % interval.
 
     >>> [round(share, 2) for share in shares(EpisodeCount(20, 40))]
     [0.5, 0.35, 0.65]
@@ -48,13 +48,13 @@ def shares(count: EpisodeCount) -> tuple[float, float, float]:
 
 
 def opening(found: DemoSummary, values: int, ids: int, samples: int) -> list[Markup]:
-    """The sentence, the few numbers a reader wants first, each with what it is compared with, and bars.
+    """Returns the sentence, the few numbers that a reader wants first (each with its baseline), and bars.
 
     Args:
-        found: what the demo measured.
-        values: action values of the robot rows of the shards.
-        ids: FAST ids of these rows.
-        samples: rows of the shards.
+        found: results of the demo.
+        values: number of action values in the robot rows of the shards.
+        ids: number of FAST ids in these rows.
+        samples: number of rows in the shards.
     """
     ours, blind, expert, vqa = found.policy, found.blind, found.expert, found.vqa
     tiles = {
@@ -91,7 +91,7 @@ def opening(found: DemoSummary, values: int, ids: int, samples: int) -> list[Mar
 
 
 def said(count: EpisodeCount) -> str:
-    """A share without its interval.
+    """Formats a share without its interval.
 
     >>> said(EpisodeCount(20, 40))
     '50 %'
@@ -100,12 +100,12 @@ def said(count: EpisodeCount) -> str:
 
 
 def numbers(results: dict[str, Any], played: Sequence[dict[str, Any]], chunk_ms: float) -> list[Markup]:
-    """Every number of the evaluation, beside those of the expert and of one that acts blindly.
+    """Returns every number of the evaluation, beside those of the expert and of a blind robot.
 
     Args:
-        results: of the policy.
-        played: of the others, in the same episodes.
-        chunk_ms: how long a chunk of actions lasts.
+        results: results of the policy.
+        played: results of the others, in the same episodes.
+        chunk_ms: duration of a chunk in ms.
     """
     rows = [
         [w["embodiment"], words(w["split"]), "policy", *cells(w), round(w["ms_per_prediction"], 1)]
@@ -125,7 +125,7 @@ def numbers(results: dict[str, Any], played: Sequence[dict[str, Any]], chunk_ms:
 
 
 def cells(world: dict[str, Any]) -> list[Any]:
-    """Episodes, success and language following of a row of results.
+    """Returns the number of episodes, the success and the language following of a row of results.
 
     >>> cells({"episodes": 40, "success": 0.5, "followed": 1.0})
     [40, '50 % [35, 65]', '100 % [91, 100]']
@@ -135,7 +135,7 @@ def cells(world: dict[str, Any]) -> list[Any]:
 
 
 def words(split: str) -> str:
-    """A split's name for people.
+    """Returns a split's name for people.
 
     >>> words("held_out")
     'held out'

@@ -1,4 +1,4 @@
-"""The losses of a demo's two runs, beside what guessing would give."""
+"""The losses of a demo's two runs, beside the losses of a model that guesses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from fasttok.common.html import Axes, Markup, Series, tag
 from pipelines.shards.manifest import Manifest
 from train.tokens import TextTokenizer
 
-Log = Mapping[str, np.ndarray]  # metrics.jsonl by columns
+Log = Mapping[str, np.ndarray]  # the columns of a metrics.jsonl
 
 
 @dataclass(frozen=True)
 class LossPanel:
-    """A loss, and what it is compared with.
+    """A loss and its baseline.
 
     Attributes:
-        key: in the log.
-        name: for people.
-        unit: of the loss.
-        guess: its value for a model that has learned nothing.
+        key: key of the loss in the log.
+        name: name for people.
+        unit: unit of the loss.
+        guess: loss of a model that has learned nothing.
         guessing: what that model does.
     """
 
@@ -36,11 +36,11 @@ class LossPanel:
 
 
 def panels(tok: ActionTokenizer, text: TextTokenizer, square: float) -> list[LossPanel]:
-    """The three losses.
+    """Returns the panels of the three losses.
 
     Args:
-        tok: of the actions.
-        text: of the words.
+        tok: the FAST tokenizer.
+        text: the text tokenizer.
         square: mean square of the normalised actions.
     """
     return [
@@ -51,7 +51,7 @@ def panels(tok: ActionTokenizer, text: TextTokenizer, square: float) -> list[Los
 
 
 def mean_square(manifest: Manifest, rows: Mapping[str, Sequence[Mapping[str, object]]], tok: ActionTokenizer) -> float:
-    """Mean square of the normalised actions of some rows."""
+    """Returns the mean square of the normalised actions of some rows; 0 if none of them is a robot row."""
     found = []
     for name, some in rows.items():
         source = manifest.sources[name]
@@ -63,7 +63,7 @@ def mean_square(manifest: Manifest, rows: Mapping[str, Sequence[Mapping[str, obj
 
 
 def section(runs: Mapping[str, Log], shown: Sequence[LossPanel]) -> list[Markup]:
-    """The three losses of each run, as logged (faint) and smoothed, and at their end as a table."""
+    """Returns plots of the three losses of each run, as logged (faint) and smoothed, and a table of their last values."""
     plots, rows = [], []
     for panel in shown:
         lines = []
@@ -90,7 +90,7 @@ def section(runs: Mapping[str, Log], shown: Sequence[LossPanel]) -> list[Markup]
 
 
 def smooth(y: np.ndarray, share: float = 0.08) -> np.ndarray:
-    """Exponential moving average over about `share` of the points, without the bias of its start."""
+    """Returns an exponential moving average over about `share` of the points, corrected for the bias at its start."""
     decay = 1 - 1 / max(2.0, share * len(y))
     mean, weight, out = 0.0, 0.0, np.empty(len(y))
     for i, value in enumerate(y):

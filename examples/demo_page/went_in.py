@@ -1,4 +1,4 @@
-"""What goes into a demo, what the tokens of its actions are, and what the shards hold, exactly."""
+"""Three parts of the demo's page: what goes in, what the tokens of the actions are, and what the shards contain."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from pipelines.shards.manifest import Manifest, ManifestSource
 from train.tokens import TextTokenizer, robot_prompt, state_text
 
 SAMPLES_PER_SOURCE = 2
-Row = dict[str, Any]  # of the shards
+Row = dict[str, Any]  # a row of the shards
 
 
 def samples(reader: ShardReader) -> dict[str, list[Row]]:
-    """The first rows of each source, as they are in the shards."""
+    """Returns the first rows of each source, as they are in the shards."""
     chosen: dict[str, list[Row]] = {name: [] for name in reader.manifest.sources}
     for index in range(reader.num_rows):
         row = reader.row(index)
@@ -31,7 +31,7 @@ def samples(reader: ShardReader) -> dict[str, list[Row]]:
 
 
 def inputs(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenizer, text: TextTokenizer) -> list[Markup]:
-    """Two rows of each source as a trainer sees them."""
+    """Shows two rows of each source as a trainer sees them."""
     cards = [card(row, manifest.sources[name], tok, text) for name, rows in chosen.items() for row in rows]
     return [
         heading("inputs"),
@@ -43,7 +43,7 @@ def inputs(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenize
 
 
 def card(row: Row, source: ManifestSource, tok: ActionTokenizer, text: TextTokenizer) -> Markup:
-    """A row: images, the prefix in grey, and what is predicted in colour."""
+    """Shows a row: its images, the prefix in grey, and what the model predicts in colour."""
     images = [tag("figure", html.image(row[key], 128, key), tag("figcaption", key.removeprefix("image/")), style="margin:0")
               for key in sorted(row) if key.startswith("image/") and row[key]]  # fmt: skip
     head = [html.badge(row["kind"], html.KIND_COLOURS[row["kind"]]), Markup(" "), tag("b", row["prompt"])]
@@ -63,13 +63,13 @@ def card(row: Row, source: ManifestSource, tok: ActionTokenizer, text: TextToken
 
 
 def chunk_words(source: ManifestSource) -> str:
-    """A source's chunk for people."""
+    """Describes a source's chunk for people."""
     seconds = f", {source.horizon / source.control_hz:g} s" if source.control_hz else ""
     return f"{source.horizon} steps of {source.action_dim} dims{seconds}"
 
 
 def tokens_section(manifest: Manifest, chosen: dict[str, list[Row]], tok: ActionTokenizer) -> list[Markup]:
-    """One chunk of each robot: its curves, its coefficients, its tokens."""
+    """Shows one chunk of each robot: its curves, its coefficients and its tokens."""
     out = [
         heading("tokens"),
         tag("p", "FAST turns each dim of a chunk of actions into frequencies, rounds them, and merges frequent runs of the "
@@ -89,7 +89,7 @@ def tokens_section(manifest: Manifest, chosen: dict[str, list[Row]], tok: Action
 
 
 def shards_section(manifest: Manifest) -> list[Markup]:
-    """What was planned, what was written, and how they compare."""
+    """Returns a table of what was planned and what was written of each source."""
     total = sum(source.written for source in manifest.sources.values())
     rows = []
     for name, source in manifest.sources.items():

@@ -1,4 +1,5 @@
-"""MetaWorld, a world that others made: from its scripted experts to a policy that acts in it.
+"""MetaWorld, a world of another project: from its scripted experts to a policy that acts in it.
 
-`tasks`, `robot`, `scene` and `questions` need no simulator; `simulator` and what imports it need the package metaworld 3.1.1.
+`tasks`, `robot`, `scene` and `questions` need no simulator. `simulator` and the modules that import it need the package
+metaworld 3.1.1.
 """

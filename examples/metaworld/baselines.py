@@ -1,9 +1,9 @@
-"""What a robot trained on MetaWorld is compared with: the package's scripted expert, and one that acts without looking.
+"""Measures the companions of a robot trained on MetaWorld: the package's scripted expert, and a robot that does not look.
 
     python -m examples.metaworld.baselines --episodes 20
 
-expert    the package's scripted expert, which reads the simulator's state, the goal too
-blind     the mean of 20 demonstrations of the same task on other tables, step by step, whatever there is to see
+expert    the package's scripted expert, which reads the simulator's state, including the goal
+blind     at each step the mean of 20 demonstrations of the same task on other tables, whatever the cameras see
 """
 
 import sys
@@ -21,7 +21,7 @@ from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError, unknown_name
 from train.judging.wilson import percent
 
-FIRST_SEED = 1_000_000  # of `fasttok-evaluate`
+FIRST_SEED = 1_000_000  # the first seed of `fasttok-evaluate`
 POLICIES = ("expert", "blind")
 
 
@@ -50,7 +50,10 @@ class MetaWorldBaselines:
 
 
 def play(env: Env, seed: int, policy: str) -> bool:
-    """One episode, as `fasttok-evaluate` plays it: until its first success, or until the time is up or nothing is left to do."""
+    """Plays one episode as `fasttok-evaluate` does, and returns whether it succeeded.
+
+    The episode ends with its first success, after `max_steps`, or when the policy has no action left.
+    """
     env.reset(seed)
     for _ in range(env.max_steps):
         action = env.expert() if policy == "expert" else env.blind()
@@ -63,19 +66,19 @@ def play(env: Env, seed: int, policy: str) -> bool:
 
 
 def measure(policy: str, task: str, episodes: int, seed: int = FIRST_SEED) -> dict[str, Any]:
-    """Successes, with progress on stderr.
+    """Counts the successes of a policy, with progress on stderr.
 
     Args:
         policy: one of `POLICIES`.
-        task: its name.
-        episodes: how many to play.
+        task: name of the task.
+        episodes: number of episodes to play.
         seed: seed of the first episode.
 
     Returns:
-        policy, task, episodes, and the number success.
+        A row with the keys policy, task, episodes, and success (the number of successes).
 
     Raises:
-        InputError: no such policy or task, or MetaWorld is missing or cannot draw.
+        InputError: there is no such policy or task, or MetaWorld is missing or cannot draw.
     """
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
@@ -88,10 +91,10 @@ def measure(policy: str, task: str, episodes: int, seed: int = FIRST_SEED) -> di
 
 
 def main(config: MetaWorldBaselines) -> None:
-    """Plays and prints.
+    """Plays all episodes, and prints or writes the results.
 
     Raises:
-        InputError: no such policy or task, no episodes, or MetaWorld is missing or cannot draw.
+        InputError: there is no such policy or task, or no episode to play, or MetaWorld is missing or cannot draw.
     """
     if config.episodes < 1:
         raise InputError(f"--episodes is {config.episodes}, expected at least 1")

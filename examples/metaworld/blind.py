@@ -14,9 +14,9 @@ DEMONSTRATIONS = 20
 
 @cache
 def mean_demonstration(task: str) -> NDArray[np.float32]:
-    """Actions (T, 4) as an INDEX has them: at each step the mean of the demonstrations that are not yet over.
+    """Returns actions (T, 4) as an INDEX has them: at each step the mean of the demonstrations that are not over yet.
 
-    T is the length of the longest.
+    T is the length of the longest demonstration; 0 if the expert never succeeds.
     """
     simulation, found = Simulation(task), []
     for seed in range(OTHER_TABLES, OTHER_TABLES + DEMONSTRATIONS):

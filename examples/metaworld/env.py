@@ -1,7 +1,7 @@
-"""The closed-loop environment: what `fasttok-evaluate --env examples.metaworld.env:make` drives.
+"""The closed-loop environment of `fasttok-evaluate --env examples.metaworld.env:make`.
 
-The instruction comes from the environment, success from the simulator, and layouts from the episode's seed: no seed below
-100,000,000 is a demonstration's.
+The environment gives the instruction, the simulator decides about success, and the episode's seed gives the layout. No
+demonstration has a seed below 100,000,000.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,9 +27,9 @@ from fasttok.errors import unknown_name
 
 
 class View(Mapping[str, NDArray]):
-    """What the robot sees and feels now: "image/primary", "image/wrist" (128, 128, 3) uint8, "state" (4,) float32.
+    """What the robot sees and feels now: "image/primary" and "image/wrist" (128, 128, 3) uint8, "state" (4,) float32.
 
-    A picture costs more than ten steps, so it is drawn when it is first looked at, which must be before the next step.
+    Drawing a picture takes longer than ten steps, so it is drawn at the first access, which must come before the next step.
     """
 
     def __init__(self, simulation: Simulation) -> None:
@@ -57,10 +57,13 @@ class Env:
     """One robot at one table. The same seed gives the same task, layout, sentence and pictures.
 
     Attributes:
-        embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
-        split: what episodes ask for.
-        simulation: of the current episode's task; there from the first reset on.
-        instruction: what is asked, in words.
+        embodiment: name of the robot.
+        control_hz: steps per second.
+        action_dim: number of dims of an action.
+        max_steps: maximum number of steps of an episode.
+        split: tasks and sentences of the episodes.
+        simulation: simulation of the current episode's task; it exists from the first reset on.
+        instruction: what the robot should do, in words.
     """
 
     embodiment, control_hz, action_dim, max_steps = EMBODIMENT, CONTROL_HZ, ACTION_DIM, MAX_STEPS
@@ -69,10 +72,10 @@ class Env:
     def __init__(self, split: Split) -> None:
         check_package()
         self.split, self.instruction = split, ""
-        self._simulations: dict[str, Simulation] = {}  # made when first asked for: each takes a quarter of a second
+        self._simulations: dict[str, Simulation] = {}  # made at the first use, as each takes 0.25 s
 
     def reset(self, seed: int) -> View:
-        """A new episode; the split's tasks take turns."""
+        """Begins a new episode; the split's tasks take turns."""
         task = self.split.tasks[seed % len(self.split.tasks)]
         phrases = TASKS[task].phrases
         said = (
@@ -83,35 +86,38 @@ class Env:
         return self.observe()
 
     def step(self, action: NDArray) -> View:
-        """One control step.
+        """Does one control step.
 
         Args:
-            action: (4,) as an INDEX has it: x, y, z in cm, gripper 1 = open; too large ones are cut.
+            action: (4,) as an INDEX has it: x, y, z in cm per step, gripper 1 = open. Values that are too large are cut.
 
         Raises:
-            ValueError: not 4 finite numbers.
+            ValueError: `action` is not 4 finite numbers.
         """
         self.simulation.step(to_simulator(action))
         return self.observe()
 
     def observe(self) -> View:
-        """What is seen now."""
+        """Returns what the robot sees and feels now."""
         return View(self.simulation)
 
     def success(self) -> bool:
-        """Whether the package calls the last step a success; the evaluation ends an episode with its first."""
+        """Returns whether the package calls the last step a success. The evaluation ends an episode at its first success."""
         return self.simulation.success
 
     def info(self) -> dict[str, Any]:
-        """Of the current episode: its task, and the steps taken."""
+        """Returns the current episode's task, and the number of steps taken."""
         return {"task": self.simulation.task, "steps": self.simulation.steps}
 
     def expert(self) -> NDArray[np.float32]:
-        """What the package's scripted expert does next, (4,) as an INDEX has it; it reads the simulator's state, the goal too."""
+        """Returns the next action of the package's scripted expert, (4,) as an INDEX has it.
+
+        The expert reads the simulator's state, including the goal.
+        """
         return to_index(self.simulation.expert())
 
     def blind(self) -> NDArray[np.float32] | None:
-        """What the mean demonstration of the task does at this step, (4,) as an INDEX has it; None after its end."""
+        """Returns the mean demonstration's action at this step, (4,) as an INDEX has it; None after its end."""
         actions = mean_demonstration(self.simulation.task)
         return actions[self.simulation.steps] if self.simulation.steps < len(actions) else None
 
@@ -122,14 +128,14 @@ class Env:
 
 
 def make(embodiment: str = EMBODIMENT, split: str = "seen") -> Env:
-    """An environment.
+    """Makes an environment.
 
     Args:
-        embodiment: the one robot there is.
-        split: tasks, and how they are said, as `Split.named` has it: `seen`, `reach`, `reach+push`, `all`, `reach+held_out`.
+        embodiment: name of the robot; there is only one.
+        split: tasks and sentences, as `Split.named` reads them: `seen`, `reach`, `reach+push`, `all`, `reach+held_out`.
 
     Raises:
-        InputError: no such embodiment or split, or MetaWorld is missing or cannot draw.
+        InputError: there is no such embodiment or split, or MetaWorld is missing or cannot draw.
     """
     if embodiment != EMBODIMENT:
         raise unknown_name("embodiment", embodiment, [EMBODIMENT])

@@ -37,9 +37,9 @@ from fasttok.episodes.tfds import tfds as tensorflow_datasets
 from fasttok.errors import InputError
 
 VAL_SHARE = 0.1
-# Layouts: seeds of the evaluation and of baselines are below; each split of each dataset has a million of its own.
+# Seeds of layouts: evaluation and baselines use seeds below these; each split of each dataset has a million seeds of its own.
 FIRST_SEED, SEEDS = 100_000_000, 1_000_000
-MOST_FAILURES = 50  # in a row, after which a task's expert is given up
+MOST_FAILURES = 50  # failures in a row after which a task's expert is given up
 VQA_ENTRY = web_entry(f"{DATASET}_vqa", "MIT")
 CAPTION_ENTRY = web_entry(f"{DATASET}_captions", "MIT", questions.CAPTION_PROMPT)
 WEB_NAMES = (f"{DATASET}_vqa", f"{DATASET}_captions")
@@ -89,20 +89,21 @@ class MetaWorldData:
 
 @dataclass
 class Tally:
-    """Counts of a split by task."""
+    """Numbers of demonstrations of a split, by task."""
 
     tasks: dict[str, DemonstrationCount] = field(default_factory=dict)
 
     def of(self, task: str) -> DemonstrationCount:
-        """A task's count."""
+        """Returns a task's count."""
         return self.tasks.setdefault(task, DemonstrationCount())
 
 
 def main(config: MetaWorldData) -> None:
-    """Writes everything.
+    """Writes all datasets.
 
     Raises:
-        InputError: a number is too small, no such task, a dataset is there already, or MetaWorld is missing or cannot draw.
+        InputError: a number is too small, there is no such task, a dataset exists already, or MetaWorld is missing or cannot
+            draw.
     """
     for name in ("episodes", "vqa", "captions", "workers"):
         if getattr(config, name) < 1:
@@ -142,14 +143,14 @@ def main(config: MetaWorldData) -> None:
 
 
 def splits(total: int) -> dict[str, int]:
-    """Records per split."""
+    """Returns the number of records of each split."""
     return {"train": total, "val": max(1, round(VAL_SHARE * total))}
 
 
 def demonstrations(
     config: MetaWorldData, tasks: tuple[str, ...], record: Recorder, place: OutputFolder
 ) -> dict[str, Tally]:
-    """The RLDS dataset, in place when it is complete."""
+    """Writes the RLDS dataset. Its folder appears when it is complete."""
     f = tensorflow_datasets().features
     image = partial(f.Image, shape=(SIZE, SIZE, 3), encoding_format="jpeg")
     kind = DatasetKind(
@@ -191,7 +192,7 @@ def _of_all(
     tally: Tally,
     advance: Callable[..., None],
 ) -> Iterator[Demonstration]:
-    """As many successful demonstrations of each task as the split has."""
+    """Yields the split's number of successful demonstrations of each task."""
     seed = first_seed(config.seed, list(splits(1)).index(split))
     for task in tasks:
         count, in_a_row = tally.of(task), 0
@@ -210,11 +211,11 @@ def _of_all(
 
 
 def first_seed(seed: int, number: int) -> int:
-    """The first seed of the layouts of a split: none is in another split, dataset or evaluation.
+    """Returns the first layout seed of a split. No other split, dataset or evaluation uses the seeds from there on.
 
     Args:
-        seed: of the command.
-        number: of the split and dataset, 0 to 9.
+        seed: seed of the command.
+        number: number of the split and dataset, 0 to 9.
     """
     return FIRST_SEED + (10 * seed + number) * SEEDS
 
@@ -222,7 +223,7 @@ def first_seed(seed: int, number: int) -> int:
 def pictures(
     config: MetaWorldData, tasks: tuple[str, ...], number: int, record: Recorder, place: OutputFolder
 ) -> dict[str, int]:
-    """Questions (number 0) or captions (1) about moments of experts' episodes, in place when the dataset is complete."""
+    """Writes questions (`number` 0) or captions (1) about moments of experts' episodes. The folder appears when complete."""
     ask = number == 0
     counts = splits(config.vqa if ask else config.captions)
     makers = {}

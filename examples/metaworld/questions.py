@@ -1,7 +1,7 @@
-"""Questions, answers and captions about moments of MetaWorld, made from what the simulator knows. No simulator is needed here.
+"""Makes questions, answers and captions about moments of MetaWorld from what the simulator knows. It needs no simulator itself.
 
-Answers are clear: no yes or no turns on a pixel or on what a thing is called, and both are asked for alike. A button box is a
-box, too, so where one stands nobody asks for a box.
+All answers are clear: no answer depends on a single pixel or on what a thing is called, and yes is as likely as no. A button
+box is a box, too, so no question asks for a box if there is a button box.
 """
 
 import re
@@ -13,15 +13,15 @@ from examples.metaworld.scene import Place, Scene, SeenThing, cell
 from examples.metaworld.tasks import TASKS
 from examples.tabletop.questions import Question
 
-CLEAR = 0.06  # share of the picture's width between two things that are said to lie left and right of each other
-OPEN, CLOSED = 0.75, 0.55  # shares of the gripper's opening above, below which it is called so
-PARTS = ("handle",)  # what doors, windows, drawers and mugs have, too: it is never said to be absent
+CLEAR = 0.06  # least distance, as a share of the picture's width, of two things that a question calls left and right
+OPEN, CLOSED = 0.75, 0.55  # the gripper is called open above the first share of its opening, closed below the second
+PARTS = ("handle",)  # doors, windows, drawers and mugs have one, too, so no answer says that it is absent
 CAPTION_PROMPT = "describe the picture"
 Asker = Callable[[Scene, np.random.Generator], Question | None]
 
 
 def ask(scene: Scene, rng: np.random.Generator) -> Question:
-    """A question of a kind drawn at random that the scene answers clearly."""
+    """Returns a question of a random kind that has a clear answer in the scene."""
     while True:
         question = ASKERS[rng.integers(len(ASKERS))](scene, rng)
         if question is not None:
@@ -29,13 +29,13 @@ def ask(scene: Scene, rng: np.random.Generator) -> Question:
 
 
 def colour(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """What colour is the drawer?"""
+    """Asks for a colour: "what colour is the drawer?"."""
     thing = _one_of(scene.things, rng)
     return None if thing is None else Question("colour", f"what colour is the {thing.noun}?", thing.colour)
 
 
 def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Is there a drawer? Of absent things, those of other tasks are asked for; of present ones, those in the picture."""
+    """Asks whether a thing is there: "is there a drawer?". Absent things are those of other tasks; present ones are visible."""
     present = bool(rng.integers(2))
     seen = [thing.noun for thing in scene.things if thing.place is not None]
     others = sorted(
@@ -48,7 +48,7 @@ def exists(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def point(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Point to the drawer: column and row of a grid of 10 x 10."""
+    """Asks for a place: "point to the drawer". The answer is a column and a row of a grid of 10 x 10."""
     thing = _one_of(scene.things, rng)
     return (
         None
@@ -58,19 +58,19 @@ def point(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def hand(scene: Scene, _rng: np.random.Generator) -> Question | None:
-    """Point to the gripper."""
+    """Asks for the hand's place: "point to the gripper"."""
     return None if scene.hand is None else Question("hand", "point to the gripper", cell(scene.hand))
 
 
 def opening(scene: Scene, _rng: np.random.Generator) -> Question | None:
-    """Is the gripper open or closed?"""
+    """Asks for the gripper's state: "is the gripper open or closed?"."""
     if CLOSED <= scene.opening <= OPEN:
         return None
     return Question("opening", "is the gripper open or closed?", "open" if scene.opening > OPEN else "closed")
 
 
 def side(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Is the drawer left of the gripper? In the picture."""
+    """Asks on which side a thing is in the picture: "is the drawer left of the gripper?"."""
     thing = _one_of(scene.things, rng)
     if thing is None or thing.place is None or scene.hand is None or _near(thing.place, scene.hand):
         return None
@@ -80,7 +80,7 @@ def side(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def destination(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Task: open the drawer; where? The answer is the cell of what the task is about."""
+    """Asks where a task takes place: "Task: open the drawer; where?". The answer is the cell of what the task is about."""
     place = scene.things[0].place
     if place is None:
         return None
@@ -89,7 +89,7 @@ def destination(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def which_task(scene: Scene, rng: np.random.Generator) -> Question:
-    """Can the robot open the drawer here? Of tasks that cannot be done, those about things that are not there are asked for."""
+    """Asks whether a task is possible: "can the robot open the drawer here?". Impossible tasks are about absent things."""
     others = sorted(
         name for name, task in TASKS.items() if not any(_spoken_of(thing.noun, scene) for thing in task.things)
     )
@@ -106,7 +106,7 @@ ASKERS: tuple[Asker, ...] = (
 
 
 def caption(scene: Scene) -> str:
-    """All things from left to right, each with its cell, and the gripper's.
+    """Names all visible things from left to right, each with its cell, and the gripper with its cell.
 
     >>> caption(Scene("drawer-open", (SeenThing("drawer", "green", (0.7, 0.5)),), (0.5, 0.4), 1.0))
     'a green drawer at 7 5; the open gripper at 5 4'
@@ -121,13 +121,16 @@ def caption(scene: Scene) -> str:
 
 
 def _spoken_of(noun: str, scene: Scene) -> bool:
-    """Whether a thing may be there: it is a part of many, or the scene's things or its task's sentences have a word of it."""
+    """Returns whether a thing may be there.
+
+    It may be there if it is one of `PARTS`, or if the scene's things or its task's sentences have a word of its name.
+    """
     said = " ".join([*(thing.noun for thing in scene.things), *TASKS[scene.task].phrases])
     return noun in PARTS or not {*noun.split()}.isdisjoint(re.findall("[a-z]+", said))
 
 
 def _one_of(things: tuple[SeenThing, ...], rng: np.random.Generator) -> SeenThing | None:
-    """One whose noun only it has."""
+    """Draws a thing; None if another thing has the same noun."""
     thing = things[rng.integers(len(things))]
     return thing if sum(other.noun == thing.noun for other in things) == 1 else None
 

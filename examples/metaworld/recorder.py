@@ -1,7 +1,7 @@
-"""Simulates in processes of its own: TensorFlow, which writes the datasets, and Mesa, which draws, end one another's process.
+"""Simulates and draws in worker processes, because Mesa, which draws, and TensorFlow, which writes, cannot share a process.
 
-Both bring a copy of LLVM, and with both in one process the first picture is a segmentation fault. So workers simulate and draw,
-and never import TensorFlow; episodes come back in the order of their seeds, however many workers there are.
+Both bring a copy of LLVM, and with both in one process the first picture ends in a segmentation fault. So workers simulate and
+draw, and never import TensorFlow. Episodes come back in the order of their seeds, whatever the number of workers.
 """
 
 import multiprocessing
@@ -24,23 +24,24 @@ from examples.rlds_writer import Demonstration, step_fields
 from examples.web_data import Record
 from fasttok.errors import InputError
 
-LONGEST_LOOK = 120  # steps of an expert that are looked at for questions
-# The simulator draws a table from the stream of its seed alone; any other draw from that stream would tell where things stand.
+LONGEST_LOOK = 120  # questions and captions are about an expert's first steps, up to this one
+# The simulator draws the layout of a table from the stream of the seed alone. Our own draws use another stream: draws from the
+# same one would be correlated with the layout.
 STREAM = 1
 T = TypeVar("T")
 
 
 class Recorder:
-    """Runs one function for seed after seed in worker processes, a few seeds ahead of who takes the results."""
+    """Runs a function for one seed after the other in worker processes, a few seeds ahead of the caller."""
 
     def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
         self._pool, self._ahead = pool, workers + 1
 
     def each(self, work: Callable[..., T], seed: int, *words: Any) -> Generator[T, None, None]:
-        """`work(seed, *words)`, `work(seed + 1, *words)` and so on, without end.
+        """Yields `work(seed, *words)`, `work(seed + 1, *words)` and so on, without end.
 
         Raises:
-            InputError: a worker's; or one ended without a word.
+            InputError: a worker raised it, or a worker ended without a message.
         """
         seeds, running = count(seed), deque[Future[T]]()
         try:
@@ -59,27 +60,27 @@ class Recorder:
 
 @contextmanager
 def recorder(workers: int) -> Iterator[Recorder]:
-    """Workers for as long as the context lasts.
+    """A context with worker processes.
 
     Args:
-        workers: processes, each with some 300 MB and 100 MB more for each task.
+        workers: number of processes. Each needs some 300 MB, and 100 MB more for each task.
     """
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield Recorder(pool, workers)
 
 
 def beside_the_table(seed: int) -> np.random.Generator:
-    """Random numbers of an episode that say nothing of its table, which the simulator draws from the same seed."""
+    """Returns a generator for an episode's own draws, independent of its table, which the simulator draws from the same seed."""
     return np.random.default_rng([STREAM, seed])
 
 
 def demonstrate(seed: int, task: str, scatter: int = 0) -> Demonstration | None:
-    """One episode by the expert, up to its first moment of success; None where it has none.
+    """Records one episode of the expert up to its first success; None if it does not succeed.
 
     Args:
-        seed: of the layout, the sentence and the scatter.
-        task: its name.
-        scatter: most steps of random motion before the recording.
+        seed: seed of the layout, the sentence and the scatter.
+        task: name of the task.
+        scatter: maximum number of steps of random motion before the recording.
 
     Returns:
         {"steps": T dicts, "episode_metadata": dict}; actions as the simulator takes them, in [-1, 1].
@@ -109,16 +110,16 @@ def demonstrate(seed: int, task: str, scatter: int = 0) -> Demonstration | None:
 
 
 def look(seed: int, tasks: tuple[str, ...], scatter: int, ask: bool) -> list[Record]:
-    """Some moments of an expert's episode, each with a question or a caption.
+    """Records some moments of an expert's episode, each with a question or a caption.
 
     Args:
-        seed: of the task, the layout, the moments and the questions.
-        tasks: of which one is drawn.
-        scatter: most steps of random motion before.
-        ask: questions; else captions.
+        seed: seed of the task, the layout, the moments and the questions.
+        tasks: names of tasks, from which one is drawn.
+        scatter: maximum number of steps of random motion before the first moment.
+        ask: True for questions, False for captions.
 
     Returns:
-        Pictures of the primary camera, and the fields of their lines.
+        Pictures of the primary camera, each with the fields of its line.
     """
     rng = beside_the_table(seed)
     simulation = _simulation(tasks[rng.integers(len(tasks))])
@@ -140,7 +141,7 @@ def look(seed: int, tasks: tuple[str, ...], scatter: int, ask: bool) -> list[Rec
 
 
 def scattered(simulation: Simulation, rng: np.random.Generator, most: int) -> None:
-    """Moves the open hand in one direction, for up to `most` steps."""
+    """Moves the open hand in one random direction, for up to `most` steps."""
     direction = np.append(rng.uniform(-1, 1, 3), -1.0)
     for _ in range(rng.integers(most + 1)):
         simulation.step(direction)
@@ -148,5 +149,5 @@ def scattered(simulation: Simulation, rng: np.random.Generator, most: int) -> No
 
 @cache
 def _simulation(task: str) -> Simulation:
-    """One of each task in a process."""
+    """Returns the process's only simulation of a task."""
     return Simulation(task)

@@ -1,4 +1,4 @@
-"""Pictures by MuJoCo without a screen. Shadows and reflections are off: in software they cost ten times all the rest."""
+"""Draws pictures with MuJoCo, without a screen. Shadows and reflections are off: in software they cost ten times all the rest."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ from numpy.typing import NDArray
 
 from examples.metaworld.robot import SIZE
 
-CLOSER = {"corner2": (0.75, 0.075, 0.7)}  # metres; the package's own camera stands so far away that marks are a pixel
+CLOSER = {"corner2": (0.75, 0.075, 0.7)}  # metres; the package's own camera is so far away that marks are one pixel
 TURNED = ("corner", "corner2", "corner3", "corner4")  # cameras that hang upside down
 
 
 def place_cameras(model: Any) -> None:
-    """Moves the cameras that stand too far away; `mj_forward`, or a reset, makes it count."""
+    """Moves the cameras that are too far away. The change takes effect at the next `mj_forward` or reset."""
     for name, position in CLOSER.items():
         model.camera(name).pos[:] = position
 
 
 def image_position(model: Any, data: Any, camera: str, point: NDArray) -> tuple[float, float] | None:
-    """Where a point of the world is in a picture.
+    """Returns where a point of the world is in a picture.
 
     Args:
         model: the simulator's model.
-        data: its state.
-        camera: name.
-        point: (3,) metres.
+        data: the model's state.
+        camera: name of the camera.
+        point: (3,) position in metres.
 
     Returns:
-        Column from the left and row from the top, as shares of the picture; None outside of it.
+        Column from the left and row from the top, as shares of the picture in [0, 1); None if the point is outside.
     """
     seen = data.camera(camera)
     across, up, back = seen.xmat.reshape(3, 3).T @ (np.asarray(point) - seen.xpos)
@@ -42,7 +42,7 @@ def image_position(model: Any, data: Any, camera: str, point: NDArray) -> tuple[
 
 
 class Painter:
-    """Draws worlds of one model; the worlds may differ in where things are. It takes about 60 MB."""
+    """Draws worlds of one model, which may differ in where things are. It takes about 60 MB."""
 
     def __init__(self, model: Any, size: int = SIZE) -> None:
         import mujoco
@@ -60,12 +60,12 @@ class Painter:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
 
     def paint(self, model: Any, data: Any, camera: str) -> NDArray[np.uint8]:
-        """(size, size, 3) RGB as a camera sees a state of the model, upright.
+        """Returns a state of the model as a camera sees it, upright: (size, size, 3) RGB.
 
         Args:
-            model: of the world to draw: the one it was made with, or one with the same meshes.
-            data: its state.
-            camera: name.
+            model: model of the world to draw: the one that the painter was made with, or one with the same meshes.
+            data: the model's state.
+            camera: name of the camera.
         """
         mujoco = self._mujoco
         self._camera.fixedcamid = model.camera(camera).id
@@ -79,7 +79,7 @@ class Painter:
         return np.ascontiguousarray(picture[:, ::-1] if camera in TURNED else picture[::-1])
 
     def close(self) -> None:
-        """Gives its memory back."""
+        """Frees its memory."""
         self._window.make_current()
         self._context.free()
         self._window.free()

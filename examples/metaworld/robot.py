@@ -1,6 +1,6 @@
-"""MetaWorld's robot, a simulated Sawyer: what its actions mean, what it feels, what it sees. No simulator is needed here.
+"""MetaWorld's robot, a simulated Sawyer: what its actions mean, what it feels, what it sees. This module needs no simulator.
 
-Sources: metaworld 3.1.1, sawyer_xyz_env.py (actions, observation, 5 simulator steps of 2.5 ms a control step).
+Sources: metaworld 3.1.1, sawyer_xyz_env.py (actions, observation, 5 simulator steps of 2.5 ms in each control step).
 """
 
 import numpy as np
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 EMBODIMENT = "metaworld_sawyer"
 CONTROL_HZ = 80.0  # 1 / env.dt
-MAX_STEPS = 500  # of an episode: the package's max_path_length
+MAX_STEPS = 500  # maximum number of steps of an episode: the package's max_path_length
 ACTION_DIM = 4
 STATE_DIM = 4
-SIZE = 128  # pixels, of every picture
-CAMERAS = {"primary": "corner2", "wrist": "gripperPOV"}  # slot -> the simulator's camera
-FEATURES = {"primary": "image", "wrist": "wrist_image"}  # slot -> feature of the dataset
+SIZE = 128  # width and height of every picture in pixels
+CAMERAS = {"primary": "corner2", "wrist": "gripperPOV"}  # the simulator's camera of each slot
+FEATURES = {"primary": "image", "wrist": "wrist_image"}  # the dataset's feature of each slot
 DATASET = "metaworld"
 ENTRY = f"""name: {DATASET}
 kind: robot
@@ -35,9 +35,9 @@ citation: yu2019metaworld
 
 
 def known_to_robot(observation: NDArray) -> NDArray[np.float32]:
-    """What a robot would know of MetaWorld's observation: where its hand is and how far its gripper is open.
+    """Returns the part of MetaWorld's observation that a robot would know: where its hand is, and how far its gripper is open.
 
-    Positions and turns of the objects, the last step's and the goal's, are left out: a robot has to look.
+    Positions and rotations of the objects, the values of the last step and the goal are left out: a robot has to look.
 
     Args:
         observation: (39,) as the package gives it.
@@ -46,7 +46,7 @@ def known_to_robot(observation: NDArray) -> NDArray[np.float32]:
         (4,) float32: hand x, y, z in metres; gripper from 0 (closed) to 1 (open).
 
     Raises:
-        ValueError: another shape.
+        ValueError: `observation` has another shape.
     """
     observation = np.asarray(observation)
     if observation.shape != (39,):
@@ -55,25 +55,25 @@ def known_to_robot(observation: NDArray) -> NDArray[np.float32]:
 
 
 def as_taken(action: NDArray) -> NDArray[np.float32]:
-    """The action that the simulator takes of a scripted expert's, which may ask for too much: each number cut to [-1, 1].
+    """Cuts each number of an action to [-1, 1], as the simulator does. A scripted expert may ask for more.
 
     Raises:
-        ValueError: not 4 finite numbers.
+        ValueError: `action` is not 4 finite numbers.
     """
     return np.clip(_checked(action), -1.0, 1.0).astype(np.float32)
 
 
 def to_simulator(action: NDArray) -> NDArray[np.float32]:
-    """A policy's action as the simulator takes it.
+    """Converts a policy's action to the simulator's convention.
 
     Args:
-        action: (4,) in the convention of an INDEX: x, y, z in cm a step, gripper 1 = open, 0 = closed. Too large ones are cut.
+        action: (4,) as an INDEX has it: x, y, z in cm per step, gripper 1 = open, 0 = closed. Values that are too large are cut.
 
     Returns:
         (4,) float32 in [-1, 1]; gripper -1 opens, 1 closes.
 
     Raises:
-        ValueError: not 4 finite numbers.
+        ValueError: `action` is not 4 finite numbers.
 
     >>> to_simulator(np.array([0.5, -3.0, 0.0, 1.0])).tolist()
     [0.5, -1.0, 0.0, -1.0]
@@ -83,10 +83,10 @@ def to_simulator(action: NDArray) -> NDArray[np.float32]:
 
 
 def to_index(action: NDArray) -> NDArray[np.float32]:
-    """A simulator's action in the convention of an INDEX: what `to_simulator` turns back.
+    """Converts a simulator's action to the convention of an INDEX; the inverse of `to_simulator`.
 
     Raises:
-        ValueError: not 4 finite numbers.
+        ValueError: `action` is not 4 finite numbers.
     """
     action = as_taken(action)
     return np.append(action[:3], (1.0 - action[3]) / 2.0).astype(np.float32)

@@ -1,8 +1,8 @@
-"""The whole chain on MetaWorld: demonstrations, index, tokenizer, shards, a `ki` run, and what it does in the world.
+"""Runs the whole chain on MetaWorld: demonstrations, index, tokenizer, shards, a `ki` run, and its evaluation in the world.
 
     python -m examples.metaworld.run --out metaworld
 
-Every step is a public command; the same command again goes on where it stopped.
+Every step is a public command. If you run the same command again, it continues where it stopped.
 """
 
 import json
@@ -79,10 +79,10 @@ class ChainStep:
     """One command of the chain.
 
     Attributes:
-        title: what it is for.
-        command: as a user would type it.
-        outputs: what it leaves in OUT.
-        again: flag with which the command goes on, or begins anew, where an interrupted one has left something.
+        title: what the command is for.
+        command: the command as a user would type it.
+        outputs: files and folders that it makes in OUT.
+        again: flag with which the command continues or begins anew, if an interrupted one has left some of its outputs.
     """
 
     title: str
@@ -92,7 +92,7 @@ class ChainStep:
 
 
 def steps(config: MetaWorldRun) -> list[ChainStep]:
-    """The chain in order.
+    """Returns the steps of the chain, in order.
 
     >>> steps(MetaWorldRun())[2].command
     'fasttok fit metaworld/index --out metaworld/tokenizer --seconds 0.25 --vocab-size 256'
@@ -129,11 +129,11 @@ def steps(config: MetaWorldRun) -> list[ChainStep]:
 
 
 def main(config: MetaWorldRun) -> list[dict[str, Any]]:
-    """Runs what is not done yet; stops at the first command that fails. Returns the table's rows.
+    """Runs the steps that are not done yet, stops at the first command that fails, and returns the rows of the table.
 
     Raises:
-        InputError: a number is too small, MetaWorld is missing or cannot draw, OUT is in the way or was begun with other
-            settings, or a step failed (its own message stands above).
+        InputError: a number is too small, MetaWorld is missing or cannot draw, OUT may not be replaced or was begun with other
+            settings, or a step failed (it has printed its own message).
     """
     for name in COUNTS:
         if getattr(config, name) < 1:
@@ -145,7 +145,7 @@ def main(config: MetaWorldRun) -> list[dict[str, Any]]:
     settings = {
         key: value
         for key, value in json.loads(json.dumps(asdict(config), default=str)).items()
-        if key not in ("out", "overwrite")  # where it lies changes nothing
+        if key not in ("out", "overwrite")  # the path of OUT changes nothing
     }
     marker = config.out / MARKER
     done: list[dict[str, Any]] = []
@@ -182,7 +182,7 @@ def main(config: MetaWorldRun) -> list[dict[str, Any]]:
 
 
 def results(out: Path) -> list[dict[str, Any]]:
-    """What a finished chain found: a row for each task and policy, with 95 % Wilson intervals."""
+    """Reads the results of a finished chain: a row for each task and policy, with 95 % Wilson intervals."""
     found = {(row["task"], row["policy"]): row for row in json.loads((out / "baselines.json").read_text("utf-8"))}
     rows = []
     for world in json.loads((out / "eval.json").read_text("utf-8"))["world"]:

@@ -1,4 +1,4 @@
-"""One task of MetaWorld, simulated: reset by a seed, step, picture, scene, and the action of the package's scripted expert."""
+"""Simulates one task of MetaWorld: reset by a seed, steps, pictures, scenes, and actions of the package's scripted expert."""
 
 import warnings
 from functools import cache
@@ -18,14 +18,14 @@ from train.worlds.rendering import check_rendering
 PACKAGE, VERSION = "metaworld", "3.1.1"
 INSTALL = f"pip install -c constraints.txt {PACKAGE}=={VERSION}"
 DRAWN_GROUPS = 3  # geoms of MuJoCo's groups 0 to 2 are drawn; the others only collide
-NO_COLOUR = 0.5  # of each channel of a geom whose colour is its material's
+NO_COLOUR = 0.5  # each channel of a geom that takes its colour from its material
 
 
 def check_package() -> None:
-    """The package is here, of the version that this was written for, and can draw.
+    """Checks that the package is installed in the version that this module was written for, and that it can draw.
 
     Raises:
-        InputError: it is not: what to install.
+        InputError: it is not, or it cannot draw; the message says what to install.
     """
     try:
         found = version(PACKAGE)
@@ -44,11 +44,11 @@ class Simulation:
     """One task on one table. The same seed gives the same table, whatever was simulated before.
 
     Attributes:
-        task: its name in `tasks.TASKS`.
-        observation: (39,) of the package, with the goal in it: only the expert may see it.
+        task: name of the task in `tasks.TASKS`.
+        observation: (39,) observation of the package. It contains the goal, so only the expert may see it.
         success: whether the package calls the last step a success.
-        steps: since the last reset.
-        moment: counts resets and steps: what was looked at before is past.
+        steps: number of steps since the last reset.
+        moment: number of resets and steps so far; a view of an earlier moment is out of date.
     """
 
     def __init__(self, task: str) -> None:
@@ -65,7 +65,7 @@ class Simulation:
         self.task, self._mujoco = task, mujoco
         self._world: Any = ALL_V3_ENVIRONMENTS[f"{task}-v3"]()
         self._expert = ENV_POLICY_MAP[f"{task}-v3"]()
-        # What the package's own benchmarks set by way of a pickled task: the goal is observed, layouts are drawn from the seed.
+        # The package's own benchmarks set this with a pickled task: the goal is observed, and layouts are drawn from the seed.
         self._world._partially_observable = False
         del self._world.sawyer_observation_space
         self._world._set_task_called, self._world.seeded_rand_vec = True, True
@@ -76,44 +76,43 @@ class Simulation:
         self.steps = 0
 
     def reset(self, seed: int) -> None:
-        """A new table."""
+        """Sets up a new table."""
         world = self._world
         world.model.body_pos[:], world.model.site_pos[:] = self._unmoved
         world.seed(seed)
         world._freeze_rand_vec = False
         world.reset()  # draws the layout
         world._freeze_rand_vec = True
-        self.observation, _ = (
-            world.reset()
-        )  # takes it: the package shows what it has just moved only after another reset
-        self._mujoco.mj_kinematics(world.model, world.data)  # marks, too
+        # A second reset keeps that layout: the package shows what it has moved only after another reset.
+        self.observation, _ = world.reset()
+        self._mujoco.mj_kinematics(world.model, world.data)  # moves the marks, too
         self.success, self.steps, self.moment = False, 0, self.moment + 1
 
     def step(self, action: NDArray) -> None:
-        """A control step.
+        """Does one control step.
 
         Args:
-            action: (4,) in the simulator's convention (`robot.to_simulator`); more than [-1, 1] is cut.
+            action: (4,) in the simulator's convention (`robot.to_simulator`); values outside [-1, 1] are cut.
 
         Raises:
-            ValueError: not 4 finite numbers.
+            ValueError: `action` is not 4 finite numbers.
         """
         self.observation, _, _, _, told = self._world.step(as_taken(action))
         self.success, self.steps, self.moment = bool(told["success"]), self.steps + 1, self.moment + 1
 
     def expert(self) -> NDArray[np.float32]:
-        """What the package's scripted expert does now, (4,) in [-1, 1]."""
+        """Returns the next action of the package's scripted expert, (4,) in [-1, 1]."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of each action that asks for too much
+            warnings.simplefilter("ignore")  # the package warns about each action that is too large
             return as_taken(self._expert.get_action(self.observation))
 
     def picture(self, slot: str) -> NDArray[np.uint8]:
-        """(SIZE, SIZE, 3) RGB of a camera of the robot: primary or wrist."""
+        """Draws the picture of a camera of the robot, primary or wrist: (SIZE, SIZE, 3) RGB."""
         model = self._world.model
         return _painter(self.task).paint(model, self._world.data, CAMERAS[slot])
 
     def scene(self) -> Scene:
-        """What the primary camera sees now."""
+        """Returns what the primary camera sees now."""
         things = tuple(
             SeenThing(thing.noun, self.colour(thing), self._place(self.position(thing)))
             for thing in TASKS[self.task].things
@@ -121,7 +120,7 @@ class Simulation:
         return Scene(self.task, things, self._place(self._world.tcp_center), float(self.observation[3]))
 
     def position(self, thing: Thing) -> NDArray[np.float64]:
-        """Where the middle of a thing is, (3,) metres.
+        """Returns where the middle of a thing is, (3,) in metres.
 
         Raises:
             KeyError: the simulator's model has no such thing.
@@ -131,7 +130,7 @@ class Simulation:
         return np.array(self._world.data.geom_xpos[self._geoms(thing)].mean(axis=0))
 
     def colour(self, thing: Thing) -> str:
-        """The colour of a thing in a word: of its site, material (with its texture) or geom.
+        """Returns the colour of a thing in one word, from its site, its material (with its texture) or its geom.
 
         Raises:
             KeyError: the simulator's model has no such thing.
@@ -142,7 +141,7 @@ class Simulation:
         return colour_word(_drawn_colour(model, self._geoms(thing)[0]))
 
     def _geoms(self, thing: Thing) -> list[int]:
-        """Geoms of a thing that are drawn, of its material if it names one."""
+        """Returns the geoms of a thing that are drawn; only those of its material, if it names one."""
         model = self._world.model
         top = model.body(thing.body).id
         bodies = [body for body in range(model.nbody) if body == top or _below(model, body, top)]
@@ -163,7 +162,7 @@ class Simulation:
 
 @cache
 def _painter(task: str) -> Painter:
-    """One per task: all its worlds have the same meshes."""
+    """Returns the only painter of a task: all its worlds have the same meshes."""
     return Painter(Simulation(task)._world.model)
 
 
@@ -181,7 +180,7 @@ def _name_of_material(model: Any, geom: int) -> str:
 
 
 def _drawn_colour(model: Any, geom: int) -> NDArray[np.float64]:
-    """(3,) of a geom: its own colour where it has one, else its material's, times the mean of the material's texture."""
+    """Returns the colour of a geom, (3,): its own or else its material's, times the mean of the material's texture."""
     own, material = np.array(model.geom_rgba[geom][:3], float), int(model.geom_matid[geom])
     if material < 0:
         return own

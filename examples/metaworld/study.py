@@ -1,4 +1,4 @@
-"""Data of the MetaWorld study: demonstrations of MT10, and questions and captions about its tables.
+"""Makes the data of the MetaWorld study: demonstrations of MT10, and questions and captions about its tables.
 
     fasttok-study run metaworld --env examples.metaworld.env:make --data examples.metaworld.study:prepare
 
@@ -13,10 +13,10 @@ from examples.metaworld.simulator import check_package
 from examples.study_data import StudyData
 from fasttok.errors import unknown_name
 
-EPISODES, VQA, CAPTIONS = 50, 8000, 800  # demonstrations of each task
+EPISODES, VQA, CAPTIONS = 50, 8000, 800  # demonstrations of each task; questions and captions of all tasks
 SMALL = (1, 60, 20)
 SAMPLES = 72_000
-# The VLM's data has some robot rows, which it does not learn from: the text tokenizer sees their words.
+# The VLM's data has some robot rows, so that the text tokenizer sees their words. The VLM does not learn from them.
 MIXTURES = {
     "web": {f"{DATASET}_vqa": 75, f"{DATASET}_captions": 15, DATASET: 10},
     "shards": {DATASET: 70, f"{DATASET}_vqa": 30},
@@ -24,15 +24,15 @@ MIXTURES = {
 
 
 def prepare(out: Path, shards: Sequence[str], smoke: bool = False) -> None:
-    """Makes what is not there: OUT/NAME for each of `shards`, OUT/held_out (other episodes), OUT/vqa.
+    """Makes what does not exist yet: OUT/NAME for each of `shards`, OUT/held_out (other episodes) and OUT/vqa.
 
     Args:
         out: folder of the study's data.
-        shards: `web` (questions and captions, for the base VLM) and `shards` (demonstrations, and 30 % questions).
+        shards: names: `web` (questions and captions, for the base VLM), `shards` (demonstrations, and 30 % questions).
         smoke: make little of everything, for a trial run.
 
     Raises:
-        InputError: another name, MetaWorld is missing or cannot draw, or a stage failed.
+        InputError: a name is unknown, MetaWorld is missing or cannot draw, or a stage failed.
     """
     for name in shards:
         if name not in MIXTURES:

@@ -1,4 +1,4 @@
-"""The fifty tasks of MetaWorld: how each is said, and what is on its table. No simulator is needed here.
+"""The fifty tasks of MetaWorld: the sentences that ask for each, and what is on its table. This module needs no simulator.
 
 The names are the package's own, without its `-v3`.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fasttok.errors import InputError, unknown_name
 
-HELD_OUT = "held_out"  # as a split: a sentence that no demonstration says
+HELD_OUT = "held_out"  # split with sentences that no demonstration has
 DEFAULT_TASKS = ("reach", "drawer-open", "button-press-topdown")
 MT10 = (
     "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown", "peg-insert-side",
@@ -20,10 +20,10 @@ class Thing:
     """Something on the table that questions can be about.
 
     Attributes:
-        noun: its name in words, without a colour.
-        body: its body in the simulator's model, with all bodies below it; "" of the mark that shows the goal.
-        material: of the part whose colour it has; "" where its geoms have a colour of their own.
-        site: of the mark that shows the goal; "" of bodies.
+        noun: name in words, without a colour.
+        body: name of its body in the simulator's model, which includes all bodies below it; "" for the mark of a goal.
+        material: material of the part that gives it its colour; "" if its geoms have a colour of their own.
+        site: name of the site of a goal's mark; "" for bodies.
     """
 
     noun: str
@@ -37,8 +37,8 @@ class Task:
     """One task.
 
     Attributes:
-        phrases: how demonstrations say it.
-        held_out: a sentence that none says, of other words and the same meaning.
+        phrases: sentences of the demonstrations.
+        held_out: a sentence that no demonstration has, with the same meaning in other words.
         things: what is visible; the first is what the task is about.
     """
 
@@ -235,7 +235,7 @@ TASKS: dict[str, Task] = {
             "pick up the peg and insert it",
         ),
         "bring the peg into the side of the box",
-        (Thing("peg", "peg"), Thing("box", "box", "peg_block_red")),  # its mark is inside of the box, where nobody sees it
+        (Thing("peg", "peg"), Thing("box", "box", "peg_block_red")),  # the mark is hidden inside the box
     ),
     "peg-unplug-side": Task(
         ("unplug it from the wall", "pull the plug out from the side", "take the plug out of the wall"),
@@ -389,13 +389,13 @@ TASK_SETS: dict[str, tuple[str, ...]] = {"all": tuple(TASKS), "mt10": MT10}
 
 
 def task_names(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of tasks as `TASKS` has them.
+    """Returns names of tasks as `TASKS` has them.
 
     Args:
-        words: names, with or without the package's `-v3`; `mt10` is the package's ten tasks of that name, `all` every task.
+        words: names, with or without the package's `-v3`; `mt10` stands for the package's MT10, `all` for every task.
 
     Raises:
-        InputError: no such task, or none.
+        InputError: there is no such task, or no task is named.
 
     >>> task_names(("reach-v3", "push"))
     ('reach', 'push')
@@ -411,11 +411,11 @@ def task_names(words: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Split:
-    """What episodes ask for.
+    """The tasks and sentences of episodes.
 
     Attributes:
-        tasks: names; episodes take them in turn, by their seed.
-        held_out: whether they are said as no demonstration says them.
+        tasks: names of tasks; episodes take them in turn, by their seed.
+        held_out: whether instructions are sentences that no demonstration has.
     """
 
     tasks: tuple[str, ...]
@@ -423,14 +423,14 @@ class Split:
 
     @classmethod
     def named(cls, name: str) -> "Split":
-        """A split by its name.
+        """Reads a split from its name.
 
         Args:
             name: `seen` (the default tasks), tasks (`reach`, `reach+push`, `mt10`, `all`), or `held_out` (the default tasks
                 in other words); parts are joined with a plus sign: `drawer-open+held_out`.
 
         Raises:
-            InputError: no such task.
+            InputError: there is no such task.
 
         >>> Split.named("push+held_out")
         Split(tasks=('push',), held_out=True)

@@ -1,10 +1,10 @@
-"""What a trained robot is compared with: the expert, one that acts without looking, and one that does not listen.
+"""Measures what to compare a trained robot with: the expert, a robot that does not look, and one that does not listen.
 
     python -m examples.tabletop.baselines --episodes 200
 
-expert    does what is asked
-nearest   does what is asked, but with the block that is nearest to the hand, whichever is named: what a robot learns that trusts
-          the spurious correlation of the demonstrations
+expert    does what the instruction asks
+nearest   does what the instruction asks, but with the block that is nearest to the hand, whichever block it names: a robot learns
+          this if it trusts the spurious correlation of the demonstrations
 blind     replays demonstrations of other scenes, one after the other, until the time is up
 """
 
@@ -29,7 +29,7 @@ from fasttok.errors import unknown_name
 
 __all__ = ["POLICIES", "measure", "play"]
 
-TABLES = 100  # side by side
+TABLES = 100  # most episodes that are played at once
 FIRST_SEED = 1_000_000
 
 
@@ -76,11 +76,11 @@ def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
 
     Args:
         env: the tables.
-        seeds: one per table.
-        policy: what acts.
+        seeds: one seed for each table.
+        policy: the policy that acts.
 
     Returns:
-        `VectorEnv.info` at the end.
+        Result of `VectorEnv.info` at the end.
     """
     env.reset(seeds)
     acting = [policy(env, row, seed) for row, seed in enumerate(seeds)]
@@ -108,22 +108,22 @@ def measure(
     seed: int = FIRST_SEED,
     correlation: float | None = None,
 ) -> dict[str, Any]:
-    """Shares of `episodes` episodes, played `TABLES` at a time, with progress on stderr.
+    """Plays episodes, up to `TABLES` at a time and with progress on stderr, and returns the shares of successes and the like.
 
     Args:
         policy: one of `POLICIES`.
         embodiment: planar or arm.
-        split: one of `scenes.SPLITS`.
-        task: some kinds only; all when "".
-        episodes: how many to play.
+        split: one of `scenes.SPLITS`; `a+b` applies both.
+        task: kinds of tasks, such as "reach+push"; "": all kinds.
+        episodes: number of episodes to play.
         seed: seed of the first episode.
-        correlation: as of `make_vector`.
+        correlation: as in `make_vector`.
 
     Returns:
-        policy, embodiment, split, task, episodes, and the shares success, followed and shortcut.
+        A row with the keys policy, embodiment, split, task, episodes, and the shares success, followed and shortcut.
 
     Raises:
-        InputError: no such policy, embodiment, split or task.
+        InputError: there is no such policy, embodiment, split or task.
     """
     if policy not in POLICIES:
         raise unknown_name("policy", policy, POLICIES)
@@ -144,10 +144,10 @@ def measure(
 
 
 def main(config: BaselineConfig) -> None:
-    """Plays and prints.
+    """Plays all episodes, and prints or writes the results.
 
     Raises:
-        InputError: no such policy or split, or a file that may not be written.
+        InputError: there is no such policy, embodiment, split or task, or --out may not be written.
     """
     if config.out is not None:
         check_output_file(config.out, overwrite=config.overwrite)

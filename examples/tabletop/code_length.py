@@ -1,8 +1,8 @@
-"""How many bits token sequences take for a reader who has seen others like them: an upper bound of their entropy.
+"""Computes how many bits token sequences need for a reader who has seen similar ones: an upper bound on their entropy.
 
-A reader predicts each token from the tokens before it, as often as it has seen it follow them; where it has seen little, it
-falls back on what it has seen at this place, then anywhere, then on every token alike (interpolated Witten-Bell smoothing: Witten
-and Bell 1991, method C). No code is shorter on average than the entropy, so this is never too low.
+A reader predicts each token from all tokens before it, by how often it has seen it follow them. If it has seen little, it falls
+back on what it has seen at this position, then at any position, then on all tokens being equally likely (interpolated Witten-Bell
+smoothing: Witten and Bell 1991, method C). No code is shorter on average than the entropy, so the result is never too low.
 """
 
 import math
@@ -10,27 +10,27 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-END = -1  # the token after the last
+END = -1  # stands for the end of a sequence
 Context = tuple[str, tuple[int, ...]]
 
 
 def contexts(before: tuple[int, ...]) -> tuple[Context, ...]:
-    """What a token is predicted from, the most telling last: anything, its place, all tokens before it."""
+    """Returns the contexts that predict a token, the most specific last: none, its position, and all tokens before it."""
     return ("any", ()), ("place", (len(before),)), ("after", before)
 
 
 @dataclass
 class Reader:
-    """Counts of what followed what.
+    """Counts which tokens followed which contexts.
 
     Attributes:
-        counts: context -> token -> how often it was seen.
+        counts: for each context, how often each token was seen in it.
     """
 
     counts: dict[Context, Counter[int]] = field(default_factory=dict)
 
     def add(self, sequence: Sequence[int], times: int = 1) -> None:
-        """Sees a sequence; with -1 forgets it again."""
+        """Counts a sequence `times` times; -1 takes it out again."""
         whole = (*sequence, END)
         for i, token in enumerate(whole):
             for context in contexts(whole[:i]):
@@ -40,11 +40,11 @@ class Reader:
                     del seen[token]
 
     def refine(self, chance: float, token: int, before: tuple[int, ...]) -> float:
-        """A token's probability, once what this reader has seen is added to what was believed before.
+        """Returns a token's probability, after this reader's counts have refined an earlier estimate.
 
         Args:
-            chance: that was believed.
-            token: that follows.
+            chance: the earlier estimate, in [0, 1].
+            token: the token that follows.
             before: all tokens before it.
         """
         for context in contexts(before):
@@ -56,11 +56,11 @@ class Reader:
 
 
 def bits(sequence: Sequence[int], readers: Sequence[Reader], vocabulary: int) -> float:
-    """Bits that a sequence takes, its end included.
+    """Returns the bits that a sequence needs, including its end.
 
     Args:
         sequence: ids in [0, vocabulary).
-        readers: who predict, the one that knows most last.
+        readers: the readers that predict; the one that knows most comes last.
         vocabulary: number of ids.
 
     >>> reader = Reader()
@@ -81,7 +81,7 @@ def bits(sequence: Sequence[int], readers: Sequence[Reader], vocabulary: int) ->
 
 
 def plug_in(sequences: Sequence[tuple[int, ...]]) -> float:
-    """Entropy in bits of the sequences as often as they were seen: of few it is too low, and never above log2 of their number.
+    """Returns the entropy in bits of the sequences' frequencies. It is too low for few sequences: at most log2 of their number.
 
     >>> plug_in([(1, 2), (1, 2), (3,), (4,)])
     1.5

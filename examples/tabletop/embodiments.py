@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from examples.tabletop.world import Tables, World, norm
 
 MAX_SPEED = 0.35  # metres per second
-FINGER_SPEED = 4.0  # openings a second
+FINGER_SPEED = 4.0  # full openings per second
 LIFT_SPEED = 0.4  # metres per second
 TURN_SPEED = 3.0  # radians per second
-TILT = 0.4  # radians that a demonstrator leans, per metre a second
-LAG = 0.6  # share of the way to its target that the arm covers in a step
+TILT = 0.4  # radians that the demonstrator's hand leans, for each m/s of its speed
+LAG = 0.6  # share of the way to its target that the arm covers in one step
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,12 @@ class Embodiment:
     """A robot.
 
     Attributes:
-        action_names, action_units: one per dim. state_names: of the proprio vector.
+        name: name of the embodiment.
+        control_hz: steps per second.
+        cameras: camera slots.
+        action_names: name of each action dim.
+        action_units: unit of each action dim.
+        state_names: name of each dim of the proprio vector.
         cruise: height in metres at which the hand travels.
     """
 
@@ -38,11 +43,11 @@ class Embodiment:
 
     @property
     def action_dim(self) -> int:
-        """Numbers in an action."""
+        """Number of dims of an action."""
         return len(self.action_names)
 
     def action(self, world: World, to: NDArray, height: float, yaw: float, opening: float) -> NDArray[np.float32]:
-        """The action (D,) that brings the hand to (2,) `to`, as far as one step can."""
+        """Returns the action (D,) that brings the hand to `to` (2,), as far as one step can."""
         if self.name == "planar":
             return np.array([*(to - world.hand), opening], np.float32)
         ahead = world.hand + (to - world.hand) / LAG
@@ -51,11 +56,11 @@ class Embodiment:
         return np.array([*ahead, lift, roll, pitch, world.yaw + (yaw - world.yaw) / LAG, opening], np.float32)
 
     def apply(self, tables: Tables, actions: NDArray) -> None:
-        """One control step of N tables.
+        """Does one control step on N tables.
 
         Args:
-            tables: the N tables; they are changed in place.
-            actions: (N, D) raw units. Too large ones are limited by the robot's speed, as a controller would.
+            tables: the N tables, which are changed in place.
+            actions: (N, D) in raw units. The robot's speed limits actions that are too large, as a controller would.
         """
         a = np.asarray(actions, np.float64)
         if self.name == "planar":
@@ -75,7 +80,7 @@ class Embodiment:
         tables.advance(tables.hand + move, tables.height + lift, tables.yaw + turn, tables.opening + fingers)
 
     def state(self, tables: Tables) -> NDArray[np.float32]:
-        """The proprio vectors (N, S): raw units."""
+        """Returns the proprio vectors (N, S), in raw units."""
         if self.name == "planar":
             return np.column_stack([tables.hand, tables.opening]).astype(np.float32)
         parts = [tables.hand, tables.height, tables.tilt, tables.yaw, tables.opening]

@@ -1,11 +1,11 @@
-"""How many bits of a chunk's tokens are left when the scene is known: what no policy can predict, however long it trains.
+"""Measures how many bits of a chunk's tokens are left when the scene is known: no training lets a policy predict these.
 
     python -m examples.tabletop.entropy --task reach
 
-The expert itself is the oracle: it acts many times in the same scene with the same instruction, each time with other random
-numbers, and the tokens of what it does are counted. `start` is the first chunk of an episode, of which a picture tells everything
-but the dice. `under way` begins somewhere later, all that was before is the same, and so is the plan (bend, pace); a picture does
-not tell the plan, so a policy has more left there than this oracle.
+The expert itself is the oracle. It acts many times in the same scene with the same instruction, each time with other random
+numbers, and the module counts the tokens of its actions. `start` is the first chunk of an episode: a picture shows everything
+that decides it, except the random numbers. `under way` begins at a later step. There, all repeats have the same past and the
+same plan (bend, pace). A picture does not show the plan, so a policy has more bits left there than this oracle.
 """
 
 import sys
@@ -29,7 +29,7 @@ from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 
 Moment = Literal["start", "under way"]
-SECONDS = 1.0  # of a chunk, as in the studies
+SECONDS = 1.0  # length of a chunk, as in the studies
 ORACLE_SEED, FIT_SCENES, FIT_SEED = 1 << 33, 200, 40_000_000
 Ids = tuple[int, ...]
 
@@ -81,15 +81,15 @@ class EntropyConfig:
 
 @dataclass(frozen=True)
 class TokenEntropy:
-    """Bits of a chunk's tokens, the end of the chunk among them; means over scenes.
+    """Bits of a chunk's tokens, including the end of the chunk, as means over scenes.
 
     Attributes:
         moment: where in an episode the chunk begins.
-        tokens: ids of a chunk.
-        unknown: bits for one who knows how the expert acts in other scenes, and nothing of this one.
-        at_least: bits when the scene is known, by counting whole chunks; too low where almost all repeats differ.
+        tokens: number of ids of a chunk.
+        unknown: bits for a reader who knows how the expert acts in other scenes, but not in this one.
+        at_least: bits when the scene is known, by counting whole chunks; too low if almost all repeats differ.
         at_most: bits when the scene is known, for a reader of the other repeats (`code_length`); the entropy is not above it.
-        nats_per_token: `at_most` per id, the end counted as one, as losses of `fasttok-train` count.
+        nats_per_token: nats of `at_most` per id, where the end counts as one id, as in the losses of `fasttok-train`.
     """
 
     moment: Moment
@@ -101,10 +101,10 @@ class TokenEntropy:
 
 
 def measure(config: EntropyConfig) -> list[TokenEntropy]:
-    """Bits of the tokens of chunks at both moments, with progress on stderr.
+    """Measures the bits of the tokens of chunks at both moments, with progress on stderr.
 
     Raises:
-        InputError: no such embodiment or task, or a tokenizer of other actions.
+        InputError: there is no such embodiment or task, or the tokenizer is for other actions.
     """
     make_vector(config.embodiment, task=config.task)  # refuses a wrong name before anything is played
     horizon = horizon_steps(SECONDS, EMBODIMENTS[config.embodiment].control_hz)
@@ -122,12 +122,12 @@ def measure(config: EntropyConfig) -> list[TokenEntropy]:
 
 
 def entropy_of(scenes: list[list[Ids]], vocabulary: int, moment: Moment = "start") -> TokenEntropy:
-    """The numbers of token sequences.
+    """Computes the bits of token sequences.
 
     Args:
-        scenes: per scene, the ids of each repeat.
-        vocabulary: number of ids.
-        moment: where the chunks begin.
+        scenes: for each scene, the ids of each repeat.
+        vocabulary: number of ids of the tokenizer.
+        moment: where in an episode the chunks begin.
     """
     everything = Reader()
     for scene in scenes:
@@ -141,7 +141,7 @@ def entropy_of(scenes: list[list[Ids]], vocabulary: int, moment: Moment = "start
             here.add(ids)
         for ids in scene:
             unknown.append(bits(ids, [everything], vocabulary))
-            here.add(ids, -1)  # what is predicted was not seen
+            here.add(ids, -1)  # the reader must not have seen what it predicts
             known.append(bits(ids, [everything, here], vocabulary))
             here.add(ids)
         for ids in scene:
@@ -159,13 +159,13 @@ def entropy_of(scenes: list[list[Ids]], vocabulary: int, moment: Moment = "start
 
 
 def repeat(config: EntropyConfig, seed: int, horizon: int, moment: Moment) -> NDArray[np.float32]:
-    """What the expert does in one scene, again and again: (repeats, horizon, D). After an episode's end its last action stays.
+    """Returns the expert's chunks in one scene, (repeats, horizon, D). After an episode's end its last action is repeated.
 
     Args:
         config: gives robot, task, manner and repeats.
-        seed: of the scene.
-        horizon: steps of a chunk.
-        moment: where it begins.
+        seed: seed of the scene.
+        horizon: number of steps of a chunk.
+        moment: where in the episode the chunks begin.
     """
     if moment == "start":
         own = [np.random.default_rng([ORACLE_SEED, seed, n]) for n in range(config.repeats)]
@@ -179,7 +179,10 @@ def repeat(config: EntropyConfig, seed: int, horizon: int, moment: Moment) -> ND
 def _acted(
     config: EntropyConfig, seed: int, dice: list[np.random.Generator], steps: int, apart_from: int | None = None
 ) -> NDArray[np.float32]:
-    """The first steps of an expert per dice in one scene: (len(dice), steps, D); from one step on, with new dice each."""
+    """Returns the first steps of several experts in one scene, (len(dice), steps, D), where each has its own generator.
+
+    From step `apart_from` on, each expert gets a new generator.
+    """
     env = make_vector(config.embodiment, n=len(dice), task=config.task)
     env.reset([seed] * len(dice))
     experts = [Expert(env.world(row), env.tasks[row], env.robot, rng, config.manner) for row, rng in enumerate(dice)]
@@ -202,7 +205,7 @@ def _acted(
 
 
 def _episode(config: EntropyConfig, seed: int) -> NDArray[np.float32]:
-    """The actions (T, D) of one demonstration."""
+    """Returns the actions (T, D) of one demonstration."""
     env = make_vector(config.embodiment, task=config.task)
     env.reset([seed])
     expert = Expert(env.world(0), env.tasks[0], env.robot, np.random.default_rng([ORACLE_SEED, seed, 0]), config.manner)
@@ -214,22 +217,22 @@ def _episode(config: EntropyConfig, seed: int) -> NDArray[np.float32]:
 
 
 def _tokenizer(config: EntropyConfig, horizon: int) -> tuple[ActionTokenizer, str | None]:
-    """The tokenizer, and the name that it has for the robot."""
+    """Returns the tokenizer, and the name that it has for the robot."""
     if config.tokenizer is not None:
         tokenizer = ActionTokenizer.load(config.tokenizer)
         return tokenizer, tokenizer.embodiment_argument(config.embodiment)
     episodes = [_episode(config, FIT_SEED + config.seed * 1_000_000 + n) for n in range(FIT_SCENES)]
-    held = ("absolute",) * episodes[0].shape[1]  # after an episode's end its last action stays, as in `repeat`
+    held = ("absolute",) * episodes[0].shape[1]  # after an episode's end its last action is repeated, as in `repeat`
     chunks = np.concatenate([episode_chunks(actions, horizon, held) for actions in episodes])
     stats = NormStats.fit(np.concatenate(episodes))
     return ActionTokenizer.fit(chunks, vocab_size=config.vocab_size, scale=config.scale, stats=stats), None
 
 
 def main(config: EntropyConfig) -> None:
-    """Measures and prints.
+    """Measures, and prints the results.
 
     Raises:
-        InputError: as `measure`.
+        InputError: as `measure` raises it.
     """
     rows = measure(config)
     if config.json:

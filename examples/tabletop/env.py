@@ -1,6 +1,6 @@
-"""The closed-loop environment: what `fasttok-evaluate --env examples.tabletop.env:make` drives.
+"""The closed-loop environment of `fasttok-evaluate --env examples.tabletop.env:make`.
 
-One table of a `vector.VectorEnv`. `make_vector` makes many at once.
+It is one table of a `vector.VectorEnv`. `make_vector` makes many tables at once.
 """
 
 from typing import Any
@@ -19,7 +19,10 @@ class Env:
     """One robot at one table. The same seed gives the same scene, task and pictures.
 
     Attributes:
-        embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
+        embodiment: name of the robot.
+        control_hz: steps per second.
+        action_dim: number of dims D of an action.
+        max_steps: maximum number of steps of an episode.
     """
 
     def __init__(self, vector: VectorEnv) -> None:
@@ -28,17 +31,17 @@ class Env:
         self.action_dim, self.max_steps = vector.action_dim, vector.max_steps
 
     def reset(self, seed: int) -> SeenByOne:
-        """A new episode; returns the first observation."""
+        """Begins a new episode, and returns its first observation."""
         return self.vector.reset([seed]).row(0)
 
     def step(self, action: NDArray) -> SeenByOne:
-        """One control step.
+        """Does one control step.
 
         Args:
-            action: (D,) raw units; too fast a motion is limited, NaN is refused.
+            action: (D,) in raw units. A motion that is too fast is limited; NaN is refused.
 
         Raises:
-            ValueError: not (D,) finite numbers.
+            ValueError: `action` is not (D,) finite numbers.
         """
         action = np.asarray(action, np.float64)
         if action.shape != (self.action_dim,):
@@ -46,15 +49,15 @@ class Env:
         return self.vector.step(action[None]).row(0)
 
     def observe(self) -> SeenByOne:
-        """{"image/<slot>": (64, 64, 3) uint8 per camera, "state": (S,) float32}, drawn when looked at."""
+        """Returns {"image/<slot>": (64, 64, 3) uint8 per camera, "state": (S,) float32}; draws pictures at the first access."""
         return self.vector.observe().row(0)
 
     def expert(self) -> NDArray | None:
-        """What the expert does next, (D,); None: there is nothing more to do."""
+        """Returns the expert's next action, (D,); None if there is nothing more to do."""
         return self._one(self.vector.expert(np.ones(1, bool)))
 
     def blind(self) -> NDArray | None:
-        """What one does next that replays demonstrations of other scenes, (D,)."""
+        """Returns the next action of a robot that replays demonstrations of other scenes, (D,)."""
         return self._one(self.vector.blind(np.ones(1, bool)))
 
     @staticmethod
@@ -68,47 +71,47 @@ class Env:
 
     @property
     def task(self) -> Task:
-        """What is asked, in full."""
+        """The current episode's task."""
         return self.vector.tasks[0]
 
     @property
     def instruction(self) -> str:
-        """What is asked, in words."""
+        """The task in words."""
         return self.task.instruction
 
     def success(self) -> bool:
-        """Whether what was asked has been so for the last 0.3 s."""
+        """Returns whether the task has been done for the last 0.3 s."""
         return bool(self.vector.success()[0])
 
     def followed(self) -> bool:
-        """Whether the first block that the robot did something with is the named one (`VectorEnv.followed`)."""
+        """Returns whether the first block that the robot did something with is the named one (`VectorEnv.followed`)."""
         return bool(self.vector.followed()[0])
 
     def info(self) -> dict[str, Any]:
-        """Of the current episode: what `VectorEnv.info` says, as plain values."""
+        """Returns the values of `VectorEnv.info` for the current episode, as plain Python values."""
         return {name: value[0].item() for name, value in self.vector.info().items()}
 
 
 def make(embodiment: str = "planar", split: str = "seen", task: str = "", correlation: float | None = None) -> Env:
-    """An environment.
+    """Makes an environment.
 
     Args:
         embodiment: planar or arm.
         split: one of `scenes.SPLITS`; `a+b` applies both.
-        task: one kind of `tasks.KINDS` only, or some ("reach+push"); all when "".
-        correlation: share of episodes in which the named block is the nearest one, in splits that are not about it; None: 0.9.
+        task: kinds of `tasks.KINDS`, such as "reach" or "reach+push"; "": all kinds.
+        correlation: share of episodes in which the named block is the nearest one, in splits that do not set it; None: 0.9.
 
     Raises:
-        InputError: no such embodiment, split, task or share.
+        InputError: there is no such embodiment, split or task, or `correlation` is not a share.
     """
     return Env(make_vector(embodiment, split, 1, task, correlation))
 
 
-REACH_TASK, REACH_CORRELATION = "reach", 0.5  # of the demo's world
+REACH_TASK, REACH_CORRELATION = "reach", 0.5  # the demo's world
 
 
 def make_reach(embodiment: str = "planar", split: str = "seen", n: int = 1) -> VectorEnv:
-    """N environments of the demo's world: the hand goes to the named block, which is the nearest one half of the time.
+    """Makes N environments of the demo's world: the hand goes to the named block, which is the nearest one half of the time.
 
     Args:
         embodiment: planar or arm.
@@ -116,6 +119,6 @@ def make_reach(embodiment: str = "planar", split: str = "seen", n: int = 1) -> V
         n: number of tables.
 
     Raises:
-        InputError: as `make_vector`.
+        InputError: as `make_vector` raises it.
     """
     return make_vector(embodiment, split, n, REACH_TASK, REACH_CORRELATION)

@@ -1,7 +1,8 @@
 """A scripted demonstrator that moves like a person: minimum-jerk reaches along bent paths, pauses, and a tremor.
 
-Each task is a generator of references: where the hand should be after the next step, and its height, yaw and opening. It
-reads the world as it goes, so it corrects what its tremor and the blocks do. `manner.Manner` takes the person's part away.
+Each task is a generator of references: where the hand should be after the next step, with its height, yaw and opening. It
+reads the world at every step, so it corrects for its tremor and for the motion of blocks. `manner.Manner` switches the human
+details off.
 """
 
 from collections.abc import Iterator
@@ -19,17 +20,17 @@ from examples.tabletop.world import BLOCK, HAND, World, norm
 SPEED = (0.16, 0.24)  # mean speed of a reach, metres per second
 PUSH_SPEED = 0.11
 BEND = 0.12  # largest sideways bend of a path, as a share of its length
-TREMOR = 0.0012  # standard deviation, metres
-TREMOR_SECONDS = 0.25  # its correlation time
-REST = (0.1, 0.35)  # seconds of a pause
-FINGER_SECONDS = 0.4  # to open or close
+TREMOR = 0.0012  # standard deviation of the tremor in metres
+TREMOR_SECONDS = 0.25  # correlation time of the tremor
+REST = (0.1, 0.35)  # shortest and longest pause in seconds
+FINGER_SECONDS = 0.4  # time to open or close
 LOWERED = 0.0
-TURNS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5])  # radians around a block, to be beside it
+TURNS = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5])  # radians around a block at which to stop, the best first
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Where the hand should be after the next step."""
+    """Where the hand should be after the next step: its position (2,), height (m), yaw (rad) and opening (0 to 1)."""
 
     to: NDArray[np.float64]
     height: float
@@ -50,7 +51,7 @@ class Expert:
         self.references = getattr(self, task.kind)()
 
     def act(self) -> NDArray[np.float32] | None:
-        """The next action (D,) float32, or None when the demonstration is over."""
+        """Returns the next action (D,) float32, or None when the demonstration is over."""
         reference = next(self.references, None)
         if reference is None:
             return None
@@ -65,7 +66,7 @@ class Expert:
         return action
 
     def reach(self) -> Iterator[Reference]:
-        """Next to the target, on the side from which the hand comes, or as near to that as no other block is nearer."""
+        """Moves next to the target: on the side from which the hand comes, or as near to it as the target is clearly nearest."""
         yield from self.rest(1.0)
         blocks, target = self.world.positions, self.task.target
         away = self.world.hand - blocks[target]
@@ -77,7 +78,7 @@ class Expert:
         yield from self.rest(1.0, extra=0.4)
 
     def push(self) -> Iterator[Reference]:
-        """Around to the far side with open fingers, close, then push towards the goal, steering all the way."""
+        """Moves behind the target with open fingers, closes them, and pushes it towards the goal, steering all the way."""
         task, world = self.task, self.world
         assert task.goal is not None
         yield from self.rest(1.0)
@@ -99,36 +100,36 @@ class Expert:
         yield from self.rest(0.0, extra=0.3)
 
     def place(self) -> Iterator[Reference]:
-        """Over the block, close, carry to the corner, open."""
+        """Picks the target, carries it to the corner, and lets it go."""
         yield from self.pick()
         corner = np.array(CORNERS[self.task.corner]) + self.rng.uniform(-0.015, 0.015, 2)
         yield from self.put(corner)
 
     def sort(self) -> Iterator[Reference]:
-        """Over the block, close, carry it beside the one it belongs to, open."""
+        """Picks the target, carries it beside the block that it belongs to, and lets it go."""
         assert self.task.goal is not None
         yield from self.pick()
         yield from self.put(beside(self.world.hand, self.world.positions[self.task.goal]))
 
     def pick(self) -> Iterator[Reference]:
-        """To the target, and closes around it."""
+        """Moves to the target, and closes the fingers around it."""
         yield from self.rest(1.0)
         yield from self.travel(self.world.positions[self.task.target], 1.0, end_height=LOWERED)
         yield from self.fingers(0.0)
 
     def put(self, to: NDArray[np.float64]) -> Iterator[Reference]:
-        """Carries what it grips, lets go and waits a little."""
+        """Carries the gripped block to a place, lets it go and waits a little."""
         yield from self.travel(to, 0.0, end_height=LOWERED)
         yield from self.fingers(1.0)
         yield from self.rest(1.0, extra=0.2)
 
     def travel(self, to: NDArray[np.float64], opening: float, end_height: float) -> Iterator[Reference]:
-        """A reach along a bent path with a minimum-jerk profile; lifts to the cruising height and comes down again."""
+        """Reaches along a bent path with a minimum-jerk profile; lifts to the cruising height and comes down again."""
         world, cruise = self.world, self.embodiment.cruise
         start, first_height, first_yaw = world.hand.copy(), world.height, world.yaw
         path = to - start
         length = float(np.hypot(*path))
-        # Both are drawn in any manner, so that what is kept stays the same.
+        # Both are drawn whatever the manner is, so that switching one off does not change the other.
         sideways, pace = self.rng.uniform(-BEND, BEND), self.rng.uniform(*SPEED)
         bend = (sideways if self.manner.bends else 0.0) * np.array([-path[1], path[0]])
         pace = pace if self.manner.paces else sum(SPEED) / 2
@@ -148,7 +149,7 @@ class Expert:
             yield Reference(here, LOWERED, self.world.yaw, opening)
 
     def rest(self, opening: float, extra: float = 0.0) -> Iterator[Reference]:
-        """Waits on the spot, at the height it has."""
+        """Waits on the spot, at the current height."""
         here, height = self.world.hand.copy(), self.world.height
         count = max(1, round((extra + self.rng.uniform(*REST)) / self.dt))
         if not self.manner.pauses:

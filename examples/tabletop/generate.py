@@ -95,22 +95,22 @@ class GenerateConfig:
         return Manner(self.tremor, self.bends, not self.constant_pace, self.pauses)
 
     def episodes_of(self, name: str) -> int:
-        """Training episodes of an embodiment."""
+        """Returns the number of training episodes of an embodiment."""
         return self.arm_episodes if name == "arm" and self.arm_episodes is not None else self.episodes
 
 
 def main(config: GenerateConfig) -> None:
-    """Writes everything.
+    """Writes all datasets.
 
     Raises:
-        InputError: a number below 1, a share outside [0, 1], or a dataset that is there already.
+        InputError: a number is below 1, a share is outside [0, 1], a name is unknown, or a dataset exists already.
     """
     for name in ("episodes", "arm_episodes", "vqa", "captions"):
         found = getattr(config, name)
         if found is not None and found < 1:
             raise InputError(f"--{name.replace('_', '-')} is {found}, expected at least 1")
     questions.check_kinds(config.questions)
-    split_named("seen", config.correlation)  # refuses what is no share, before anything is written
+    split_named("seen", config.correlation)  # refuses a wrong share before anything is written
     kinds_named(config.task)
     for name in config.embodiments:
         if name not in EMBODIMENTS:
@@ -139,12 +139,12 @@ def main(config: GenerateConfig) -> None:
 
 
 def splits(total: int) -> dict[str, int]:
-    """Records per split."""
+    """Returns the number of records of each split."""
     return {"train": total, "val": max(4, round(VAL_SHARE * total))}
 
 
 def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, DemonstrationCount]:
-    """One embodiment's RLDS dataset, in place when it is complete."""
+    """Writes one embodiment's RLDS dataset. Its folder appears when it is complete."""
     episodes = splits(config.episodes_of(name))
     counts = {split: DemonstrationCount() for split in episodes}
     hidden = config.out / f".tabletop_{name}.part"
@@ -164,8 +164,8 @@ def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, D
 def demonstrations(
     config: GenerateConfig, name: str, number: int, total: int, count: DemonstrationCount, advance: Callable[..., None]
 ) -> Iterator[Demonstration]:
-    """`total` successful demonstrations. Seeds of a split are its own: no scene of train is in val."""
-    seed = (config.seed * 10 + number) * 1_000_000
+    """Yields `total` successful demonstrations. No scene is in two splits, or in episodes of an evaluation (`first_seed`)."""
+    seed = first_seed(config.seed, number)
     while count.written < total:
         demonstration = rlds.demonstrate(
             name, seed, correlation=config.correlation, task=config.task, manner=config.manner
@@ -179,8 +179,21 @@ def demonstrations(
         yield demonstration
 
 
+def first_seed(seed: int, number: int) -> int:
+    """Returns the first seed of the demonstrations of a split. Evaluations begin at round millions: val begins between two.
+
+    Args:
+        seed: of the command.
+        number: 0 for train, 1 for val.
+
+    >>> first_seed(0, 0), first_seed(0, 1), first_seed(2, 1)
+    (0, 1500000, 21500000)
+    """
+    return (seed * 10 + number) * 1_000_000 + (500_000 if number else 0)
+
+
 def web(config: GenerateConfig, name: str, total: int, number: int, place: OutputFolder) -> dict[str, int]:
-    """A JSON-lines dataset with its images, in place when it is complete."""
+    """Writes a JSON-lines dataset with its images. Its folder appears when it is complete."""
     makers = {
         split: partial(next, records(name, np.random.default_rng([config.seed, number, which]), config.questions))
         for which, split in enumerate(splits(total))
@@ -192,7 +205,7 @@ def web(config: GenerateConfig, name: str, total: int, number: int, place: Outpu
 def records(
     name: str, rng: np.random.Generator, kinds: tuple[str, ...] = ()
 ) -> Iterator[tuple[NDArray, dict[str, str]]]:
-    """Questions or captions without end: the picture of each, and the fields of its line."""
+    """Yields questions or captions without end: the picture of each, and the fields of its line."""
     while True:
         worlds, fields = [], []
         for _ in range(TOGETHER):  # pictures of some tables at once: three times faster than one by one

@@ -1,4 +1,4 @@
-"""Who acts at a table of the world besides a trained robot: each gives the actions of an episode, one after the other."""
+"""Policies that act at a table besides a trained robot. Each yields the actions of an episode, one after the other."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,19 +17,19 @@ Policy = Callable[["VectorEnv", int, int], Iterator[NDArray]]  # environment, ro
 
 
 def expert(env: "VectorEnv", row: int, seed: int) -> Iterator[NDArray]:
-    """What the expert does in this scene."""
+    """Acts as the expert in this scene."""
     return _acts(Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng(seed)))
 
 
 def nearest(env: "VectorEnv", row: int, seed: int) -> Iterator[NDArray]:
-    """What the expert would do if the nearest block had been named."""
+    """Acts as the expert would if the instruction named the nearest block."""
     task, near = env.tasks[row], int(env.info()["nearest"][row])
     goal = task.target if task.goal == near else task.goal  # a block cannot be brought to itself
     return _acts(Expert(env.world(row), replace(task, target=near, goal=goal), env.robot, np.random.default_rng(seed)))
 
 
 def blind(env: "VectorEnv", _row: int, seed: int) -> Iterator[NDArray]:
-    """What the expert does in other scenes."""
+    """Repeats what the expert does in other scenes, one scene after the other."""
     other, number = env.demonstration(), OTHER_SCENES + 100 * seed
     while True:
         other.reset([number])

@@ -1,6 +1,6 @@
-"""Questions, answers and captions about scenes. Every (colour, shape) pair appears, the held-out ones too.
+"""Makes questions, answers and captions about scenes. Every pair of colour and shape appears, including the held-out ones.
 
-Answers are balanced per kind: yes and no alike, every colour, shape and quadrant about as often as the others.
+Answers are balanced within each kind of question: yes is about as frequent as no, and so are all colours, shapes and quadrants.
 """
 
 from collections.abc import Callable, Collection
@@ -16,7 +16,7 @@ from fasttok.errors import unknown_name
 
 NUMBERS = ("one", "two", "three", "four")
 ENDS = {"leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, -1), "bottommost": (1, 1)}  # axis, sign to minimise
-CLEAR = 0.03  # metres between the first and the second: no question turns on a pixel
+CLEAR = 0.03  # least difference in metres that decides an answer, so that no answer depends on a single pixel
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Question:
 
 
 def scene(rng: np.random.Generator) -> World:
-    """A table of one to four different blocks and a resting hand."""
+    """Makes a table with one to four different blocks and a resting hand."""
     count = int(rng.integers(1, 5))
     chosen = rng.choice(len(PAIRS), count, replace=False)
     world = World(tuple(PAIRS[i] for i in chosen), sample_positions(rng, count), rng.uniform(-0.17, 0.17, 2))
@@ -38,7 +38,7 @@ def scene(rng: np.random.Generator) -> World:
 
 
 def ask(rng: np.random.Generator, kinds: Collection[str] = ()) -> tuple[World, Question]:
-    """A scene and a question that it answers clearly; of one of `kinds`, or of any kind when there are none."""
+    """Returns a scene and a question that has a clear answer in it; one of `kinds`, or any kind if `kinds` is empty."""
     askers = [asker for kind, asker in ASKERS if not kinds or kind in kinds]
     maker = askers[rng.integers(len(askers))]
     while True:
@@ -49,10 +49,10 @@ def ask(rng: np.random.Generator, kinds: Collection[str] = ()) -> tuple[World, Q
 
 
 def check_kinds(kinds: Collection[str]) -> None:
-    """Refuses a kind of question that there is not.
+    """Refuses unknown kinds of questions.
 
     Raises:
-        InputError: names it, and those that there are.
+        InputError: a kind is unknown; the message lists all kinds.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -60,12 +60,12 @@ def check_kinds(kinds: Collection[str]) -> None:
 
 
 def count_blocks(world: World, _rng: np.random.Generator) -> Question:
-    """How many."""
+    """Asks for the number of blocks: "how many blocks are there?"."""
     return Question("count", "how many blocks are there?", NUMBERS[len(world.blocks) - 1])
 
 
 def colour_of_end(world: World, rng: np.random.Generator) -> Question | None:
-    """What colour is the leftmost block?"""
+    """Asks for a colour by place: "what colour is the leftmost block?"."""
     if len(world.blocks) < 2:
         return None
     word = list(ENDS)[rng.integers(len(ENDS))]
@@ -77,7 +77,7 @@ def colour_of_end(world: World, rng: np.random.Generator) -> Question | None:
 
 
 def shape_of_colour(world: World, rng: np.random.Generator) -> Question | None:
-    """What shape is the red block?"""
+    """Asks for a shape: "what shape is the red block?"."""
     block = world.blocks[rng.integers(len(world.blocks))]
     if sum(other.colour == block.colour for other in world.blocks) > 1:
         return None
@@ -85,7 +85,7 @@ def shape_of_colour(world: World, rng: np.random.Generator) -> Question | None:
 
 
 def colour_of_shape(world: World, rng: np.random.Generator) -> Question | None:
-    """What colour is the star?"""
+    """Asks for a colour by shape: "what colour is the star?"."""
     block = world.blocks[rng.integers(len(world.blocks))]
     if sum(other.shape == block.shape for other in world.blocks) > 1:
         return None
@@ -93,7 +93,7 @@ def colour_of_shape(world: World, rng: np.random.Generator) -> Question | None:
 
 
 def exists(world: World, rng: np.random.Generator) -> Question:
-    """Is there a green star? The absent ones share a word with a block that is there."""
+    """Asks whether a block is there: "is there a green star?". Absent ones share a word with a block that is there."""
     present = bool(rng.integers(2))
     block = world.blocks[rng.integers(len(world.blocks))]
     if not present:
@@ -103,14 +103,14 @@ def exists(world: World, rng: np.random.Generator) -> Question:
 
 
 def quadrant(world: World, rng: np.random.Generator) -> Question | None:
-    """Where is the blue square?"""
+    """Asks for a quadrant: "where is the blue square?"."""
     number = int(rng.integers(len(world.blocks)))
     where = place_word(world.positions[number])
     return None if where is None else Question("where", f"where is the {world.blocks[number]}?", where)
 
 
 def side(world: World, rng: np.random.Generator) -> Question | None:
-    """Is the red circle left of the blue square?"""
+    """Asks for a relation of two blocks: "is the red circle left of the blue square?"."""
     if len(world.blocks) < 2:
         return None
     a, b = rng.choice(len(world.blocks), 2, replace=False)
@@ -124,7 +124,7 @@ def side(world: World, rng: np.random.Generator) -> Question | None:
 
 
 def nearest(world: World, _rng: np.random.Generator) -> Question | None:
-    """Which block is nearest to the gripper?"""
+    """Asks for the nearest block: "which block is nearest to the gripper?"."""
     if len(world.blocks) < 2:
         return None
     order = np.argsort(world.distances)
@@ -134,7 +134,7 @@ def nearest(world: World, _rng: np.random.Generator) -> Question | None:
 
 
 def alike(world: World, rng: np.random.Generator) -> Question | None:
-    """Which block has the colour of the red star? What `sort` asks a robot to know."""
+    """Asks for a similar block: "which block has the colour of the red star?". A robot must know this for the task `sort`."""
     number, by = int(rng.integers(len(world.blocks))), PROPERTIES[rng.integers(len(PROPERTIES))]
     block, others = world.blocks[number], world.blocks[:number] + world.blocks[number + 1 :]
     same = [other for other in others if getattr(other, by) == getattr(block, by)]
@@ -142,16 +142,16 @@ def alike(world: World, rng: np.random.Generator) -> Question | None:
 
 
 def point(world: World, rng: np.random.Generator) -> Question:
-    """Point to the red star: column and row of a grid of 10 x 10, as a detector would say it."""
+    """Asks for a place: "point to the red star". The answer is a column and a row of a grid of 10 x 10, as of a detector."""
     number = int(rng.integers(len(world.blocks)))
     return Question("point", f"point to the {world.blocks[number]}", cell(world.positions[number]))
 
 
 def destination(world: World, rng: np.random.Generator) -> Question:
-    """Task: reach the red star; where?
+    """Asks where a task leads: "Task: reach the red star; where?".
 
-    The answer is the cell of the block that a robot so asked goes to. So a task becomes a question about the scene, like the
-    boxes and subtasks that robots' pictures are labelled with.
+    The answer is the cell of the block to which a robot with this task goes. So a task becomes a question about the scene, like
+    the boxes and subtasks with which people label pictures of robots.
     """
     number = int(rng.integers(len(world.blocks)))
     phrase = PHRASES["reach"][rng.integers(len(PHRASES["reach"]))]
@@ -160,7 +160,7 @@ def destination(world: World, rng: np.random.Generator) -> Question:
 
 
 def at(world: World, rng: np.random.Generator) -> Question | None:
-    """Which block is at 3 7?"""
+    """Asks for the block at a place: "which block is at 3 7?"."""
     number, cells = int(rng.integers(len(world.blocks))), [cell(position) for position in world.positions]
     if cells.count(cells[number]) > 1:
         return None
@@ -168,7 +168,7 @@ def at(world: World, rng: np.random.Generator) -> Question | None:
 
 
 def cell(position: NDArray[np.float64]) -> str:
-    """Column from the left and row from the top, each 0 to 9."""
+    """Formats a position as a column from the left and a row from the top, each 0 to 9."""
     share = (np.array([position[0], -position[1]]) + TABLE) / (2 * TABLE)
     column, row = np.clip(np.floor(10 * share), 0, 9).astype(int)
     return f"{column} {row}"
@@ -183,7 +183,7 @@ KINDS = tuple(dict.fromkeys(kind for kind, _ in ASKERS))
 
 
 def place_word(position: NDArray[np.float64]) -> str | None:
-    """Top left and so on; None near the middle lines."""
+    """Returns the quadrant of a position, such as "top left"; None near the middle lines."""
     x, y = position
     if min(abs(x), abs(y)) < CLEAR / 2:
         return None
@@ -191,14 +191,17 @@ def place_word(position: NDArray[np.float64]) -> str | None:
 
 
 def caption(world: World) -> str:
-    """All blocks from left to right, each with its place where it is clear."""
+    """Names all blocks from left to right, each with its place."""
     order = np.argsort(world.positions[:, 0])
     parts = [described(world.blocks[i], world.positions[i]) for i in order]
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def described(block: Block, position: NDArray[np.float64]) -> str:
-    """A red circle at the top left."""
-    where = place_word(position)
+    """Describes a block and its place, such as "a red circle at the top left", or "at the top" near a middle line."""
+    x, y = position
+    up = "" if abs(y) < CLEAR / 2 else "top" if y > 0 else "bottom"
+    across = "" if abs(x) < CLEAR / 2 else "left" if x < 0 else "right"
+    where = " ".join(filter(None, [up, across]))
     article = "an" if block.colour[0] in "aeiou" else "a"
-    return f"{article} {block} in the middle" if where is None else f"{article} {block} at the {where}"
+    return f"{article} {block} at the {where}" if where else f"{article} {block} in the middle"

@@ -1,9 +1,9 @@
-"""64 x 64 pictures of tables, drawn from signed distances: a pixel's share of a shape is how far it lies inside its edge.
+"""Draws 64 x 64 pictures of tables from signed distances: a pixel's share of a shape depends on how far it is inside the edge.
 
-Many tables are drawn together: all blocks of one shape are one array of small windows, each worked out to what it keeps of the
-picture below and what it adds; those are then laid down in order. Per pixel there are additions, products, minima and square
-roots only (and the sine of the wood's grain, over whole pictures), so a table looks the same, to the last bit, drawn alone or
-among others.
+Many tables are drawn together. All blocks of one shape are one array of small windows. For each window, the module computes what
+it keeps of the picture below and what it adds; then it draws the windows in order. A pixel needs only additions, products, minima
+and square roots (and the sine of the wood's grain, over whole pictures), so a table looks the same, to the last bit, whether it
+is drawn alone or among others.
 """
 
 import math
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from examples.tabletop.world import BLOCK, COLOURS, HAND, SHAPES, TABLE, Tables
 
 SIZE = 64
-TOGETHER = 16  # tables whose pictures fit the cache together
+TOGETHER = 16  # number of tables whose pictures fit in the cache together
 RGB = {
     "red": (214, 48, 49),
     "green": (38, 162, 82),
@@ -31,7 +31,7 @@ Stamp = tuple[int, int, Grid, Grid]  # first row and column, then what to keep (
 
 
 def _rgb(values: object) -> Grid:
-    """Colours (..., 3) as (..., 3, 1, 1), to lie over pictures (n, 3, rows, columns)."""
+    """Returns colours (..., 3) as (..., 3, 1, 1), which broadcast over pictures (n, 3, rows, columns)."""
     return np.array(values, np.float32)[..., None, None]
 
 
@@ -45,7 +45,9 @@ class Views:
     """Cameras that look straight down on n tables.
 
     Attributes:
-        centres: (n, 2) float64. spans: (n,) metres that a picture covers. angles: (n,) radians; None for cameras that never turn.
+        centres: (n, 2) float64, centres of the pictures in metres.
+        spans: (n,) metres that a picture covers.
+        angles: (n,) rotations in radians; None for cameras that never turn.
     """
 
     centres: NDArray
@@ -53,7 +55,7 @@ class Views:
     angles: NDArray | None = None
 
     def take(self, rows: NDArray | slice) -> "Views":
-        """Some of them."""
+        """Returns some of the cameras."""
         return Views(self.centres[rows], self.spans[rows], None if self.angles is None else self.angles[rows])
 
     @property
@@ -67,15 +69,15 @@ class Views:
         return each(self.spans / SIZE)
 
     def grid(self, rows: NDArray, columns: NDArray, origin: NDArray) -> tuple[Grid, Grid]:
-        """World coordinates of pixels.
+        """Returns the world coordinates of pixels.
 
         Args:
             rows: (n, r) rows of the picture.
             columns: (n, c) columns of the picture.
-            origin: (n, 2) in metres: what the result is relative to.
+            origin: (n, 2) points in metres to which the result is relative.
 
         Returns:
-            x and y, (n, r, c) float32 each, or what broadcasts to that where the camera does not turn.
+            x and y, (n, r, c) float32 each; arrays that broadcast to this shape if the cameras do not turn.
         """
         step, half = each(self.spans / SIZE), np.float32(0.5 * SIZE - 0.5)
         u = (columns.astype(np.float32)[:, None, :] - half) * step
@@ -87,11 +89,11 @@ class Views:
         return c * u - s * v + x, s * u + c * v + y
 
     def window(self, points: NDArray, reach: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        """The pixels within `reach` (n,) metres of points (n, 2).
+        """Finds the pixels within `reach` (n,) metres of points (n, 2).
 
         Returns:
-            Which m pictures show any; (m, k) their rows and columns, k for all alike, moved inside the picture where they would
-            leave it.
+            Indices of the m pictures that show such pixels, and their rows and columns, (m, k) each. k is the same for all
+            pictures; windows that would leave a picture are moved inside.
         """
         dx, dy = (points - self.centres).T
         c, s = (part[:, 0, 0].astype(np.float64) for part in self.turn)
@@ -106,23 +108,23 @@ class Views:
 
 
 def each(values: NDArray) -> Grid:
-    """One number per picture, (n, 1, 1)."""
+    """Returns one number per picture, (n,), as (n, 1, 1) float32."""
     return values.astype(np.float32)[:, None, None]
 
 
 def turn(angles: NDArray) -> tuple[Grid, Grid]:
-    """Cosine and sine (n, 1, 1), each by itself: not by kernels that round by place in the array."""
+    """Returns cosines and sines, (n, 1, 1) each, one by one: numpy's kernels may round differently by place in the array."""
     return each(np.array([math.cos(a) for a in angles])), each(np.array([math.sin(a) for a in angles]))
 
 
 def primary(tables: Tables) -> NDArray[np.uint8]:
-    """The tables from above: (N, 64, 64, 3) uint8."""
+    """Draws the tables from above: (N, 64, 64, 3) uint8."""
     n = len(tables)
     return pictures(tables, Views(np.zeros((n, 2)), np.full(n, 2.2 * TABLE)))
 
 
 def wrist(tables: Tables) -> NDArray[np.uint8]:
-    """What cameras beside the fingers see, turning with the hand: (N, 64, 64, 3) uint8."""
+    """Draws what cameras beside the fingers see, which turn with the hand: (N, 64, 64, 3) uint8."""
     return pictures(tables, Views(tables.hand, 0.16 + 0.6 * tables.height, tables.yaw))
 
 
@@ -130,18 +132,17 @@ CAMERAS = {"primary": primary, "wrist": wrist}
 
 
 def pictures(tables: Tables, views: Views) -> NDArray[np.uint8]:
-    """Pictures of N tables through N views, some at a time."""
+    """Draws pictures of N tables through N views, `TOGETHER` at a time."""
     out = np.empty((len(tables), SIZE, SIZE, 3), np.uint8)
     for first in range(0, len(tables), TOGETHER):
         rows = slice(first, first + TOGETHER)
-        out[rows] = draw(tables.take(rows), views.take(rows)).transpose(
-            0, 2, 3, 1
-        )  # 0..255: mixtures of the colours above
+        # All values are in 0..255, as they are mixtures of the colours above.
+        out[rows] = draw(tables.take(rows), views.take(rows)).transpose(0, 2, 3, 1)
     return out
 
 
 def draw(tables: Tables, views: Views) -> Grid:
-    """Pictures (n, 3, 64, 64) of n tables: wood, blocks, the carried block over the others, the hand."""
+    """Draws pictures (n, 3, 64, 64) of n tables: the wood, the blocks, a carried block over the others, and the hand."""
     picture = background(views)
     stamps: list[tuple[int, int, Stamp]] = []  # table, place in the order of drawing, what to draw
     table, block = np.nonzero(tables.present)
@@ -159,7 +160,7 @@ def draw(tables: Tables, views: Views) -> Grid:
 
 
 def background(views: Views) -> Grid:
-    """Floor and wood; computed once for cameras that do not move."""
+    """Draws the floor and the wood, only once for cameras that do not move."""
     n = len(views.spans)
     if views.angles is None:
         return np.repeat(_still(float(views.spans[0]), *map(float, views.centres[0])), n, axis=0)
@@ -183,7 +184,7 @@ def _wood(views: Views) -> Grid:
 def stamp_blocks(
     shape: str, tables: Tables, table: NDArray, block: NDArray, views: Views
 ) -> Iterator[tuple[int, int, Stamp]]:
-    """Blocks of one shape, each with its table and number. A carried one is larger, and far from its shadow."""
+    """Draws the blocks of one shape, each with its table and number. A carried block is larger, and far from its shadow."""
     lift = np.where(tables.held[table] == block, tables.height[table], 0.0)
     radius, centres = BLOCK * (1 + 1.5 * lift), tables.positions[table, block]
     views = views.take(table)
@@ -204,7 +205,7 @@ def stamp_blocks(
 
 
 def stamp_hands(tables: Tables, views: Views) -> Iterator[tuple[int, Stamp]]:
-    """Two fingers and the bar between them, turned by yaw, drawn larger when they are higher; each with its table."""
+    """Draws two fingers and the bar between them, turned by yaw and larger if they are higher; each hand with its table."""
     height = tables.height
     shown, row, column = views.window(tables.hand, 0.055 * (1 + 2 * height) + 0.01 + height / 2)
     if not shown.size:
@@ -231,15 +232,15 @@ def stamp_hands(tables: Tables, views: Views) -> Iterator[tuple[int, Stamp]]:
 
 
 def cover(distance: Grid, pixel: Grid) -> Grid:
-    """How much of each pixel lies inside a shape (negative signed distance, metres): its edge softened over one pixel."""
+    """Returns the share of each pixel inside a shape, with an edge softened over one pixel. `distance`: metres, < 0 inside."""
     return np.minimum(np.maximum(np.float32(0.5) - distance / pixel, np.float32(0)), np.float32(1))
 
 
 def layered(*layers: tuple[Grid, Grid]) -> tuple[Grid, Grid]:
-    """Layers over one another, as one.
+    """Combines layers that cover one another into one.
 
     Args:
-        layers: each its alpha (m, k, k) and its colour.
+        layers: alpha (m, k, k) and colour of each layer, the lowest first.
 
     Returns:
         What to keep of the picture (m, k, k), and what to add to it (m, 3, k, k).
@@ -255,35 +256,35 @@ def layered(*layers: tuple[Grid, Grid]) -> tuple[Grid, Grid]:
 
 
 def length(x: Grid, y: Grid) -> Grid:
-    """Distance from the origin."""
+    """Returns the distance from the origin."""
     return np.sqrt(x * x + y * y)
 
 
 def box(x: Grid, y: Grid, half_width: Grid | np.float32, half_height: Grid | np.float32) -> Grid:
-    """Signed distance to a rectangle."""
+    """Returns the signed distance to a rectangle."""
     return np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
 
 
 def circle(x: Grid, y: Grid, radius: Grid) -> Grid:
-    """Signed distance to a block; all shapes cover about the same area."""
+    """Returns the signed distance to a round block; all shapes cover about the same area."""
     return length(x, y) - np.float32(0.92) * radius
 
 
 def square(x: Grid, y: Grid, radius: Grid) -> Grid:
-    """A block with four edges."""
+    """Returns the signed distance to a block with four edges."""
     side = np.float32(0.82) * radius
     return box(x, y, side, side)
 
 
 def triangle(x: Grid, y: Grid, radius: Grid) -> Grid:
-    """A block with a corner at the top: the farther of its base and its folded side."""
+    """Returns the signed distance to a block with a corner at the top: the larger one of its base and its folded side."""
     y, size = y + np.float32(0.15) * radius, np.float32(0.625) * radius  # centre to edge
     slope = np.float32(math.sqrt(0.75)) * np.abs(x) + np.float32(0.5) * y
     return np.maximum(slope, -y) - size
 
 
 def star(x: Grid, y: Grid, radius: Grid) -> Grid:
-    """A five-pointed block: folded into one tenth of itself, it is one edge."""
+    """Returns the signed distance to a five-pointed block. Folded into one tenth of itself, it has a single edge."""
     tenth = math.pi / 5
     x = np.abs(x)
     for side in (1, -1):  # mirrors: at 36 degrees from the tip, on either side
@@ -297,7 +298,7 @@ def star(x: Grid, y: Grid, radius: Grid) -> Grid:
 
 
 def cross(x: Grid, y: Grid, radius: Grid) -> Grid:
-    """A block of two bars."""
+    """Returns the signed distance to a block of two bars."""
     long, short = np.float32(1.05) * radius, np.float32(0.36) * radius
     return np.minimum(box(x, y, long, short), box(x, y, short, long))
 
@@ -309,4 +310,4 @@ EXTENT = {
     "triangle": 1.4,
     "star": 1.4,
     "cross": 1.15,
-}  # of a shape, in radii, with its soft edge
+}  # reach of each shape in radii, with its soft edge

@@ -1,4 +1,4 @@
-"""Demonstrations as RLDS datasets, written by TFDS itself: nested steps, JPEG images, several shard files."""
+"""Writes demonstrations as RLDS datasets with TFDS itself: nested steps, JPEG images, several shard files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from examples.tabletop.vector import Seen
 from examples.tabletop.world import Tables
 from fasttok.episodes.tfds import tfds as tensorflow_datasets
 
-EXPERT_SEED = 1 << 32  # the expert's hand does not tremble in step with the scene's dice
+EXPERT_SEED = 1 << 32  # makes the expert's random numbers independent of those of the scene
 FEATURES = {
     "image/primary": "image",
     "image/wrist": "wrist_image",
     "state": "state",
-}  # of what is seen, by its name there
+}  # the dataset's feature of each part of an observation
 
 
 def demonstrate(
@@ -30,18 +30,18 @@ def demonstrate(
     task: str = "",
     manner: Manner = HUMAN,
 ) -> Demonstration | None:
-    """One episode by the expert, or None where it failed.
+    """Records one episode of the expert; None if it failed.
 
     Args:
         embodiment: planar or arm.
-        seed: of the scene and of the expert.
+        seed: seed of the scene and of the expert.
         split: one of `scenes.SPLITS`.
-        correlation: share of seeds whose named block is the nearest one; None: 0.9.
-        task: kinds of tasks; all when "".
+        correlation: share of seeds for which the named block is the nearest one; None: 0.9.
+        task: kinds of tasks, such as "reach+push"; "": all kinds.
         manner: how the expert moves.
 
     Returns:
-        {"steps": T dicts, "episode_metadata": dict}, as the dataset's features say.
+        {"steps": T dicts, "episode_metadata": dict}, as the features of the dataset describe them.
     """
     env = make(embodiment, split, task, correlation)
     env.reset(seed)
@@ -81,10 +81,10 @@ def write(
     """Writes `folder`/tabletop_<embodiment>/1.0.0, complete or not at all.
 
     Args:
-        folder: where the dataset's folder is made.
-        embodiment: whose demonstrations.
-        episodes: split -> a function that yields its demonstrations.
-        smallest: demonstrations of the smallest split: TFDS wants no more shard files than that.
+        folder: parent of the dataset's folder.
+        embodiment: the robot of the demonstrations.
+        episodes: for each split, a function that yields its demonstrations.
+        smallest: number of demonstrations in the smallest split; TFDS does not allow more shard files than that.
 
     Returns:
         The version folder.
@@ -113,7 +113,7 @@ def write(
 
 
 def entry(embodiment: Embodiment) -> str:
-    """The dataset.yaml of a dataset that `write` made."""
+    """Returns the dataset.yaml of a dataset that `write` made."""
     action = _parts("action", embodiment.action_names, embodiment.action_units)
     units = dict(zip(embodiment.action_names, embodiment.action_units, strict=True))
     proprio = _parts("observation/state", embodiment.state_names, [units.get(n, "m") for n in embodiment.state_names])
@@ -127,7 +127,7 @@ def entry(embodiment: Embodiment) -> str:
 
 
 def _parts(feature: str, names: Sequence[str], units: Sequence[str]) -> str:
-    """Neighbouring dims of one kind as one part each."""
+    """Returns the lines of the entry, one for each run of neighbouring dims of the same kind."""
     lines, start = [], 0
     kinds = [_kind(name) for name in names]
     for stop in range(1, len(names) + 1):

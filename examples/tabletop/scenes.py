@@ -1,11 +1,11 @@
-"""Scenes: which blocks lie where, what is asked about them, and what training never shows.
+"""Makes scenes: where blocks are, which task they get, and what training never shows.
 
-Held out from demonstrations: the (colour, shape) pairs of HELD_OUT_PAIRS, as target and as distractor; one phrase a kind; five
-and six blocks. VQA and captions show every pair (knowledge that insulation is meant to keep), no held-out phrase and no held-
-out count.
+Demonstrations never show the pairs of colour and shape in HELD_OUT_PAIRS, neither as target nor as distractor, nor one phrase of
+each kind, nor five or six blocks. VQA and captions show every pair (knowledge that insulation should keep), but no held-out
+phrase and no held-out count.
 
-Demonstrations carry a spurious correlation: in nine of ten the named block is also the one nearest to the hand at the start. A
-robot that ignores what is said does well on those; the split `uncorrelated` tells.
+Demonstrations have a spurious correlation: in nine of ten, the named block is also the one nearest to the hand at the start. A
+robot that ignores the instruction succeeds there too; the split `uncorrelated` shows the difference.
 """
 
 from dataclasses import dataclass
@@ -38,12 +38,12 @@ HELD_OUT_PAIRS = frozenset(
 )  # fmt: skip
 PAIRS = LOOKS
 SEEN_PAIRS = tuple(block for block in PAIRS if block not in HELD_OUT_PAIRS)
-COUNTS = (2, 4)  # blocks in a scene, in training
+COUNTS = (2, 4)  # least and most blocks in a scene of the demonstrations
 MORE_COUNTS = (5, 6)
-APART = 2 * BLOCK + 0.03  # between the blocks of a new scene
-START = 0.085  # the hand begins at least this far from every block
-CLEARLY = 0.015  # by so much the nearest block is nearer than the next
-DARTS = 64  # tries to place a block, or the hand, before the scene begins anew
+APART = 2 * BLOCK + 0.03  # least distance between the centres of blocks in a new scene, in metres
+START = 0.085  # the hand begins at least this far from every block, in metres
+CLEARLY = 0.015  # the nearest block is at least this much nearer than the next one, in metres
+DARTS = 64  # random tries to place a block or the hand before the scene begins anew
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ class Split:
 
     Attributes:
         correlation: share of scenes in which the named block is the one nearest to the hand; in the others it is not.
-        new_pair: the target is a pair never demonstrated; distractors may be. new_phrase: so is the sentence.
-        counts: least and most blocks. A scene to `sort` has three at least.
+        new_pair: whether the target is a held-out pair of colour and shape; distractors may be held-out pairs, too.
+        new_phrase: whether the sentence is a held-out one.
+        counts: least and most blocks. A scene to `sort` has at least three.
     """
 
     correlation: float = CORRELATION
@@ -73,13 +74,13 @@ SPLITS: dict[str, dict[str, Any]] = {
     "phrasings": {"new_phrase": True},
     "more_objects": {"counts": MORE_COUNTS},
     "held_out": {"new_pair": True, "new_phrase": True},
-    "held_out_pair": {"new_pair": True},  # the older names of two of them
+    "held_out_pair": {"new_pair": True},  # older names of two splits
     "held_out_phrase": {"new_phrase": True},
 }
 
 
 def split_named(name: str, correlation: float | None = None) -> Split:
-    """A split by its name, or several joined by `+`, which then all apply.
+    """Returns a split by its name, or several joined by `+`, which then all apply.
 
     >>> split_named("unseen+uncorrelated")
     Split(correlation=0.0, new_pair=True, new_phrase=False, counts=(2, 4))
@@ -87,11 +88,11 @@ def split_named(name: str, correlation: float | None = None) -> Split:
     (0.8, 0.0)
 
     Args:
-        name: of a split, or several joined by `+`.
-        correlation: of demonstrations, so of every split that is not about it; None: CORRELATION.
+        name: name of a split, or several joined by `+`.
+        correlation: correlation of every split that does not set it; None: CORRELATION.
 
     Raises:
-        InputError: no such split, or no such share.
+        InputError: there is no such split, or `correlation` is not a share.
     """
     fields: dict[str, Any] = {} if correlation is None else {"correlation": correlation}
     for part in name.split("+"):
@@ -102,23 +103,22 @@ def split_named(name: str, correlation: float | None = None) -> Split:
 
 
 def sample(rng: np.random.Generator, split: str | Split = "seen", kind: str = "") -> tuple[World, Task]:
-    """A scene with a task that is possible, not done yet, and names its blocks without ambiguity.
+    """Draws a scene with a task that is possible, not done yet, and names its blocks without ambiguity.
 
     Args:
-        rng: where the scene comes from.
-        split: name (`split_named`), or a split.
-        kind: one of `KINDS`, or some of them (`kinds_named`), drawn by their shares.
+        rng: generator of the scene.
+        split: name of a split (`split_named`), or a split.
+        kind: one of `KINDS`, or several of them (`kinds_named`), drawn by their shares.
 
     Raises:
-        InputError: no such split or kind.
+        InputError: there is no such split or kind.
     """
     how = split_named(split) if isinstance(split, str) else split
     if kind not in KINDS:
         shares = kinds_named(kind)
         kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
-    correlated = bool(
-        rng.random() < how.correlation
-    )  # drawn once: what the rest makes hard to draw is not rarer for it
+    # Drawn once, before the loop: otherwise the harder of the two cases would become rarer.
+    correlated = bool(rng.random() < how.correlation)
     count = int(rng.integers(max(how.counts[0], 3 if kind == "sort" else 2), how.counts[1] + 1))
     by = str(rng.choice(PROPERTIES)) if kind == "sort" else ""
     blocks = sample_blocks(rng, count, how.new_pair, by)
@@ -144,13 +144,14 @@ def sample(rng: np.random.Generator, split: str | Split = "seen", kind: str = ""
 
 
 def sample_blocks(rng: np.random.Generator, count: int, new_pair: bool, by: str = "") -> list[Block]:
-    """The target first. Half of the distractors share its colour or its shape, so that both words matter.
+    """Draws blocks, the target first. Half of the distractors share its colour or its shape, so that both words matter.
 
     Args:
-        rng: where the blocks come from.
+        rng: generator of the blocks.
         count: number of blocks.
-        new_pair: whether the target is a pair of colour and shape that demonstrations never name.
-        by: "colour" or "shape": the second block shares this with the target, the third the other one, and the rest neither.
+        new_pair: whether the target is a pair of colour and shape that demonstrations never show.
+        by: "colour" or "shape": the second block shares this with the target, the third one shares the other property, and the
+            rest share neither. "": half of the distractors share one of the two, as above.
     """
     pairs = PAIRS if new_pair else SEEN_PAIRS
     targets = sorted(HELD_OUT_PAIRS, key=str) if new_pair else pairs
@@ -173,7 +174,7 @@ def sample_blocks(rng: np.random.Generator, count: int, new_pair: bool, by: str 
 
 
 def sample_positions(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """(count, 2) centres, far enough apart for fingers to pass between."""
+    """Draws centres of blocks, (count, 2), far enough apart for fingers to pass between them."""
     positions = np.empty((count, 2))
     placed = 0
     while placed < count:
@@ -188,9 +189,9 @@ def sample_positions(rng: np.random.Generator, count: int) -> NDArray[np.float64
 
 
 def sample_hand(rng: np.random.Generator, positions: NDArray, correlated: bool) -> NDArray[np.float64] | None:
-    """A start of the hand (2,), away from every block, at which the first block is the nearest one, or clearly is not.
+    """Draws a start of the hand (2,), away from every block, at which one block is clearly the nearest.
 
-    None if there seems to be no such place.
+    This is the first block if `correlated`, else another one. Returns None if no try finds such a place.
     """
     darts = rng.uniform(-0.17, 0.17, (DARTS, 2))
     distances = norm(darts[:, None] - positions[None])
@@ -200,7 +201,7 @@ def sample_hand(rng: np.random.Generator, positions: NDArray, correlated: bool) 
 
 
 def possible(kind: str, positions: NDArray[np.float64], corner: str) -> bool:
-    """Whether the first block can be brought where it should go without another one in the way."""
+    """Returns whether the first block can be brought to its goal without another block in the way."""
     target, others = positions[0], positions[1:]
     if kind == "reach":
         return True
@@ -225,20 +226,20 @@ def possible(kind: str, positions: NDArray[np.float64], corner: str) -> bool:
 
 
 def beside(start: NDArray, goal: NDArray) -> NDArray[np.float64]:
-    """Where a block that comes from `start` (2,) is put down beside one at `goal` (2,): almost touching it."""
+    """Returns where to put down a block that comes from `start` (2,): beside the one at `goal` (2,), almost touching it."""
     gap = start - goal
     return goal + gap / norm(gap) * (2 * BLOCK + 0.004)
 
 
 def segment_distance(point: NDArray, start: NDArray, end: NDArray) -> float:
-    """From a point to a line segment."""
+    """Returns the distance from a point to a line segment."""
     along = end - start
     share = np.clip((point - start) @ along / (along @ along), 0.0, 1.0)
     return float(norm(point - start - share * along))
 
 
 def refer(rng: np.random.Generator, blocks: list[Block], number: int, full: bool) -> str:
-    """Words for a block that fit no other: colour and shape mostly, or one of them where that is enough."""
+    """Returns words that fit only this block: usually colour and shape, sometimes one of them if that is enough."""
     block = blocks[number]
     others = blocks[:number] + blocks[number + 1 :]
     draw = rng.random()

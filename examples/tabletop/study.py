@@ -1,4 +1,4 @@
-"""Data of the tabletop studies: demonstrations, questions and captions as shards, with several shares of questions.
+"""Makes the data of the tabletop studies: demonstrations, questions and captions as shards, with several shares of questions.
 
     fasttok-study STUDY --env examples.tabletop.env:make_vector --data examples.tabletop.study:prepare
 
@@ -16,41 +16,49 @@ from fasttok.errors import InputError
 EPISODES, VQA, CAPTIONS = 8000, 60_000, 4000
 SMALL = (24, 200, 60)
 SAMPLES = 200_000
-VLM_SHARE = 30  # per cent of rows, in shards that do not say
+VLM_SHARE = 30  # share of questions in per cent of rows, in shards whose name does not say
 WEB = "web"
 MANNERS = {
     "steady": "--no-tremor",
     "prompt": "--no-pauses",
     "predictable": "--no-tremor --no-bends --no-pauses --constant-pace",
-}  # of the demonstrations: options of `examples.tabletop.generate`
+}  # manners of the demonstrations, as options of `examples.tabletop.generate`
 NAMES = re.compile(
     rf"(?P<held_out>held_out)?(?:_?(?P<manner>{'|'.join(MANNERS)}))?(?:_?scale_(?P<scale>[1-9]\d*))?"
     r"(?:_?demos_(?P<demos>[1-9]\d*))?(?:_?vlm_(?P<vlm>\d+))?"
 )
 
-# The VLM's data hold some robot rows, which it does not learn from: the text tokenizer sees their words.
+# The VLM's data has some robot rows, so that the text tokenizer sees their words. The VLM does not learn from them.
 BEFORE = {"tabletop_vqa": 75, "tabletop_captions": 15, "tabletop_planar": 10}
 
 
 def prepare(
     out: Path, shards: Sequence[str], smoke: bool = False, task: str = "", correlation: float = CORRELATION
 ) -> None:
-    """Makes what is not there: OUT/NAME for each of `shards`, OUT/held_out (other episodes), OUT/vqa.
+    """Makes what does not exist yet: OUT/NAME for each of `shards`, OUT/held_out (other episodes) and OUT/vqa.
 
-    Names: `web` (questions and captions, for the base VLM); `shards` (30 % questions); `vlm_10` (10 % of them); `demos_1000`
-    (1,000 demonstrations); `predictable`, `steady` (without tremor), `prompt` (without pauses): demonstrations in another manner
-    (`MANNERS`), with a tokenizer of their own; `scale_3`: a coarser tokenizer; and these together in this order, as in
-    `predictable_scale_3_demos_1000_vlm_0`. `held_out_predictable`: other episodes in that manner.
+    The names of shards:
+
+        web                             questions and captions, for the base VLM
+        shards                          demonstrations, and 30 % questions
+        vlm_10                          10 % questions
+        demos_1000                      1,000 demonstrations
+        predictable, steady, prompt     demonstrations in another manner (`MANNERS`), with a tokenizer of their own: `steady` has
+                                        no tremor, `prompt` has no pauses
+        scale_3                         a tokenizer with scale 3, which is coarser
+        held_out_predictable            other episodes in that manner
+
+    Parts can be joined in the order manner, scale, demos, vlm: `predictable_scale_3_demos_1000_vlm_0`.
 
     Args:
         out: folder of the study's data.
-        shards: names of what to make.
+        shards: names of the shards to make.
         smoke: make little of everything, for a trial run.
-        task: kinds of tasks to demonstrate, such as "reach+push"; all when "".
-        correlation: as of `generate`.
+        task: kinds of tasks to demonstrate, such as "reach+push"; "": all kinds.
+        correlation: as in `generate`.
 
     Raises:
-        InputError: another name, or a stage failed.
+        InputError: a name is unknown, or a stage failed.
     """
     names = {name: _parts_of(name) for name in [*shards, "held_out"]}
     out.mkdir(parents=True, exist_ok=True)
@@ -83,10 +91,10 @@ def prepare(
 
 
 def _parts_of(name: str) -> dict[str, str | None]:
-    """What the name of some shards says.
+    """Splits the name of shards into its parts.
 
     Raises:
-        InputError: it says nothing.
+        InputError: the name is unknown.
 
     >>> _parts_of("predictable_demos_1000")["demos"], _parts_of("shards")["demos"]
     ('1000', None)

@@ -1,4 +1,4 @@
-"""What is asked, how it is said, and when it is done.
+"""Tasks: their kinds, the sentences that ask for them, and when they are done.
 
     reach   the hand rests next to the named block
     push    the named block touches another named block
@@ -45,10 +45,10 @@ BEHIND = BLOCK + HAND + 0.012  # where the hand starts to push
 
 
 def kinds_named(task: str) -> dict[str, float]:
-    """Kinds and their shares: all of them for "", else those that are named, such as "push" or "reach+push".
+    """Returns kinds of tasks and their shares: all kinds for "", else those that are named, such as "push" or "reach+push".
 
     Raises:
-        InputError: no such kind.
+        InputError: there is no such kind.
 
     >>> kinds_named("reach+push")
     {'reach': 0.4, 'push': 0.2}
@@ -62,11 +62,15 @@ def kinds_named(task: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of the robot.
+    """What the robot should do.
 
     Attributes:
-        target: number of the named block. goal: number of the block to bring it to, None except for `push` and `sort`.
-        corner: name of the corner, "" except for `place`. by: "colour" or "shape", "" except for `sort`.
+        kind: one of `KINDS`.
+        instruction: the task in words.
+        target: number of the named block.
+        goal: number of the block to bring it to; None except for `push` and `sort`.
+        corner: name of the corner; "" except for `place`.
+        by: "colour" or "shape"; "" except for `sort`.
     """
 
     kind: str
@@ -77,18 +81,20 @@ class Task:
     by: str = ""
 
     def satisfied(self, world: World) -> bool:
-        """Whether the state of the world, at this moment, is what was asked for."""
+        """Returns whether the task is done in the current state of the world."""
         one = Asked(1)
         one.put(0, self)
         return bool(one.satisfied(world.tables.take(slice(world.row, world.row + 1)))[0])
 
 
 class Asked:
-    """The tasks of N tables, as arrays: what success is, for all at once.
+    """The tasks of N tables as arrays, which are judged all at once.
 
     Attributes:
-        kind: (N,) int64 place in `KINDS`. target, goal: (N,) int64 numbers of blocks; goal is the target where there is none.
-        corner: (N, 2) float64.
+        kind: (N,) int64, index in `KINDS`.
+        target: (N,) int64, number of the named block.
+        goal: (N,) int64, number of the goal's block; the target's if the task has no such goal.
+        corner: (N, 2) float64, position of the corner in metres.
     """
 
     def __init__(self, n: int) -> None:
@@ -96,15 +102,15 @@ class Asked:
         self.corner = np.zeros((n, 2))
 
     def put(self, row: int, task: Task) -> None:
-        """The task of table `row`."""
+        """Sets the task of table `row`."""
         self.kind[row], self.target[row] = list(KINDS).index(task.kind), task.target
         self.goal[row] = task.target if task.goal is None else task.goal
         self.corner[row] = CORNERS.get(task.corner, (0.0, 0.0))
 
     def satisfied(self, tables: Tables, rows: NDArray | slice = slice(None)) -> NDArray[np.bool_]:
-        """(n,) whether the state of the n tables is what was asked for on `rows`, as things stand.
+        """Returns (n,) whether the tasks of `rows` are done in the current state of the n tables.
 
-        `reach` also wants the hand at rest, which `vector.VectorEnv` sees to.
+        A `reach` also needs the hand to rest, which `vector.VectorEnv` checks.
         """
         kind, target, goal = self.kind[rows], self.target[rows], self.goal[rows]
         all_of = np.arange(len(tables))

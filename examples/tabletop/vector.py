@@ -1,6 +1,6 @@
-"""N robots at N tables, stepped together: the environment itself. `env.Env` is one with N = 1, so there is one physics.
+"""The environment itself: N robots at N tables that step together. `env.Env` is one with N = 1, so both have the same physics.
 
-Pictures are drawn only when somebody looks at them (`Seen`).
+Pictures are drawn only at the first access (`Seen`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +17,17 @@ from examples.tabletop.tasks import KINDS, NEAR, Asked, Task, kinds_named
 from examples.tabletop.world import Tables, World, norm
 from fasttok.errors import InputError, unknown_name
 
-SECONDS = 8.0  # of an episode, at most
-HOLD_SECONDS = 0.3  # a task counts as done when it has been for so long: passing by is not enough
+SECONDS = 8.0  # maximum duration of an episode
+HOLD_SECONDS = 0.3  # a task counts only if it stays done for so long: passing by is not enough
 REST = 0.02  # a hand that stays within this many metres of a spot rests there
-MOVED = 0.02  # a block that moved this far was meant
+MOVED = 0.02  # if a block has moved this many metres, the robot did something with it
 REACH = list(KINDS).index("reach")
 
 
 class Seen(Mapping[str, NDArray]):
     """What robots see and feel at one moment: {"image/<slot>": (N, 64, 64, 3) uint8 per camera, "state": (N, S) float32}.
 
-    Drawn when first asked for, of a copy of the tables as they were then.
+    Pictures are drawn at the first access, from a copy of the tables at that moment.
     """
 
     def __init__(self, tables: Tables, robot: Embodiment) -> None:
@@ -50,12 +50,12 @@ class Seen(Mapping[str, NDArray]):
         return len(self._robot.cameras) + 1
 
     def row(self, row: int) -> "SeenByOne":
-        """What the robot at one table sees: "image/<slot>" (64, 64, 3) uint8, "state" (S,) float32."""
+        """Returns what the robot at one table sees: "image/<slot>" (64, 64, 3) uint8, "state" (S,) float32."""
         return SeenByOne(self, row)
 
 
 class SeenByOne(Mapping[str, NDArray]):
-    """One robot's part of what all see; drawn for all at once when one asks."""
+    """One robot's part of what all robots see. The first access draws the pictures of all robots."""
 
     def __init__(self, seen: Seen, row: int) -> None:
         self._seen, self._row = seen, row
@@ -71,11 +71,15 @@ class SeenByOne(Mapping[str, NDArray]):
 
 
 class VectorEnv:
-    """N robots of one embodiment, each at a table of its own. The same seed gives the same scene, task and pictures at any place.
+    """N robots of one embodiment, each at its own table. The same seed gives the same scene, task and pictures at every table.
 
     Attributes:
-        embodiment: name. control_hz: steps per second. action_dim: D. max_steps: of an episode.
-        tables: the states. tasks: what is asked of each; of the current episodes.
+        embodiment: name of the robot.
+        control_hz: steps per second.
+        action_dim: number of dims D of an action.
+        max_steps: maximum number of steps of an episode.
+        tables: states of the current episodes.
+        tasks: tasks of the current episodes.
     """
 
     def __init__(self, embodiment: Embodiment, split: Split, n: int, task: str = "") -> None:
@@ -98,10 +102,10 @@ class VectorEnv:
         return len(self.tables)
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int] | None = None) -> Seen:
-        """New episodes on all tables, or on `rows` alone; returns what all robots see.
+        """Begins new episodes on all tables, or only on `rows`, and returns what all robots see.
 
         Raises:
-            InputError: not a seed for each of these tables.
+            InputError: the number of seeds is not the number of these tables.
         """
         rows = list(range(len(self)) if rows is None else rows)
         if len(seeds) != len(rows):
@@ -120,14 +124,14 @@ class VectorEnv:
         return self.observe()
 
     def step(self, actions: NDArray, active: NDArray | None = None) -> Seen:
-        """One control step.
+        """Does one control step.
 
         Args:
-            actions: (N, D) raw units; too fast a motion is limited, NaN is refused.
-            active: (N,) bool, the tables that move; the others stay as they are. All by default.
+            actions: (N, D) in raw units. Motions that are too fast are limited; NaN is refused.
+            active: (N,) bool, the tables that move; the others stay as they are. None: all move.
 
         Raises:
-            ValueError: not (N, D) finite numbers (those of tables that stay do not matter).
+            ValueError: `actions` is not (N, D) finite numbers. Only active tables need finite ones.
         """
         actions = np.asarray(actions, np.float64)
         if actions.shape != (len(self), self.action_dim):
@@ -145,7 +149,7 @@ class VectorEnv:
         return self.observe()
 
     def _judge(self, tables: Tables, rows: Any) -> None:
-        """Counts for how long hands have rested and tasks have been done, and notes which block was the first to be meant."""
+        """Counts how long hands have rested and tasks have been done, and stores the first block that each robot acted on."""
         hold = HOLD_SECONDS * self.control_hz
         distances = tables.distances
         beside = distances.argmin(1)
@@ -164,15 +168,15 @@ class VectorEnv:
         self._steps[rows] += 1
 
     def observe(self) -> Seen:
-        """What all robots see and feel now."""
+        """Returns what all robots see and feel now."""
         return Seen(self.tables, self.robot)
 
     def expert(self, active: NDArray) -> NDArray[np.float64]:
-        """What the expert does next on the tables that are active (N,): (N, D), rows of NaN where there is nothing more to do."""
+        """Returns the expert's next actions (N, D) for the active tables (N,); NaN for others, and if nothing is left to do."""
         return self._played("expert", active)
 
     def blind(self, active: NDArray) -> NDArray[np.float64]:
-        """What one does next that replays demonstrations of other scenes: (N, D), rows of NaN on tables that are not active."""
+        """Returns the next actions (N, D) of a robot that replays demonstrations of other scenes; NaN if not active."""
         return self._played("blind", active)
 
     def _played(self, who: str, active: NDArray) -> NDArray[np.float64]:
@@ -186,47 +190,48 @@ class VectorEnv:
         return actions
 
     def demonstration(self) -> "VectorEnv":
-        """A table of its own for this robot and kind of task, with scenes as demonstrations have them."""
+        """Returns a new table for this robot and kind of task, with scenes like those of the demonstrations."""
         return VectorEnv(self.robot, split_named("seen", None), 1, self.kind)
 
     def world(self, row: int) -> World:
-        """The window on one table."""
+        """Returns a view of one table."""
         return World.of(self.tables, row)
 
     @property
     def instructions(self) -> list[str]:
-        """What is asked of each robot."""
+        """The instruction of each robot."""
         return [task.instruction for task in self.tasks]
 
     def success(self) -> NDArray[np.bool_]:
-        """(N,) whether what was asked has been so for the last 0.3 s.
+        """Returns (N,) whether the task has been done for the last 0.3 s.
 
-        A `reach` wants the hand at rest. Other tasks want the named block to be moved: two blocks also touch when the other one
-        is brought.
+        A `reach` needs the hand to rest. Other tasks need the named block to have moved: two blocks also touch if the robot
+        brings the other one.
         """
         return self._held_for >= HOLD_SECONDS * self.control_hz
 
     def followed(self) -> NDArray[np.bool_]:
-        """(N,) language following: the first block that the robot did something with is the one that the instruction names.
+        """Returns (N,) language following: whether the robot acted first on the block that the instruction names.
 
-        Doing something with a block is to move it by more than 2 cm; in a `reach` also to rest beside it, which is to stay within
-        2 cm of a spot for 0.3 s while it is the nearest block and within reach (6.1 cm). The task need not succeed. A robot that
-        has not yet done anything with any block has not followed.
+        A robot acts on a block if it moves it by more than 2 cm. In a `reach`, it also acts on a block if it rests beside it: the
+        hand stays within 2 cm of a spot for 0.3 s, while that block is the nearest one and within reach (6.1 cm). The task need
+        not succeed. A robot that has not acted on any block yet has not followed.
         """
         return self._touched == self._asked.target
 
     def info(self) -> dict[str, NDArray]:
-        """Of the current episodes, each (N,).
+        """Returns facts about the current episodes, (N,) each.
 
         Returns:
             task: kind of the task.
-            success: as the method says.
-            followed: as the method says.
+            success: result of `success`.
+            followed: result of `followed`.
             steps: number of steps taken.
             named: number of the named block.
-            touched: the first block that the robot did something with (`followed`), or -1.
-            nearest: the block nearest to the hand at the start.
-            shortcut: touched is the nearest one and not the named one: what a robot does that learnt the spurious correlation.
+            touched: number of the first block that the robot acted on (see `followed`), or -1.
+            nearest: number of the block nearest to the hand at the start.
+            shortcut: whether `touched` is the nearest block and not the named one, as for a robot that learned the spurious
+                correlation.
         """
         named, touched = self._asked.target.copy(), self._touched.copy()
         return {
@@ -244,17 +249,17 @@ class VectorEnv:
 def make_vector(
     embodiment: str = "planar", split: str = "seen", n: int = 1, task: str = "", correlation: float | None = None
 ) -> VectorEnv:
-    """N environments in one.
+    """Makes N environments in one.
 
     Args:
         embodiment: planar or arm.
         split: one of `scenes.SPLITS`; `a+b` applies both.
         n: number of tables.
-        task: one kind of `tasks.KINDS` only, or some ("reach+push"); all when "".
-        correlation: share of episodes in which the named block is the nearest one, in splits that are not about it; None: 0.9.
+        task: kinds of `tasks.KINDS`, such as "reach" or "reach+push"; "": all kinds.
+        correlation: share of episodes in which the named block is the nearest one, in splits that do not set it; None: 0.9.
 
     Raises:
-        InputError: no such embodiment, split, task or share, or no table.
+        InputError: there is no such embodiment, split or task, `correlation` is not a share, or n is below 1.
     """
     if embodiment not in EMBODIMENTS:
         raise unknown_name("embodiment", embodiment, EMBODIMENTS)

@@ -1,8 +1,8 @@
-"""Blocks and hands on N tables at once. Metres, x to the right, y up in the picture, the origin in the middle.
+"""Moves blocks and hands on N tables at once. Units are metres, x is to the right, y is up in the picture, the origin is central.
 
-The state is a structure of arrays, and a step is arithmetic on whole arrays: additions, products, quotients and square roots
-only, which IEEE 754 rounds in one way. So a table moves the same, to the last bit, alone or among thousands. `World` is one
-table of them, for those who look at one.
+The state is a structure of arrays, and a step is arithmetic on whole arrays. It uses only additions, products, quotients and
+square roots, which IEEE 754 rounds in exactly one way. So a table moves the same, to the last bit, alone or among thousands.
+`World` is a view of one table.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star", "cross")
-TABLE = 0.2  # half of the table's side
+TABLE = 0.2  # half the length of the table's side
 BLOCK = 0.033  # radius of a block
 HAND = 0.016  # radius of the closed fingers
 GRASP = 0.026  # closing fingers take a block whose centre is this near
@@ -24,7 +24,7 @@ LOW = 0.03  # below this height the fingers are among the blocks
 SUBSTEPS = 4
 FRICTION = 0.6  # share of the fingers' sideways motion that a pushed block follows
 MOST_BLOCKS = 6
-FAR = 1e3  # where the places of a table that hold no block lie: nothing reaches them
+FAR = 1e3  # distance of places without a block from the table: nothing reaches them
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,15 @@ class Tables:
     until they open. Blocks never overlap and never leave the table.
 
     Attributes:
-        count: (N,) int64 blocks on each table, the first ones of M. looks: (N, M) int64 numbers of `LOOKS`.
-        positions: (N, M, 2) float64 centres. hand: (N, 2) float64. height: (N,) of the fingers above the table.
-        yaw: (N,) of the hand, radians. tilt: (N, 2) its roll and pitch, radians: felt, but without effect.
-        opening: (N,) 1 open .. 0 closed. held: (N,) int64 number of the carried block, or -1.
+        count: (N,) int64, number of blocks on each table; they use the first of the M places.
+        looks: (N, M) int64, indices in `LOOKS`.
+        positions: (N, M, 2) float64, centres of the blocks.
+        hand: (N, 2) float64, position of the hand.
+        height: (N,) height of the fingers above the table, in metres.
+        yaw: (N,) yaw of the hand in radians.
+        tilt: (N, 2) roll and pitch of the hand in radians; the robot feels them, but they have no effect.
+        opening: (N,) opening of the gripper from 0 (closed) to 1 (open).
+        held: (N,) int64, number of the carried block, or -1.
     """
 
     FIELDS = ("count", "looks", "positions", "hand", "height", "yaw", "tilt", "opening", "held")
@@ -72,21 +77,21 @@ class Tables:
 
     @property
     def room(self) -> int:
-        """M, the most blocks of a table."""
+        """Maximum number M of blocks on a table."""
         return self.looks.shape[1]
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """(N, M) which places hold a block."""
+        """(N, M) whether each place has a block."""
         return np.arange(self.room) < self.count[:, None]
 
     @property
     def distances(self) -> NDArray[np.float64]:
-        """(N, M) from the hand to each block's centre; about `FAR` or more where there is none."""
+        """(N, M) distances from the hand to each block's centre; about `FAR` or more for places without a block."""
         return norm(self.positions - self.hand[:, None])
 
     def put(self, row: int, blocks: Sequence[Block], positions: NDArray, hand: NDArray) -> None:
-        """Starts table `row` anew with n <= M blocks at (n, 2), open fingers at (2,)."""
+        """Sets table `row` up anew with n <= M blocks at `positions` (n, 2), and open fingers at `hand` (2,)."""
         n = len(blocks)
         self.count[row] = n
         self.looks[row] = 0
@@ -97,7 +102,7 @@ class Tables:
         self.height[row], self.yaw[row], self.opening[row], self.held[row] = 0.0, 0.0, 1.0, -1
 
     def take(self, rows: NDArray | slice) -> "Tables":
-        """A copy of some tables."""
+        """Returns a copy of some tables."""
         part = Tables.__new__(Tables)
         for name in self.FIELDS:
             setattr(part, name, getattr(self, name)[rows].copy())
@@ -105,19 +110,19 @@ class Tables:
 
     @classmethod
     def joined(cls, parts: Sequence["Tables"]) -> "Tables":
-        """The tables of all parts, copied, in their order."""
+        """Returns a copy of the tables of all parts, in order."""
         whole = cls.__new__(cls)
         for name in cls.FIELDS:
             setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
         return whole
 
     def place(self, rows: NDArray | slice, part: "Tables") -> None:
-        """Overwrites some tables by those of `part`."""
+        """Overwrites some tables with those of `part`."""
         for name in self.FIELDS:
             getattr(self, name)[rows] = getattr(part, name)
 
     def advance(self, to: NDArray, height: NDArray, yaw: NDArray, opening: NDArray) -> None:
-        """One control step: hands go to (N, 2) `to` in straight lines, fingers to (N,) `height`, `yaw` and `opening`."""
+        """Does one control step: hands go to `to` (N, 2) in straight lines, fingers to `height`, `yaw` and `opening` (N,)."""
         closes = (self.opening >= 0.5) & (opening < 0.5)
         self.height[:], self.yaw[:], self.opening[:] = np.maximum(height, 0.0), yaw, np.clip(opening, 0.0, 1.0)
         closed, low = self.opening < 0.5, self.height < LOW
@@ -128,7 +133,7 @@ class Tables:
             nearest = distances.argmin(1)
             self.held[rows] = np.where(distances[np.arange(len(rows)), nearest] < GRASP, nearest, -1)
         carrying, pushing = np.flatnonzero(self.held >= 0), np.flatnonzero(closed & low & (self.held < 0))
-        fixed = ~self.present  # blocks that the table's edge does not hold back
+        fixed = ~self.present  # places that the table's edge does not limit: those without a block, and carried blocks
         fixed[carrying, self.held[carrying]] = True
         move = (np.clip(to, -TABLE, TABLE) - self.hand) / SUBSTEPS
         for _ in range(SUBSTEPS):
@@ -140,7 +145,7 @@ class Tables:
             self._separate(fixed)
 
     def _push(self, rows: NDArray, move: NDArray) -> None:
-        """Closed fingers displace what they touch, and drag it along sideways."""
+        """Moves blocks that closed fingers touch out of their way, and drags them along sideways."""
         away = self.positions[rows] - self.hand[rows, None]
         distance = norm(away)
         row, block = np.nonzero(distance < BLOCK + HAND)
@@ -154,9 +159,9 @@ class Tables:
         self.positions[row, block] += (BLOCK + HAND - distance)[:, None] * normal + FRICTION * sideways
 
     def _separate(self, fixed: NDArray[np.bool_]) -> None:
-        """Moves overlapping blocks apart, a carried one not at all; a lifted one touches nobody.
+        """Moves overlapping blocks apart. A carried block does not move, and a lifted one touches no other block.
 
-        Pairs follow one another, on the tables that need it.
+        Only tables with overlapping blocks are computed, one pair of blocks after the other.
         """
         first, second = _pairs(self.room)
         close = norm(self.positions[:, first] - self.positions[:, second]) < 2 * BLOCK
@@ -175,19 +180,19 @@ class Tables:
 
 
 def norm(vectors: NDArray) -> NDArray:
-    """Length over the last axis, of two: correctly rounded steps, so the same for one and for many."""
+    """Returns lengths of 2D vectors (last axis). Each step rounds correctly, so a vector gives the same alone or among many."""
     x, y = vectors[..., 0], vectors[..., 1]
     return np.sqrt(x * x + y * y)
 
 
 def _direction(gaps: NDArray, lengths: NDArray, otherwise: tuple[float, float]) -> NDArray:
-    """Unit vectors (n, 2) along gaps; `otherwise` where there is no gap."""
+    """Returns unit vectors (n, 2) along gaps; `otherwise` for gaps of length 0."""
     far = (lengths > 1e-9)[:, None]
     return np.where(far, gaps / np.where(far, lengths[:, None], 1.0), np.array(otherwise))
 
 
 def _part(positions: NDArray, held: NDArray, lifted: NDArray, i: int, j: int) -> None:
-    """Moves blocks i and j of the tables (n, M, 2) apart where they overlap; in place."""
+    """Moves blocks i and j apart on the tables on which they overlap; changes `positions` (n, M, 2) in place."""
     gap = positions[:, i] - positions[:, j]
     distance = norm(gap)
     rows = np.flatnonzero((distance < 2 * BLOCK) & (lifted != i) & (lifted != j))
@@ -202,18 +207,18 @@ def _part(positions: NDArray, held: NDArray, lifted: NDArray, i: int, j: int) ->
 
 @lru_cache
 def _pairs(room: int) -> tuple[NDArray, NDArray]:
-    """All (i, j) with j < i, by i."""
+    """Returns all pairs (i, j) with j < i, ordered by i."""
     pairs = sorted((j, i) for i, j in combinations(range(room), 2))
     return np.array([i for i, _ in pairs], np.int64), np.array([j for _, j in pairs], np.int64)
 
 
 def _nowhere(room: int) -> NDArray:
-    """(M, 2) places far from the table and from each other."""
+    """Returns places (M, 2) far from the table and from each other."""
     return FAR * (1.0 + np.arange(room))[:, None] * np.ones(2)
 
 
 def _number(name: str) -> Any:
-    """A property of a World: one number of its table."""
+    """Makes a property of a `World` that reads and writes one number of its table."""
 
     def read(self: "World") -> float:
         return float(getattr(self.tables, name)[self.row])
@@ -225,11 +230,17 @@ def _number(name: str) -> Any:
 
 
 class World:
-    """One table: a window on row `row` of `tables`, which moves with it and writes to it.
+    """A view of one table: it reads and writes row `row` of `tables`.
 
     Attributes:
-        blocks: looks of its n blocks. positions: (n, 2) float64 centres. hand, tilt: (2,) float64.
-        height, yaw, opening: as in `Tables`. held: number of the carried block, or None.
+        blocks: looks of its n blocks.
+        positions: (n, 2) float64, centres of the blocks.
+        hand: (2,) float64, as in `Tables`.
+        tilt: (2,) float64, as in `Tables`.
+        height: as in `Tables`.
+        yaw: as in `Tables`.
+        opening: as in `Tables`.
+        held: number of the carried block, or None.
     """
 
     height, yaw, opening = _number("height"), _number("yaw"), _number("opening")
@@ -240,7 +251,7 @@ class World:
 
     @classmethod
     def of(cls, tables: Tables, row: int) -> "World":
-        """The window on a table among many."""
+        """Returns a view of one of many tables."""
         world = cls.__new__(cls)
         world.tables, world.row = tables, row
         return world
@@ -252,17 +263,17 @@ class World:
 
     @property
     def positions(self) -> NDArray[np.float64]:
-        """(n, 2) the blocks' centres, in metres."""
+        """(n, 2) centres of the blocks, in metres."""
         return self.tables.positions[self.row, : self.tables.count[self.row]]
 
     @property
     def hand(self) -> NDArray[np.float64]:
-        """(2,) the hand's position, in metres."""
+        """(2,) position of the hand, in metres."""
         return self.tables.hand[self.row]
 
     @property
     def tilt(self) -> NDArray[np.float64]:
-        """(2,) the hand's roll and pitch, in rad."""
+        """(2,) roll and pitch of the hand, in rad."""
         return self.tables.tilt[self.row]
 
     @property
@@ -273,11 +284,11 @@ class World:
 
     @property
     def distances(self) -> NDArray[np.float64]:
-        """(n,) from the hand to each block's centre."""
+        """(n,) distances from the hand to each block's centre, in metres."""
         return norm(self.positions - self.hand)
 
     def advance(self, to: NDArray, height: float, yaw: float, opening: float) -> None:
-        """One control step of this table alone."""
+        """Does one control step on this table alone."""
         rows = slice(self.row, self.row + 1)
         alone = self.tables.take(rows)
         alone.advance(np.array(to, np.float64)[None], np.array([height]), np.array([yaw]), np.array([opening]))

@@ -1,4 +1,4 @@
-"""Raw action chunks to the numbers that are transformed, and back: reference, statistics, gripper, gain, left-out dims.
+"""Converts raw action chunks to the numbers that the transform takes, and back.
 
 raw (B, T, D) -> minus reference -> normalised -> gripper to its two ends -> times gain -> without omitted dims (B, T, C)
 """
@@ -16,16 +16,16 @@ from fasttok.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """How one embodiment's actions are transformed, both ways.
+    """Converts one embodiment's actions to the numbers that the transform takes, and back.
 
     Attributes:
-        stats: what normalises them, None if they are normalised already.
-        gain: (D,) factor on the scale, None for 1.
-        relative: dims from which the reference is taken off.
-        kept: dims that are tokenised, None for all.
-        binary: dims that know two values.
-        ends: (2, D) the two values, normalised.
-        dim: D, None if unknown.
+        stats: statistics that normalise the actions; None if they are normalised already.
+        gain: (D,) factor on the scale; None for 1.
+        relative: dims from which the reference is subtracted.
+        kept: dims that are tokenised; None for all.
+        binary: dims that can have only two values.
+        ends: (2, D) these two values, normalised.
+        dim: D; None if it is unknown.
 
     >>> channels = Channels.of(None, Embodiment(10, 3, action_encoding=("delta", "delta", "gripper"), gripper="omit"))
     >>> channels.count(3), channels.forward(np.ones((1, 10, 3))).shape, channels.backward(np.ones((1, 10, 2))).shape
@@ -42,7 +42,7 @@ class Channels:
 
     @classmethod
     def of(cls, stats: NormStats | None, what: Embodiment | None) -> "Channels":
-        """What an embodiment asks for."""
+        """Makes the channels that an embodiment asks for."""
         if what is None:
             return cls(stats, dim=None if stats is None else stats.dim)
         grippers = what.gripper_dims if what.gripper != "keep" else []
@@ -60,15 +60,15 @@ class Channels:
 
     @property
     def plain(self) -> bool:
-        """Whether raw units are what is transformed."""
+        """Whether the transform takes raw units as they are."""
         return self.stats is None and self.gain is None and not self.relative and self.kept is None and not self.binary
 
     def count(self, action_dim: int) -> int:
-        """C, the dims that are tokenised, of `action_dim` raw ones."""
+        """Returns C, the number of dims that are tokenised out of `action_dim` raw ones."""
         return action_dim if self.kept is None else len(self.kept)
 
     def forward(self, chunks: NDArray[Any], reference: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Raw (B, T, D) -> (B, T, C); float32 stays float32.
+        """Converts raw (B, T, D) to (B, T, C); float32 stays float32.
 
         Raises:
             InputError: dims do not fit, or a reference is missing.
@@ -90,7 +90,7 @@ class Channels:
         return x if self.kept is None else x[..., self.kept]
 
     def backward(self, x: NDArray[Any], reference: NDArray[Any] | None = None) -> NDArray[np.float64]:
-        """(B, T, C) -> raw (B, T, D); omitted dims are NaN."""
+        """Converts (B, T, C) back to raw (B, T, D); omitted dims are NaN."""
         if self.kept is not None and self.dim is not None:
             full = np.full((*x.shape[:-1], self.dim), np.nan)
             full[..., self.kept] = x
@@ -106,15 +106,15 @@ class Channels:
         return x + self.offset(reference, x) if self.relative else x
 
     def unit(self, channels: int) -> NDArray[np.float64]:
-        """(C,): what a normalised value of 1 is in each channel."""
+        """Returns (C,): what a normalised value of 1 becomes in each channel."""
         gain = np.ones(channels if self.dim is None else self.dim) if self.gain is None else self.gain
         return gain if self.kept is None else gain[self.kept]
 
     def offset(self, reference: NDArray[Any] | None, x: NDArray[Any]) -> NDArray[Any] | float:
-        """What is taken off chunks (B, T, D): the reference in relative dims, 0 elsewhere.
+        """Returns what is subtracted from chunks (B, T, D): the reference in relative dims, 0 elsewhere.
 
         Raises:
-            InputError: it is missing, of another shape, or not finite.
+            InputError: the reference is missing, has another shape, or is not finite.
         """
         if not self.relative:
             return 0.0

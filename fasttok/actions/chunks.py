@@ -1,4 +1,4 @@
-"""Episodes to action chunks: the next `horizon` actions from a step, padded in raw units past the episode's end.
+"""Cuts episodes into action chunks: the next `horizon` actions from a step, padded in raw units past the episode's end.
 
 Padding repeats the last value in absolute and gripper dimensions and is 0 in delta dimensions: "stay where you are". (Padding
 everything with zeros would double the FAST tokens of such chunks.) `action_steps` says how many steps are real.
@@ -15,7 +15,7 @@ from fasttok.errors import InputError
 
 
 def horizon_steps(seconds: float, control_hz: float) -> int:
-    """Steps in a chunk of so many seconds, at least 1.
+    """Returns the number of steps in a chunk of `seconds`, at least 1.
 
     >>> horizon_steps(1.0, 5), horizon_steps(0.5, 15), horizon_steps(0.01, 5)
     (5, 8, 1)
@@ -24,16 +24,16 @@ def horizon_steps(seconds: float, control_hz: float) -> int:
 
 
 def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[str]) -> tuple[NDArray[Any], int]:
-    """The chunk that starts at `step`.
+    """Returns the chunk that starts at `step`.
 
     Args:
         actions: (T, D) raw units.
         step: the chunk's first step.
         horizon: steps per chunk.
-        encoding: D of "absolute", "delta", "gripper".
+        encoding: "absolute", "delta" or "gripper" for each of the D dims.
 
     Returns:
-        (chunk (horizon, D), action_steps: how many of its steps lie inside the episode).
+        (chunk (horizon, D), action_steps: how many of its steps are inside the episode).
 
     >>> chunk_at(np.array([[1.0, 7.0], [2.0, 8.0]]), 1, 3, ["delta", "absolute"])
     (array([[2., 8.],
@@ -48,7 +48,7 @@ def chunk_at(actions: NDArray[Any], step: int, horizon: int, encoding: Sequence[
 
 
 def run_ends(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each of some rising step numbers the index one past the last of its run, in which none is left out.
+    """Returns, for each of the rising step numbers, the index just after its run of consecutive numbers.
 
     >>> run_ends(np.array([1, 2, 6, 7, 8]))
     array([2, 2, 5, 5, 5])
@@ -64,14 +64,14 @@ def chunks_at(
     encoding: Sequence[str],
     ends: NDArray[np.int64] | None = None,
 ) -> NDArray[Any]:
-    """The chunks that start at some steps: (T, D) -> (n, horizon, D).
+    """Returns the chunks that start at the given steps: (T, D) -> (n, horizon, D).
 
     Args:
         actions: (T, D) raw units.
         steps: (n,) the chunks' first steps.
         horizon: steps per chunk.
-        encoding: D of "absolute", "delta", "gripper".
-        ends: (T,) where a chunk that starts at a step ends, and is padded from there on; by default the episode's end.
+        encoding: "absolute", "delta" or "gripper" for each of the D dims.
+        ends: (T,) for each step, where a chunk that starts there ends and its padding begins; None for the episode's end.
 
     >>> chunks_at(np.arange(3.0)[:, None], np.array([2]), 2, ["delta"])[0, :, 0]
     array([2., 0.])
@@ -91,7 +91,7 @@ def chunks_at(
 
 
 def episode_chunks(actions: NDArray[Any], horizon: int, encoding: Sequence[str], stride: int = 1) -> NDArray[Any]:
-    """All chunks of an episode, one from every `stride`-th step: (T, D) -> (n, horizon, D).
+    """Returns all chunks of an episode, one from every `stride`-th step: (T, D) -> (n, horizon, D).
 
     >>> episode_chunks(np.arange(3.0)[:, None], 2, ["absolute"])[:, :, 0]
     array([[0., 1.],
@@ -102,7 +102,7 @@ def episode_chunks(actions: NDArray[Any], horizon: int, encoding: Sequence[str],
 
 
 def stacks(chunks: Iterable[NDArray[Any]], most: int) -> Iterator[NDArray[Any]]:
-    """Runs of chunks of equal shape as (n, T, D) arrays of at most `most`.
+    """Stacks neighbouring chunks of equal shape to (n, T, D) arrays of at most `most` chunks.
 
     >>> [stack.shape for stack in stacks([np.zeros((2, 1)), np.zeros((2, 1)), np.zeros((3, 1))], 10)]
     [(2, 2, 1), (1, 3, 1)]

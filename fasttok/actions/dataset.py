@@ -1,7 +1,7 @@
-"""A data set's actions by embodiment: spooled to temporary files once, then read as chunks as often as needed.
+"""Spools a dataset's actions to temporary files, by embodiment, and reads them as chunks as often as needed.
 
-Memory does not grow with the data. Which episodes are held out depends on their places, not on the order of
-reading: one in ten, and from two episodes on at least one of each dataset.
+Memory does not grow with the data. One episode in ten is held out, and at least one of each dataset that has two or more. The
+places of the episodes in their files decide which, not the order of reading.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from fasttok.episodes.index import NUMBERED
 from fasttok.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
-    from fasttok.actions.representation import Representation  # brings scipy's rotations, a third of a second
+    from fasttok.actions.representation import Representation  # imports scipy's rotations, which takes 0.3 s
 
 logger = logging.getLogger(__name__)
 HELD_OUT = 0.1  # share of the episodes that is held out
@@ -46,20 +46,21 @@ class ChunkConfig:
     """How episodes become chunks.
 
     Attributes:
-        horizon: steps per chunk, or None: `seconds` times each embodiment's control frequency.
+        horizon: steps per chunk; None for `seconds` times each embodiment's control frequency.
         seconds: length of a chunk in seconds, if there is no horizon.
         control_hz: control frequency in Hz, for data that does not record one.
-        action_key: step feature that contains the actions, or several of them, whose columns stand side by side.
+        action_key: step feature that contains the actions, or several features whose columns are joined.
         gripper: how gripper dims are tokenised, see `Embodiment`.
         relative: whether every absolute dim is tokenised relative to the state at the chunk's first step.
-        relative_to: dims that are, and the state's column of each, `ACTION=STATE` by number or name, see `state_map`; () for
-            every absolute dim if `relative`.
+        relative_to: pairs `ACTION=STATE`, by number or name, of the dims that are relative and the state column of each, see
+            `state_map`; () for every absolute dim if `relative` is set.
         state_key: step feature that contains the state, "" for `proprio`.
         gain: factor on the scale for each dim, see `Embodiment`.
-        episode_share: share of the episodes to read, chosen by their place, so that any order of reading gives the same ones.
+        episode_share: share of the episodes to read, in (0, 1]. They are chosen by their place in the files, so every order of
+            reading gives the same ones.
         embodiments: whether recordings that name the same robot are one embodiment, see `recordings`.
-        skip_bad: whether episodes that hold NaN or inf, or lack the action, are left out and counted; otherwise the first ends
-            the reading.
+        skip_bad: whether to leave out and count episodes that contain NaN or inf, or that lack the action; otherwise the first
+            of them raises an error.
     """
 
     horizon: int | None = None
@@ -89,7 +90,7 @@ class ChunkConfig:
 
 
 class Dataset:
-    """Groups by embodiment; a context manager whose files are gone at its end."""
+    """Episodes grouped by embodiment; a context manager that deletes its temporary files at its end."""
 
     def __init__(
         self,
@@ -103,21 +104,23 @@ class Dataset:
         """Reads the episodes once.
 
         Args:
-            episodes: to read.
+            episodes: episodes to read.
             config: how they become chunks.
-            known: embodiments that are cut as they say themselves; only a horizon asked for in `config` counts more.
-            represent: the form that the actions of some embodiments take first.
+            known: embodiments that are already described, such as those of a tokenizer. Their chunks are cut as they say, except
+                that a horizon in `config` replaces theirs.
+            represent: form to which the actions of some embodiments are converted first.
             horizons: steps per chunk of some embodiments, whatever `config` says.
             every: whether all episodes are held out, for data that no fit has seen.
 
         Raises:
-            InputError: no episodes, an action that is missing, not finite or of another size than its embodiment's others, or
-                no control frequency to turn seconds into steps, or recordings of one name that are not one embodiment.
+            InputError: there are no episodes; an action is missing, not finite or of another size than the others of its
+                embodiment; there is no control frequency to turn seconds into steps; or recordings of one name are not one
+                embodiment.
         """
         self.groups: dict[str, EmbodimentActions] = {}
         self.left_out = LeftOut()
         self._recordings: dict[str, dict[str, Recording]] = {}
-        self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # the first source of each, and its state's columns
+        self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # each one's first source, and its state columns
         self._every = every
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         self._read(episodes, config)
@@ -150,22 +153,22 @@ class Dataset:
                     if not config.skip_bad:
                         raise
                     self.left_out.add([error.bad])
-        finally:  # an error keeps its frames, and with them a reader whose files are open
+        finally:  # an exception keeps its stack frames alive, and with them a reader with open files
             if isinstance(reader, Generator):
                 reader.close()
 
     @property
     def held_out(self) -> dict[str, int]:
-        """Episodes of each embodiment that are held out."""
+        """Number of held-out episodes of each embodiment."""
         return {name: len(group.actions["held_out"].lengths) for name, group in self.groups.items()}
 
     @property
     def total(self) -> dict[str, int]:
-        """Episodes of each embodiment."""
+        """Number of episodes of each embodiment."""
         return {name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in self.groups.items()}
 
     def action_names(self, embodiment: str) -> tuple[str, ...]:
-        """Names of an embodiment's dims as its first source has them; () if it has none, or a chunk has other dims."""
+        """Returns the names of an embodiment's dims in its first source; () if it has none, or if a chunk has other dims."""
         first = next(iter(self._recordings.get(embodiment, {}).values()), None)
         names = () if first is None else first.names or first.columns
         return names if len(names) == self.groups[embodiment].embodiment.action_dim else ()
@@ -234,7 +237,7 @@ class Dataset:
             group.add_reference(subset, state, len(action), name)
 
     def _record(self, name: str, recording: Recording, config: ChunkConfig) -> None:
-        """Refuses a recording that says of itself that it is another embodiment than those before it."""
+        """Refuses a recording whose metadata says that it is another embodiment than the recordings before it."""
         every = self._recordings.setdefault(name, {})
         if name in self._known:
             known = self._known[name].control_hz
@@ -253,7 +256,7 @@ class Dataset:
                 raise _not_one(name, other, recording, why)
 
     def _same_state(self, name: str, episode: Episode) -> None:
-        """Refuses a source whose state has its columns in another order than the one that decided what dims are relative to."""
+        """Refuses a source whose state columns differ from those of the source that decided what dims are relative to."""
         names = tuple((episode.metadata.get("columns") or {}).get("state", ()))
         first, known = self._states.setdefault(name, (source_of(episode), names))
         if names and known and names != known:
@@ -265,7 +268,7 @@ class Dataset:
             )
 
     def _size_differences(self) -> Iterator[InputError]:
-        """What is wrong with embodiments whose recordings have other units."""
+        """Yields an error for each two recordings of one embodiment whose units seem to differ."""
         for name, every in self._recordings.items():
             for one, other in itertools.combinations(every.values(), 2):
                 why = "" if name in self._known else size_difference(one, other)
@@ -278,10 +281,10 @@ def _not_one(name: str, one: Recording, other: Recording, why: str) -> InputErro
 
 
 def embodiment_name(episode: Episode, apart: bool = False) -> str:
-    """What the episode calls its robot.
+    """Returns the name of an episode's embodiment.
 
     Args:
-        episode: of which dataset.
+        episode: the episode.
         apart: whether each dataset is an embodiment of its own.
 
     >>> embodiment_name(Episode({}, {"dataset": "bridge"}))
@@ -316,7 +319,7 @@ def _new_embodiment(
 
 
 def _run_ends(episode: Episode) -> NDArray[np.int64] | None:
-    """Where chunks end, if some of the episode's steps are left out."""
+    """Returns where the chunks of an episode end if some of its steps are left out, else None."""
     numbers = episode.metadata.get(NUMBERED)
     return run_ends(numbers) if isinstance(numbers, np.ndarray) else None
 
@@ -329,7 +332,7 @@ def _may_be_relative(name: str, episode: Episode, config: ChunkConfig) -> bool:
 
 
 def _relative(name: str, what: Embodiment, episode: Episode, state_dim: int, config: ChunkConfig) -> Embodiment:
-    """With the dims that are relative to the state."""
+    """Returns the embodiment with the dims that are relative to the state."""
     names = episode.metadata.get("columns") or {}
     action, state = (
         SideColumns(side, dim, tuple(names.get(side, ())) if len(names.get(side, ())) == dim else ())
@@ -350,7 +353,7 @@ def _relative(name: str, what: Embodiment, episode: Episode, state_dim: int, con
 
 
 def _lot(episode: Episode, number: int, purpose: str) -> float:
-    """A number in [0, 1) that depends on the episode's place and the purpose, not on the order of reading."""
+    """Returns a number in [0, 1) that depends on the episode's place and the purpose, not on the order of reading."""
     where = episode.where
     place = f"{where.file.rsplit('/', 1)[-1]}:{where.number}" if where.file else str(number)
     digest = hashlib.sha256((purpose + place).encode()).digest()

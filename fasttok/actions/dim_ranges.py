@@ -1,7 +1,7 @@
-"""What each dimension is normalised by: its quantiles, or what replaces them where they do not describe it.
+"""Chooses what each dimension is normalised by: its quantiles, or something else if they do not describe it.
 
-Quantiles q01..q99 leave out 2 % of the values. A gripper that moves in fewer than 1 % of the steps has q01 = q99, and one
-that also trembles has a range of noise. Both take their smallest and largest value instead.
+Quantiles q01..q99 leave out 2 % of the values. If a gripper moves in fewer than 1 % of the steps, q01 = q99; if it also
+trembles, q01..q99 is a range of noise. In both cases the smallest and the largest value are used instead.
 """
 
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ NAMES: dict[NormalizedBy, str] = {
     "constant_low": "constant, -1",
     "none": "left as it is",
 }
-"""How tables and cards call them."""
+"""Names of these in tables and cards."""
 CONSTANT = 1e-14
-"""A dim whose half range is at most this, times its magnitude if that is above 1, never moves: a double rounds that much."""
+"""A dim never moves if its half range is at most this (times its magnitude, if above 1): float64 rounds by as much."""
 FAR = 32
-"""Half ranges between the quantiles' centre and values that a fit by quantiles could not give codes."""
+"""A value is far if it is more than this many half ranges from the quantiles' centre: a fit by quantiles has no code for it."""
 RECURRING = 1.5
-"""Steps that such values must make up: one step alone is a glitch, which must not decide the range of all the others."""
+"""Far values set the range only if they make up more steps than this: one step alone is a glitch, which must not set it."""
 STD_NOISE = 1e-6
-"""Share of the mean up to which a std beside equal quantiles is rounding: statistics of others are running sums."""
+"""If quantiles are equal, a std up to this share of the mean is rounding: other programs compute it by running sums."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What is known of the values; every array is (D,) float64.
+    """What is known about the values; every array is (D,) float64.
 
     Attributes:
         mean: mean.
@@ -43,7 +43,7 @@ class Moments:
         max: largest value.
         q01: 1st percentile.
         q99: 99th percentile.
-        mask: (D,) bool, False where a dimension is left as it is.
+        mask: (D,) bool, False for dims that are not normalised.
     """
 
     mean: NDArray[np.float64]
@@ -56,7 +56,7 @@ class Moments:
 
 
 def middle(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(centre, half range); halves first, so that the largest doubles do not overflow."""
+    """Returns (centre, half range). It halves first, so that the largest float64 numbers do not overflow."""
     return low / 2 + high / 2, high / 2 - low / 2
 
 
@@ -66,13 +66,14 @@ def _moves(centre: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np
 
 
 def choose(x: Moments, mode: NormMode, constants: Constants = "zero", steps: float = 0.0) -> tuple[NormalizedBy, ...]:
-    """What each dim is normalised by.
+    """Chooses what each dim is normalised by.
 
     Args:
-        x: of the values.
-        mode: what is asked for.
-        constants: what dims that never move become: 0, or -1 as in openpi and lerobot (0 there too with mean and std).
-        steps: how many steps the values come from; 0 if it is not known, then far values do not replace quantiles.
+        x: what is known about the values.
+        mode: the statistics that the user asks for.
+        constants: what dims that never move become: "zero" for 0, or "low" for -1 as in openpi and lerobot (with mean and std
+            they become 0, there too).
+        steps: number of steps that the values come from. 0 if it is unknown: far values then do not replace quantiles.
 
     >>> x = np.zeros((1000, 2))
     >>> x[:5, 1] = 1.0
@@ -100,21 +101,22 @@ def choose(x: Moments, mode: NormMode, constants: Constants = "zero", steps: flo
 
 
 def _rarely_far(x: Moments, steps: float) -> NDArray[np.bool_]:
-    """Dims that tremble about one place and leave it seldom, but more than once, and far: their quantiles are noise."""
+    """Finds dims that tremble about one place and leave it seldom, but more than once and far: their quantiles are noise."""
     centre, half = middle(x.q01, x.q99)
     farthest = np.maximum(x.max - centre, centre - x.min)
     far = farthest > FAR * half
     beyond = np.zeros(len(half))
-    # Values within the quantiles have a variance of half^2 at most; the rest lies `farthest` away at most.
+    # Values within the quantiles have a variance of at most half^2, and the others are at most `farthest` away. So at least this
+    # share of the values is outside the quantiles.
     beyond[far] = (x.std[far] / farthest[far]) ** 2 - (half[far] / farthest[far]) ** 2
     rare: NDArray[np.bool_] = far & (beyond * steps > RECURRING)
     return rare
 
 
 def bounds(x: Moments, by: tuple[NormalizedBy, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What maps to -1 and to 1 in raw units, such that (v - low) / (high - low) * 2 - 1 is what v is normalised to.
+    """Returns (low, high), the raw values that become -1 and 1: v is normalised to (v - low) / (high - low) * 2 - 1.
 
-    A dim that never moves has a range of 2 about its value if it becomes 0, and none if it becomes -1.
+    A dim that never moves has a range of 2 about its value if it becomes 0, and a range of 0 if it becomes -1.
 
     >>> one = np.ones(1)
     >>> moments = Moments(one * 3, one, one, one * 5, one * 2, one * 4, one.astype(bool))

@@ -1,4 +1,4 @@
-"""What a robot's actions are, and what of them is tokenised."""
+"""Describes a robot's actions, and what of them is tokenised."""
 
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -19,14 +19,14 @@ class Embodiment:
 
     Attributes:
         horizon: steps per chunk.
-        action_dim: D.
+        action_dim: D, dims per step.
         control_hz: control frequency in Hz, None if unknown.
         action_encoding: "absolute", "delta" or "gripper" for each dim; () if unknown.
-        gripper: how "gripper" dims are tokenised: kept like any other; binarized (tokens and decoded actions know only the two
+        gripper: how "gripper" dims are tokenised: kept like any other; binarized (tokens and decoded actions have only the two
             ends of their range); or omitted (not tokenised; decoded as NaN).
-        relative: dims that are tokenised as the difference to a reference given with each chunk, such as the robot's state.
+        relative: dims that are tokenised as the difference from a reference given with each chunk, such as the robot's state.
         gain: factor on the tokenizer's scale for each dim (2: half the rounding error there, more tokens); () for 1.
-        form: how the stored actions were represented first (`fasttok.actions.representation`), "" for as stored.
+        form: form to which the stored actions were converted first (`fasttok.actions.representation`); "" for as stored.
         relative_to: the column of the state that each dim of `relative` is relative to; () for the column of the same number.
         state_key: the step feature that is the state, "" for `proprio`.
     """
@@ -64,7 +64,7 @@ class Embodiment:
         return self.relative_to or self.relative
 
     def reference(self, states: NDArray[Any]) -> NDArray[np.float64]:
-        """What chunks are relative to: the states at their first steps (n, S) -> (n, D), 0 in dims that are not relative.
+        """Returns what chunks are relative to: states at their first steps (n, S) -> (n, D), 0 in dims that are not relative.
 
         This is what `ActionTokenizer.encode` and `decode` take as `reference=`.
 

@@ -1,4 +1,4 @@
-"""One embodiment's actions, spooled to temporary files and read as chunks as often as needed."""
+"""Spools one embodiment's actions to temporary files, and reads them as chunks as often as needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
-    from fasttok.actions.representation import Representation  # brings scipy's rotations, a third of a second
+    from fasttok.actions.representation import Representation  # imports scipy's rotations, which takes 0.3 s
 
 BATCH = 1024
 Subset = Literal["train", "held_out"]
@@ -38,7 +38,7 @@ class Spool:
 
     @property
     def rows(self) -> int:
-        """Of all matrices."""
+        """Number of rows of all matrices."""
         return sum(self.lengths)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -58,11 +58,11 @@ class EpisodePlace:
     """Where an episode is.
 
     Attributes:
-        dataset: its dataset.
-        lot: a number in [0, 1) that its place in the files decides.
+        dataset: name of its dataset.
+        lot: a number in [0, 1) that depends on its place in the files; the lowest are held out.
         name: file and episode, for people.
         steps: number of steps.
-        ends: (T,) where a chunk that begins at a step ends, None for the end of the episode.
+        ends: (T,) for each step, where a chunk that begins there ends; None for the end of the episode.
     """
 
     dataset: str
@@ -95,11 +95,11 @@ class EmbodimentActions:
 
     Attributes:
         embodiment: what its actions are, and how they are cut into chunks.
-        represent: the form that its actions take first, None for as stored.
-        actions: (T, D) of each episode, to learn from or held out.
-        references: (T, D) what each chunk's relative dims refer to, for each episode of `actions`.
-        proprio: (T, S) of each episode that has it.
-        places: of each episode of `actions`; the lowest lots are held out.
+        represent: form to which its actions are converted first; None for as stored.
+        actions: (T, D) actions of each episode, to learn from or held out.
+        references: (T, D) reference of the chunk that begins at each step, for each episode of `actions`.
+        proprio: (T, S) proprio of each episode that has it.
+        places: place of each episode of `actions`; the lowest lots are held out.
         proprio_places: name of each episode of `proprio`.
         firsts: whether only the first step of each episode has a reference, so that only the chunk that begins there is used.
     """
@@ -114,7 +114,7 @@ class EmbodimentActions:
     firsts: bool = False
 
     def add_reference(self, subset: Subset, state: EpisodeState, length: int, name: str) -> None:
-        """What the chunks of an episode of so many steps are relative to.
+        """Adds what the chunks of an episode of `length` steps are relative to.
 
         Raises:
             InputError: some episodes have a state for every step, others only for the first.
@@ -130,7 +130,10 @@ class EmbodimentActions:
         self.references[subset].add(rows)
 
     def hold_out(self) -> None:
-        """Moves episodes so that of two or more, of each dataset and of all, at least one is held out and one is not."""
+        """Moves episodes so that at least one is held out and at least one is not.
+
+        This is done for each dataset that has two or more episodes, and for all episodes together.
+        """
         lots = [place for subset in SUBSETS for place in self.places[subset]]
         before = [subset for subset in SUBSETS for _ in self.places[subset]]
         subsets = list(before)
@@ -157,16 +160,16 @@ class EmbodimentActions:
 
     @property
     def learned_apart(self) -> bool:
-        """Whether chunks to learn from and held-out ones are of different episodes."""
+        """Whether chunks to learn from and held-out chunks come from different episodes."""
         return all(self.actions[subset].lengths for subset in SUBSETS)
 
     def count(self, subset: Subset) -> int:
-        """Chunks there are: one begins at each step that has a reference, if it needs one."""
+        """Returns the number of chunks: one begins at each step that has a reference, or at each step if none is needed."""
         actions = self.actions[self._or_other(subset)]
         return len(actions.lengths) if self.firsts else actions.rows
 
     def chunks(self, subset: Subset, most: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Batches of (chunks (n, T, D), reference (n, D) or None), at most `most` chunks, evenly spread over all."""
+        """Yields batches (chunks (n, T, D), reference (n, D) or None) of at most `most` chunks, evenly spread over all."""
         waiting: list[NDArray[Any]] = []
         near: list[NDArray[Any]] = []
         for _, _, chunks, reference in self._stored_chunks(subset, self._spread(subset, most)):
@@ -180,14 +183,14 @@ class EmbodimentActions:
             yield self._batch(waiting, near)
 
     def located(self, subset: Subset, most: int) -> "Iterator[LocatedChunks]":
-        """As `relative_chunks`, by episode."""
+        """Yields the chunks of `relative_chunks`, episode by episode."""
         for episode, steps, stored, near in self._stored_chunks(subset, self._spread(subset, most)):
             chunks, reference = self._batch([stored], [] if near is None else [near])
             stops = np.full(len(steps), episode.steps) if episode.ends is None else episode.ends[steps]
             yield LocatedChunks(episode.name, steps, stops, self._moved(chunks, reference))
 
     def neighbours(self, subset: Subset, most: int) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Chunks and the chunks that begin one step later in the same episode, at most `most` of each, evenly spread over all.
+        """Returns chunks and those that begin one step later in the same episode: at most `most` pairs, evenly spread over all.
 
         Returns:
             Two of (chunks (n, T, D), reference (n, D) or None), pair by pair; [] if there are no such pairs.
@@ -211,7 +214,7 @@ class EmbodimentActions:
         return pairs
 
     def _spread(self, subset: Subset, most: int) -> NDArray[np.int64]:
-        """At most so many steps at which chunks begin, evenly spread over all episodes joined."""
+        """Returns at most `most` steps at which chunks begin, evenly spread over all episodes joined."""
         wanted = evenly(self.count(subset), most)
         lengths = self.actions[self._or_other(subset)].lengths
         return np.cumsum([0, *lengths])[wanted] if self.firsts else wanted
@@ -219,10 +222,10 @@ class EmbodimentActions:
     def _stored_chunks(
         self, subset: Subset, wanted: NDArray[np.int64]
     ) -> Iterator[tuple["EpisodePlace", NDArray[np.int64], NDArray[Any], NDArray[Any] | None]]:
-        """Of each episode: its place, the first steps of its chunks, the chunks as stored, and what they refer to.
+        """Yields for each episode: its place, the first steps of its chunks, the chunks as stored, and their references.
 
         Args:
-            subset: of the episodes.
+            subset: which episodes.
             wanted: rising steps at which chunks begin, counted over all episodes joined.
         """
         subset = self._or_other(subset)
@@ -249,12 +252,12 @@ class EmbodimentActions:
         return np.concatenate(chunks), np.concatenate(references) if references else None
 
     def sample(self, subset: Subset, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """As `chunks`, in one piece."""
+        """Returns what `chunks` yields, in one piece."""
         chunks, references = zip(*self.chunks(subset, most), strict=True)
         return np.concatenate(chunks), np.concatenate(references) if self.embodiment.relative else None
 
     def relative_chunks(self, subset: Subset, most: int) -> Iterator[NDArray[np.float32]]:
-        """As `chunks`, with the reference taken off."""
+        """Yields the batches of `chunks` with the reference subtracted."""
         for chunks, reference in self.chunks(subset, most):
             yield self._moved(chunks, reference)
 
@@ -265,13 +268,16 @@ class EmbodimentActions:
         return chunks
 
     def _or_other(self, subset: Subset) -> Subset:
-        """A single episode is learned from and measured on, and where `every` one is held out, none is left to learn from."""
+        """Returns the subset, or the other one if it is empty.
+
+        A single episode is both learned from and measured on; and if all episodes are held out, none is left to learn from.
+        """
         other: Subset = "held_out" if subset == "train" else "train"
         return subset if self.actions[subset].lengths else other
 
 
 def _dealt(spools: "dict[Subset, Spool]", subsets: "list[Subset]") -> "dict[Subset, Spool]":
-    """The spools' matrices, in new ones: each in the subset that is given for it, those to learn from first."""
+    """Moves the spools' matrices to new spools; `subsets` gives the subset of each, for those to learn from first."""
     new: dict[Subset, Spool] = {subset: Spool() for subset in SUBSETS}
     waiting = iter(subsets)
     for subset in SUBSETS:

@@ -1,4 +1,4 @@
-"""What is missing from a dataset because it could not be used: counted by reason, and named."""
+"""Counts the records of a dataset that could not be used, by reason, and names the first of them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ class LeftOut:
 
     Attributes:
         reasons: number of records by reason.
-        named: the first of them, in words.
+        named: the first of these records, in words.
     """
 
     reasons: Counter[str] = field(default_factory=Counter)
     named: list[str] = field(default_factory=list)
 
     def add(self, records: Iterable[BadRecord], counts: "Counter[str] | None" = None) -> None:
-        """Counts records; `counts` are theirs if they are only the first ones."""
+        """Adds records. If `records` are only the first ones, `counts` has the number of all of them by reason."""
         records = list(records)
         if counts is None:
             counts = Counter()
@@ -37,7 +37,7 @@ class LeftOut:
         return sum(self.reasons.values())
 
     def lines(self) -> list[str]:
-        """In words: the counts, then the first records; [] if nothing was left out.
+        """Says in words what was left out: the counts, then the first records; [] if nothing was left out.
 
         >>> from fasttok.episodes import Where
         >>> out = LeftOut()
@@ -53,5 +53,5 @@ class LeftOut:
         return [first, *self.named[:SHOWN], *([f"and {more} more"] if more > 0 and len(self.named) > SHOWN else [])]
 
     def to_json(self) -> dict[str, int | dict[str, int] | list[str]]:
-        """Plain values, for `--json`."""
+        """Returns plain values, for `--json`."""
         return {"records": self.total, "reasons": dict(self.reasons), "named": list(self.named)}

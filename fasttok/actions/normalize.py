@@ -1,4 +1,4 @@
-"""NormStats: per-dimension statistics that map raw units to about [-1, 1] and back. Stats and JSON, nothing else."""
+"""NormStats: per-dimension statistics that map raw units to about [-1, 1] and back, and how JSON files store them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -17,15 +17,17 @@ from fasttok.errors import InputError
 NORM_MODES: tuple[str, ...] = get_args(NormMode)
 Block = Mapping[str, Sequence[str] | Sequence[float]]  # `NormStatsBlock` as plain values
 CONSTANT_BEFORE = 1e-8
-"""fasttok 0.1.0 took a dim for constant if its range was at most this; its files do not say so, but its tokens depend on it."""
+"""fasttok 0.1.0 took a dim for constant if its half range was at most this, times its magnitude if that is above 1.
+
+Its files do not say so, but its tokens depend on it."""
 
 MOVED = 1e-6
-"""How far from a constant dim's value another counts as outside; times its magnitude, if that is above 1."""
+"""Values that are farther than this from a constant dim's value, times its magnitude if that is above 1, count as outside."""
 
 
 @dataclass(frozen=True)
 class NormStatsBlock:
-    """What only we know of statistics in a JSON file.
+    """What fasttok adds to the statistics in a JSON file.
 
     Attributes:
         by: what each dim is normalised by.
@@ -43,16 +45,16 @@ class NormStatsEntry:
     """Statistics as a JSON file contains them: D numbers each, in raw units. openpi's entries have mean, std, q01 and q99.
 
     Attributes:
-        mode: see `NormStats`; None for quantile if there are quantiles, else min_max if there are ranges, else mean_std.
+        mode: see `NormStats`; None for quantile if there are quantiles, else min_max if there are min and max, else mean_std.
         mean: mean.
         std: standard deviation.
         min: smallest value; None if it is not known.
         max: largest value; None if it is not known.
         q01: what becomes -1: the 1st percentile, or what replaces it; None if it is not known.
         q99: what becomes 1: the 99th percentile, or what replaces it; None if it is not known.
-        mask: False where a dimension is left as it is; None for True everywhere.
+        mask: False for dims that are not normalised; None for True everywhere.
         clip: whether normalised values are cut to [-1, 1].
-        fasttok: the quantiles themselves, where q01 and q99 hold something else.
+        fasttok: the quantiles themselves, if q01 and q99 contain something else.
     """
 
     mode: NormMode | None = None
@@ -72,17 +74,18 @@ class NormStats:
     """Statistics of one embodiment's actions (or proprio); every array is (D,) float64 in raw units.
 
     Attributes:
-        mode: what `normalize` uses where it can: quantile (q01..q99 -> [-1, 1]), mean_std, min_max (-> [-1, 1]) or none.
+        mode: what `normalize` uses, except for dims that it does not describe: quantile (q01..q99 -> [-1, 1]), mean_std, min_max
+            (-> [-1, 1]) or none.
         mean: mean.
         std: standard deviation.
         min: smallest value.
         max: largest value.
         q01: 1st percentile.
         q99: 99th percentile.
-        mask: (D,) bool, False where a dimension is left as it is.
+        mask: (D,) bool, False for dims that are not normalised.
         clip: whether normalised values are cut to [-1, 1]; otherwise values outside the range are kept.
-        by: what each dim is normalised by, see `dim_ranges.choose`; None for `mode`, with dims as constant that fasttok 0.1.0
-            took for it.
+        by: what each dim is normalised by, see `dim_ranges.choose`; None for `mode`, except in dims that fasttok 0.1.0 took
+            for constant.
 
     >>> stats = NormStats.fit(np.array([[0.0, 5.0], [10.0, 5.0]]), mode="min_max")
     >>> stats.normalize(np.array([[0.0, 5.0], [5.0, 5.0]]))
@@ -120,7 +123,7 @@ class NormStats:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """D, the number of dims."""
         return len(self.mean)
 
     @classmethod
@@ -132,12 +135,12 @@ class NormStats:
         clip: bool = False,
         constants: Constants = "zero",
     ) -> "NormStats":
-        """Statistics of x (n, D) in raw units.
+        """Computes the statistics of x (n, D) in raw units.
 
         Args:
-            x: one step a row.
+            x: (n, D), one row per step.
             mode: see `NormStats`.
-            mask: (D,) False where a dimension is left as it is; None for True everywhere.
+            mask: (D,) False for dims that are not normalised; None for True everywhere.
             clip: see `NormStats`.
             constants: what dims that never move become: 0, or -1 as in openpi and lerobot.
 
@@ -166,14 +169,16 @@ class NormStats:
         constants: Constants = "zero",
         copies: int = 1,
     ) -> "NormStats":
-        """As `fit`, of float32 batches (n, D) that are read twice and never held; equal to it up to the mean's last bits.
+        """Computes the same as `fit`, from float32 batches (n, D) that are read twice and never all in memory.
+
+        The result is that of `fit`, except for the last bits of the mean.
 
         Args:
             batches: see `quantiles.summarize`.
             mode: see `NormStats`.
             clip: see `NormStats`.
             constants: see `fit`.
-            copies: rows that a step is in, as chunks overlap.
+            copies: number of rows that contain the same step, because chunks overlap.
 
         Raises:
             InputError: no rows, or NaN or inf.
@@ -192,12 +197,12 @@ class NormStats:
         return Moments(self.mean, self.std, self.min, self.max, self.q01, self.q99, self.mask)
 
     def _ranged(self, constants: Constants, steps: float) -> "NormStats":
-        """With what each dim is normalised by; without, where that is what its absence means."""
+        """Returns the statistics with `by`, what each dim is normalised by, or without it if None means the same."""
         by = choose(self._moments, self.mode, constants, steps)
         return self if set(by) == {"quantile"} and by == self.normalized_by else replace(self, by=by)
 
     def by_quantiles(self, dims: Sequence[int]) -> "NormStats":
-        """With some dims normalised by their quantiles whatever `dim_ranges.choose` chose."""
+        """Returns the statistics with some dims normalised by their quantiles, whatever `dim_ranges.choose` chose."""
         by = tuple("quantile" if d in dims else own for d, own in enumerate(self.normalized_by))
         plain = replace(self, by=None)
         return plain if set(by) == {"quantile"} and by == plain.normalized_by else replace(self, by=by)
@@ -224,19 +229,19 @@ class NormStats:
 
     @cached_property
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What becomes -1 and 1, both (D,): what openpi reads as q01 and q99."""
+        """The raw values that become -1 and 1, both (D,). openpi reads them as q01 and q99."""
         return bounds(self._moments, self.normalized_by)
 
     @cached_property
     def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The two values, both (D,), of dims that know two: their quantiles, or the range where these are one value or noise."""
+        """The two values of binarized dims, both (D,): their quantiles, or min and max if the quantiles are equal or noise."""
         by = np.array(self.normalized_by, object)
         whole = (by == "min_max") | (self.q01 == self.q99)
         return np.where(whole, self.min, self.q01), np.where(whole, self.max, self.q99)
 
     @property
     def exceptions(self) -> dict[int, str]:
-        """Dims that are not normalised by `mode`, and by what instead.
+        """Dims that are not normalised by `mode`, each with what it is normalised by instead.
 
         >>> x = np.zeros((1000, 2))
         >>> x[:5, 1] = 1.0
@@ -273,7 +278,7 @@ class NormStats:
         return np.array([-1.0 if by == "constant_low" else 0.0 for by in self.normalized_by])
 
     def normalize(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Raw units -> normalised; x (..., D). float32 stays float32, everything else becomes float64."""
+        """Normalises x (..., D) in raw units. float32 stays float32, everything else becomes float64."""
         x = self._check(x)
         centre, half, constant = self._affine
         out: NDArray[Any] = np.subtract(x, centre)
@@ -285,7 +290,7 @@ class NormStats:
         return out.astype(_float(x), copy=False)
 
     def unnormalize(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Normalised -> raw units; x (..., D). The inverse of `normalize` wherever that neither clipped nor flattened."""
+        """Converts normalised x (..., D) to raw units. Undoes `normalize` for values that it neither clipped nor flattened."""
         x = self._check(x)
         centre, half, constant = self._affine
         out: NDArray[Any] = np.multiply(x, half)
@@ -295,7 +300,7 @@ class NormStats:
         return out.astype(_float(x), copy=False)
 
     def clipped_share(self, x: NDArray[Any]) -> float:
-        """Share of values of x (..., D) that are outside the normaliser's range, or differ from that of a constant dim."""
+        """Returns the share of values of x (..., D) that are outside the normaliser's range, or differ from a constant dim's."""
         centre, half, constant = self._affine
         if self.mode in ("none", "mean_std"):
             return 0.0
@@ -311,7 +316,7 @@ class NormStats:
         return x
 
     def to_entry(self) -> NormStatsEntry:
-        """What a JSON file says of these statistics. Its q01 and q99 are the bounds that are used."""
+        """Returns what a JSON file says of these statistics. Its q01 and q99 are the bounds that are used."""
         names = [what.name for what in fields(self) if what.name != "by"]
         values = {name: getattr(self, name) for name in names}
         plain = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
@@ -325,7 +330,7 @@ class NormStats:
     def from_entry(cls, entry: NormStatsEntry) -> "NormStats":
         """The inverse of `to_entry`; also takes an entry of openpi's norm_stats.json (mean, std, q01, q99).
 
-        Entries of others get a range or a deviation where quantiles are equal, as a fit does.
+        If quantiles are equal in an entry of another program, min and max or the std replace them, as in a fit.
 
         Raises:
             InputError: arrays of different lengths, NaN or inf, or the mode's statistics are missing.
@@ -351,7 +356,7 @@ class NormStats:
         return plain if entry.mode else plain._ranged("zero", 0)
 
     def _with_block(self, block: NormStatsBlock) -> "NormStats":
-        """With the quantiles of our block. Bounds that somebody changed beside it count, by themselves."""
+        """Returns the statistics with the quantiles of the `fasttok` block. Bounds that somebody changed in the file count."""
         quantiles = np.asarray(block.q01, np.float64), np.asarray(block.q99, np.float64)
         own = replace(self, q01=quantiles[0], q99=quantiles[1], by=tuple(block.by))
         changed = (own.bounds[0] != self.q01) | (own.bounds[1] != self.q99)
@@ -362,13 +367,13 @@ class NormStats:
         return replace(own, q01=q01, q99=q99, by=by)
 
     def to_json(self) -> "dict[str, str | bool | list[float] | list[bool] | Block]":
-        """Plain lists, for a JSON file."""
+        """Returns plain lists, for a JSON file."""
         plain: dict[str, str | bool | list[float] | list[bool] | Block] = json_files.encode(self.to_entry())
         return plain
 
     @classmethod
     def from_json(cls, data: "Mapping[str, str | bool | Sequence[float] | Block | None]") -> "NormStats":
-        """The inverse of `to_json`, and as `from_entry`.
+        """Reads what `to_json` returns, and other entries as `from_entry` does.
 
         Raises:
             InputError: a key is missing, unknown or not numeric.

@@ -1,4 +1,4 @@
-"""The loops of `quantiles.py`, compiled: each value is looked at once a reading."""
+"""The compiled loops of `quantiles.py`. Each reading looks at every value once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from fasttok.common.jit import compiled
 
 
 def _count_upper(bits: NDArray[np.uint32], sums: NDArray[np.int64], upper: NDArray[np.int64]) -> bool:
-    """Adds (n, D) values' mantissas and squares by exponent, and counts keys' upper halves; False if one is NaN or inf."""
+    """Adds up mantissas and squares of (n, D) values by exponent, and counts upper halves of keys; False for NaN or inf."""
     for row in range(bits.shape[0]):
         for dim in range(bits.shape[1]):
             word = np.int64(bits[row, dim])
@@ -18,7 +18,7 @@ def _count_upper(bits: NDArray[np.uint32], sums: NDArray[np.int64], upper: NDArr
             if exponent:
                 mantissa |= 0x800000
             else:
-                exponent += 1  # subnormal: the same power of two as the next, without the leading bit
+                exponent += 1  # subnormal: the same power of two as exponent 1, without the leading bit
             square = mantissa * mantissa
             sums[dim, exponent, 0] += -mantissa if word >> 31 else mantissa
             sums[dim, exponent, 1] += square & 0xFFFFFF
@@ -38,7 +38,7 @@ def _count_lower(bits: NDArray[np.uint32], slots: NDArray[np.int32], lower: NDAr
 
 
 def _sort_key(word: int) -> int:
-    """A float32's bits as a number that sorts as it does; -0.0 as 0.0."""
+    """Turns the bits of a float32 into an integer that sorts as the float32 does; -0.0 sorts as 0.0."""
     if word == 0x80000000:
         return word
     return word ^ 0xFFFFFFFF if word >> 31 else word | 0x80000000
@@ -49,7 +49,7 @@ _upper, _lower = compiled(_count_upper), compiled(_count_lower)
 
 
 def count_upper(x: NDArray[np.float32], sums: NDArray[np.int64], upper: NDArray[np.int64]) -> bool:
-    """First reading of (n, D) values, contiguous; False if one is NaN or inf.
+    """Counts contiguous (n, D) values in the first reading; False if one is NaN or inf.
 
     >>> sums, upper = np.zeros((1, 256, 3), np.int64), np.zeros((1, 1 << 16), np.int64)
     >>> count_upper(np.array([[1.0], [2.0]], np.float32), sums, upper), int(upper.sum())
@@ -59,7 +59,7 @@ def count_upper(x: NDArray[np.float32], sums: NDArray[np.int64], upper: NDArray[
 
 
 def count_lower(x: NDArray[np.float32], slots: NDArray[np.int32], lower: NDArray[np.int64]) -> None:
-    """Second reading.
+    """Counts (n, D) values in the second reading.
 
     >>> slots, lower = np.zeros((1, 1 << 16), np.int32), np.zeros((1, 1, 1 << 16), np.int64)
     >>> count_lower(np.array([[1.0], [2.0]], np.float32), slots, lower)

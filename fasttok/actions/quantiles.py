@@ -1,10 +1,13 @@
-"""Exact statistics of float32 columns that are read twice and never held: count, mean, std, min, max, any quantiles.
+"""Computes exact statistics of float32 columns (count, mean, std, min, max, any quantiles) that are read twice.
 
-Everything counted is an integer, so the result is the same to the last bit however the rows are split, batched or ordered.
-Sums: a float32 is a 24-bit mantissa times a power of two; mantissas and their squares are added up per exponent, and
-only the quotient at the end is rounded. Quantiles: a float32's bits, with the sign folded in, sort as the number does. The
-first reading counts their upper 16 bits, which tells in which of 65,536 bins each wanted order statistic lies; the second
-counts the lower 16 bits within those bins only.
+The columns are never all in memory. Everything counted is an integer, so the result is the same to the last bit however the
+rows are split, batched or ordered.
+
+- Sums: a float32 is a 24-bit mantissa times a power of two. Mantissas and their squares are added up per exponent, and only
+  the quotient at the end is rounded.
+- Quantiles: the bits of a float32, with the sign folded in, sort as the number does. The first reading counts their upper 16
+  bits, which shows in which of 65,536 bins each wanted order statistic is. The second reading counts the lower 16 bits, only
+  within these bins.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 BINS = 1 << 16
 EXPONENTS = 256
-Batches = Callable[[], Iterable[NDArray[Any]]]  # called twice; (n, D) arrays
+Batches = Callable[[], Iterable[NDArray[Any]]]  # called twice; gives (n, D) arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +45,12 @@ class Summary:
 
 @dataclass(eq=False)
 class FirstReading:
-    """What the first reading counts; readings of parts of the rows add up to that of all.
+    """What the first reading counts. Readings of parts of the rows add up to the reading of all.
 
     Attributes:
         count: number of rows.
-        sums: (D, 256, 3) by exponent: mantissas, and the lower and upper 24 bits of their squares.
-        upper: (D, 65536) rows by the upper 16 bits of their keys.
+        sums: (D, 256, 3) sums by exponent: of mantissas, and of the lower and upper 24 bits of their squares.
+        upper: (D, 65536) number of rows by the upper 16 bits of their keys.
     """
 
     count: int
@@ -56,7 +59,7 @@ class FirstReading:
 
     @classmethod
     def empty(cls, dims: int) -> "FirstReading":
-        """Of no rows."""
+        """Returns a reading of no rows."""
         return cls(0, np.zeros((dims, EXPONENTS, 3), np.int64), np.zeros((dims, BINS), np.int64))
 
     def add(self, x: NDArray[Any]) -> None:
@@ -72,33 +75,33 @@ class FirstReading:
         self.count += len(x)
 
     def merge(self, other: "FirstReading") -> None:
-        """Adds what was counted of other rows."""
+        """Adds a reading of other rows."""
         self.count += other.count
         self.sums += other.sums
         self.upper += other.upper
 
     def places(self, shares: Sequence[float]) -> NDArray[np.float64]:
-        """Where numpy's "linear" method looks for quantiles."""
+        """Returns the places at which numpy's "linear" method looks for quantiles."""
         return np.asarray(shares, np.float64) * (self.count - 1)
 
     def ranks(self, shares: Sequence[float]) -> NDArray[np.int64]:
-        """Which order statistics are wanted: the smallest, the largest, and those around each quantile."""
+        """Returns the ranks of the wanted order statistics: the smallest, the largest, and those around each quantile."""
         places = self.places(shares)
         return np.unique(np.concatenate([[0, self.count - 1], np.floor(places), np.ceil(places)]).astype(np.int64))
 
     def bins(self, shares: Sequence[float]) -> NDArray[np.int64]:
-        """(D, R) upper 16 bits of the keys of the wanted order statistics."""
+        """Returns (D, R): the upper 16 bits of the keys of the wanted order statistics."""
         ranks = self.ranks(shares)
         return np.stack([np.searchsorted(row, ranks, side="right") for row in self.upper.cumsum(axis=1)])
 
 
 @dataclass(eq=False)
 class SecondReading:
-    """What the second reading counts: the lower halves of keys in a few bins; it adds up as the first does.
+    """What the second reading counts: the lower halves of keys in a few bins. Readings add up as those of the first do.
 
     Attributes:
-        slots: (D, 65536) int32, which row of `lower` a bin is counted in; -1 for none.
-        lower: (D, S, 65536) rows by the lower 16 bits of their keys.
+        slots: (D, 65536) int32, the row of `lower` in which a bin is counted; -1 for none.
+        lower: (D, S, 65536) number of rows by the lower 16 bits of their keys.
     """
 
     slots: NDArray[np.int32]
@@ -106,10 +109,10 @@ class SecondReading:
 
     @classmethod
     def empty(cls, bins: NDArray[np.int64]) -> "SecondReading":
-        """Of no rows.
+        """Returns a reading of no rows.
 
         Args:
-            bins: (D, R) upper halves of keys that are looked at, in any order and any number of times.
+            bins: (D, R) upper halves of the keys to count, in any order; an upper half may be there several times.
         """
         slots = np.full((len(bins), BINS), -1, np.int32)
         for dim, row in enumerate(bins):
@@ -123,14 +126,14 @@ class SecondReading:
         count_lower(np.ascontiguousarray(x, np.float32), self.slots, self.lower)
 
     def take(self, other: "SecondReading") -> None:
-        """Adds what was counted of other rows in the bins of this one, all of which the other has."""
+        """Adds what another reading, of other rows, counted in the bins of this one. It must have all these bins."""
         for dim, row in enumerate(self.slots):
             for number in np.flatnonzero(row >= 0):
                 self.lower[dim, row[number]] += other.lower[dim, other.slots[dim, number]]
 
 
 def summarize(batches: Batches, shares: Sequence[float]) -> Summary:
-    """Reads the batches twice, in memory that does not grow with them.
+    """Computes statistics of batches that are read twice, in memory that does not grow with them.
 
     Raises:
         ValueError: no rows, or NaN or inf.
@@ -152,12 +155,12 @@ def summarize(batches: Batches, shares: Sequence[float]) -> Summary:
 
 
 def summary_of(first: FirstReading, second: SecondReading, shares: Sequence[float]) -> Summary:
-    """The statistics of rows that were read twice.
+    """Returns the statistics of rows that were read twice.
 
     Args:
-        first: of one row at least.
-        second: in the bins of the first, and perhaps more.
-        shares: of the quantiles.
+        first: first reading, of at least one row.
+        second: second reading, in the bins of the first and perhaps more.
+        shares: shares of the quantiles, such as 0.5 for the median.
     """
     places, ranks, bins, ends = (
         first.places(shares),
@@ -187,7 +190,7 @@ def _rows(batches: Batches) -> Iterable[NDArray[np.float32]]:
 
 
 def _moments(count: int, table: NDArray[np.int64]) -> tuple[float, float]:
-    """(mean, std) of one column from its sums by exponent: of mantissas, and of their squares' lower and upper 24 bits.
+    """Returns (mean, std) of one column from its sums by exponent, see `FirstReading`.
 
     Python divides integers of any size with one rounding, to the nearest float.
     """
@@ -201,6 +204,6 @@ def _moments(count: int, table: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def _value(key: int) -> float:
-    """The number that sorts there."""
+    """Returns the float32 number that has this key."""
     bits = key & 0x7FFFFFFF if key >> 31 else ~key & 0xFFFFFFFF
     return float(np.array(bits, np.uint32).view(np.float32))

@@ -1,8 +1,8 @@
-"""Whether recordings that name the same robot are one embodiment: its statistics would mix their numbers.
+"""Checks whether recordings that name the same robot are one embodiment, whose statistics would mix their numbers.
 
 They are one if control frequency, number and names of dims, encodings and state dims agree, and if no dim's usual size differs
-by `FACTOR` or more. Different tasks move a robot differently far, but degrees are 57 times radians, millimetres 1000 times
-metres, and percent 100 times a fraction.
+by a factor of `FACTOR` or more. Tasks differ in how far they move a robot, but other units differ more: degrees are 57 times
+radians, millimetres 1000 times metres, and percent 100 times a fraction.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fasttok.episodes import Episode
 
-FACTOR = 20.0  # between sizes of a dim, from which on units differ
+FACTOR = 20.0  # factor between the sizes of a dim from which on its units seem to differ
 ADVICE = (
     "one embodiment has one frequency, one order of dims and one set of units. Use --embodiments apart to give each dataset "
     "its own statistics (datasets of an INDEX: give one another `embodiment:` in its entry, and index it again)"
@@ -25,12 +25,12 @@ class Recording:
 
     Attributes:
         source: where the episodes come from.
-        control_hz: in Hz, None if it is not recorded.
-        names: of the action's dims, () if they are not recorded.
-        encoding: of the action's dims, () if it is not recorded.
-        action_dim: D.
-        state_dim: of the proprio, None if there is none.
-        columns: what the action's dims are called on pages, where they have no recorded names; () if nothing says.
+        control_hz: control frequency in Hz; None if it is not known.
+        names: names of the action's dims; () if they are not recorded.
+        encoding: encodings of the action's dims; () if they are not recorded.
+        action_dim: D, dims of the action.
+        state_dim: dims of the proprio; None if there is none.
+        columns: names of the action's columns, which pages show if `names` is empty; () if there are none.
         sizes: (D,) the largest absolute action of each episode.
     """
 
@@ -45,7 +45,7 @@ class Recording:
 
     @classmethod
     def of(cls, episode: Episode, action: NDArray[np.float32], state_dim: int | None, hz: float | None) -> "Recording":
-        """What an episode says; `hz` counts if it does not record a control frequency."""
+        """Returns what an episode says; `hz` is its control frequency if it does not record one."""
         known = episode.metadata.get("control_hz") or hz
         return cls(
             source_of(episode),
@@ -58,12 +58,12 @@ class Recording:
         )
 
     def size(self) -> NDArray[np.float64]:
-        """(D,) median over episodes of the largest absolute action, which one glitch does not change."""
+        """Returns (D,): the median over episodes of the largest absolute action, which one glitch does not change."""
         return np.median(np.stack(self.sizes), axis=0).astype(np.float64)
 
 
 def source_of(episode: Episode) -> str:
-    """The path that was given to the reader, the dataset's name, or both if the path has several datasets.
+    """Returns the path that was given to the reader, the dataset's name, or both if the path has several datasets.
 
     >>> source_of(Episode({}, {"dataset": "bridge"}))
     'bridge'
@@ -84,13 +84,13 @@ def frequencies_differ(one: float | None, other: float | None) -> bool:
 
 
 def shape_difference(one: Recording, other: Recording, trusted: bool, steps: bool) -> str:
-    """Why two recordings are not one embodiment, by what they say; "" if they may be.
+    """Says why two recordings are not one embodiment, from their metadata; "" if they may be one.
 
     Args:
         one: a recording.
         other: another recording.
-        trusted: whether names and encodings do not count.
-        steps: whether chunks were asked for in steps, so that a trusted name may have two frequencies.
+        trusted: whether to ignore names and encodings.
+        steps: whether the length of chunks was given in steps; if also `trusted`, frequencies may differ.
     """
     if frequencies_differ(one.control_hz, other.control_hz) and not (trusted and steps):
         return f"the control frequency is {one.control_hz:g} and {other.control_hz:g} Hz"
@@ -107,9 +107,9 @@ def shape_difference(one: Recording, other: Recording, trusted: bool, steps: boo
 
 
 def size_difference(one: Recording, other: Recording) -> str:
-    """Why two recordings have other units, by the usual size of their dims; "" if nothing says so.
+    """Says why two recordings seem to have different units, from the usual size of their dims; "" if they do not.
 
-    A dim that is 0 all the time says nothing.
+    A dim that is always 0 is ignored.
     """
     a, b = one.size(), other.size()
     moving = (a > 0) & (b > 0)

@@ -1,8 +1,9 @@
-"""Actions in the form that a mixture asks for: as stored, relative to a chunk's first state, or per-step differences; and back.
+"""Converts actions to the form that a mixture asks for, and back: stored, relative to a chunk's first state, or step differences.
 
-A chunk is first cut and padded as it is stored, then represented, so padding always means "stay where you are". A gripper is
-never made relative. Rotations compose in the base frame: relative is R_k R_0^-1, a difference R_k R_(k-1)^-1; a relative form
-of stored deltas is their running sum or product (velocities times the time of a step).
+A chunk is first cut and padded as it is stored, and then converted, so padding always means "stay where you are". A gripper is
+never made relative. Rotations compose in the base frame: the relative form is R_k R_0^-1, a difference is R_k R_(k-1)^-1. The
+relative form of stored deltas is their running sum (velocities are first multiplied by the time of a step) or, for rotations,
+their running product.
 """
 
 from collections.abc import Sequence
@@ -30,11 +31,11 @@ class ActionColumns:
     """Columns [start, start + width) of stored actions that belong together.
 
     Attributes:
-        start: the first of them.
-        width: how many there are.
+        start: the first column.
+        width: number of columns.
         encoding: whether they are absolute, a delta or a gripper.
         rotation: how they store a rotation, see `fasttok.actions.rotations`; "" if they store none.
-        rate: whether they are per second.
+        rate: whether they are velocities, per second.
         state: the columns of the proprio that store the same thing; () if none do.
     """
 
@@ -48,7 +49,7 @@ class ActionColumns:
 
 @dataclass(frozen=True, kw_only=True)
 class Representation:
-    """One source's form of actions.
+    """The form to which the actions of one source are converted.
 
     Attributes:
         form: how actions are represented.
@@ -86,22 +87,22 @@ class Representation:
 
     @property
     def name(self) -> str:
-        """For people, and to tell whether a tokenizer was fitted on the same: "relative, 6d"."""
+        """Name of the form, such as "relative, 6d rotations". It also shows whether a tokenizer was fitted on the same form."""
         return f"{self.form}, {self.rotation} rotations"
 
     @property
     def stored(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether actions stay as they are stored."""
         return self.form == "stored" and self.rotation == "stored"
 
     @property
     def dim(self) -> int:
-        """Columns of what is represented."""
+        """Number of columns after the conversion."""
         return sum(self._width(piece) for piece in self.pieces)
 
     @property
     def encoding(self) -> tuple[str, ...]:
-        """Per column "absolute", "delta", "relative" or "gripper"."""
+        """Encoding of each column after the conversion: "absolute", "delta", "relative" or "gripper"."""
         columns: list[str] = []
         for piece in self.pieces:
             moved = self.form if self.form != "stored" and piece.encoding != "gripper" else piece.encoding
@@ -110,11 +111,11 @@ class Representation:
 
     @property
     def stored_encoding(self) -> tuple[Encoding, ...]:
-        """Per column of the stored actions, which are what a robot takes, "absolute", "delta" or "gripper"."""
+        """Encoding of each stored column, in which a robot takes actions: "absolute", "delta" or "gripper"."""
         return tuple(piece.encoding for piece in self.pieces for _ in range(piece.width))
 
     def names(self, stored: Sequence[str]) -> tuple[str, ...]:
-        """Names of the columns out of those of the stored ones."""
+        """Returns the names of the columns after the conversion, from those of the stored columns."""
         columns: list[str] = []
         for piece in self.pieces:
             same = not piece.rotation or self.rotation == "stored"
@@ -122,10 +123,10 @@ class Representation:
         return tuple(columns)
 
     def reference(self, actions: NDArray[Any], proprio: NDArray[Any]) -> NDArray[np.float64]:
-        """(T, D): what the chunk that begins at each step refers to, from an episode's actions (T, D) and proprio (T, S).
+        """Returns (T, D): the reference of the chunk at each step, from an episode's actions (T, D) and proprio (T, S).
 
-        Relative: the state at that step. Delta: the action before it; at the first step the state, or the first action where the
-        proprio does not hold it.
+        For the relative form it is the state at that step. For the delta form it is the action before; at the first step it is
+        the state, or the first action in columns that the proprio does not have.
         """
         state = self.state(proprio, np.asarray(actions, np.float64))
         if self.form != "delta":
@@ -133,7 +134,7 @@ class Representation:
         return np.concatenate([state[:1], np.asarray(actions[:-1], np.float64)])
 
     def state(self, proprio: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[np.float64]:
-        """(n, D): the proprio (n, S) in the columns of the action; `otherwise` (n, D) where it does not hold them."""
+        """Returns (n, D): the proprio (n, S) in the action's columns, and `otherwise` (n, D) in columns that it does not have."""
         state = np.array(otherwise, np.float64)
         for piece in self.pieces:
             if piece.state:
@@ -141,12 +142,12 @@ class Representation:
         return state
 
     def __call__(self, chunks: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
-        """Stored chunks (n, T, D) and what each refers to (n, D) -> represented (n, T, dim)."""
+        """Converts stored chunks (n, T, D) with their references (n, D) to this form, (n, T, dim)."""
         parts = [self._forward(piece, *self._columns(piece, chunks, reference)) for piece in self.pieces]
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
     def restore(self, values: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.float32]:
-        """The inverse: what a robot takes, (n, T, D)."""
+        """Converts values of this form back to what a robot takes, (n, T, D)."""
         parts, at = [], 0
         for piece in self.pieces:
             width = self._width(piece)
@@ -213,7 +214,7 @@ class Representation:
 
 
 def _products(turns: list[Rotation], first: Rotation | None = None) -> list[Rotation]:
-    """Running products in the base frame: each turn comes after those before it."""
+    """Returns the running products in the base frame: each turn comes after those before it."""
     products: list[Rotation] = []
     for turn in turns:
         before = products[-1] if products else first
@@ -222,7 +223,7 @@ def _products(turns: list[Rotation], first: Rotation | None = None) -> list[Rota
 
 
 def _quotients(turns: list[Rotation], first: Rotation | None = None) -> list[Rotation]:
-    """The inverse of `_products`."""
+    """Computes the inverse of `_products`."""
     before = [first, *turns[:-1]]
     return [turn if last is None else turn * last.inv() for turn, last in zip(turns, before, strict=True)]
 

@@ -1,8 +1,8 @@
-"""Rotations in the ways that datasets store them and users ask for, through scipy's Rotation.
+"""Reads rotations as datasets store them and writes them as users ask for them, through scipy's Rotation.
 
-Stored: `euler_` and three axes, as scipy writes them (lower case: extrinsic), in radians and in the order of the columns;
-`quaternion_xyzw`, `quaternion_wxyz`; `rotation_vector` (axis times angle). Asked for: `euler` (extrinsic xyz: roll, pitch, yaw),
-`quaternion` (xyzw, w >= 0) and `6d` (the first two columns of the matrix, Zhou et al. 2019, arXiv 1812.07035).
+Datasets store: `euler_` and three axes, as scipy writes them (lower case: extrinsic), in radians and in the order of the columns;
+`quaternion_xyzw`, `quaternion_wxyz`; `rotation_vector` (axis times angle). Users ask for: `euler` (extrinsic xyz: roll, pitch,
+yaw), `quaternion` (xyzw, w >= 0) and `6d` (the first two columns of the matrix, Zhou et al. 2019, arXiv 1812.07035).
 """
 
 from itertools import permutations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fasttok.errors import InputError
 
-if TYPE_CHECKING:  # imported where it is used: the names below are wanted by many who turn nothing
+if TYPE_CHECKING:  # imported where it is used, since many modules need only the names below
     from scipy.spatial.transform import Rotation
 
 EULER = tuple(f"euler_{''.join(axes)}" for axes in permutations("xyz"))
@@ -22,7 +22,7 @@ WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
 
 
 def width(stored: str) -> int:
-    """Columns of a stored rotation.
+    """Returns the number of columns of a stored rotation.
 
     >>> width("euler_xyz"), width("quaternion_wxyz")
     (3, 4)
@@ -31,10 +31,10 @@ def width(stored: str) -> int:
 
 
 def read(values: NDArray[Any], stored: str) -> "Rotation":
-    """(n, 3 or 4) columns as rotations; a quaternion of zeros, as padding has it, is none.
+    """Reads (n, 3 or 4) columns as rotations. A quaternion of zeros, as in padding, is read as no rotation.
 
     Raises:
-        InputError: another number of columns.
+        InputError: there is another number of columns.
 
     >>> read(np.array([[0.0, 0.0, np.pi / 2]]), "euler_xyz").apply([1.0, 0.0, 0.0]).round(6)
     array([[0., 1., 0.]])
@@ -54,7 +54,7 @@ def read(values: NDArray[Any], stored: str) -> "Rotation":
 
 
 def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
-    """Rotations in a form that was asked for, or in a stored one: (n, 3, 4 or 6).
+    """Writes rotations in a form that users ask for, or in a stored one: (n, 3, 4 or 6).
 
     >>> write(read(np.zeros((1, 3)), "rotation_vector"), "quaternion")
     array([[0., 0., 0., 1.]])
@@ -73,7 +73,7 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
 
 
 def from_6d(values: NDArray[Any]) -> "Rotation":
-    """(n, 6) -> rotations, by Gram-Schmidt: what a network gives need not be orthonormal.
+    """Reads (n, 6) as rotations, by Gram-Schmidt, since what a network predicts need not be orthonormal.
 
     >>> from_6d(np.array([[2.0, 0.0, 0.0, 1.0, 3.0, 0.0]])).magnitude()
     array([0.])

@@ -1,6 +1,6 @@
-"""Which column of the state each relative dim of the action is relative to.
+"""Finds the column of the state that each relative dim of the action is relative to.
 
-The user says it in pairs, `ACTION=STATE`, by numbers, ranges of numbers or names; `EMBODIMENT:ACTION=STATE` for one embodiment
+The user gives pairs `ACTION=STATE`, by numbers, ranges of numbers or names; `EMBODIMENT:ACTION=STATE` is for one embodiment
 only. Without pairs, dims are paired by their names if the data records them for both, else by their numbers if the state has as
 many columns as the action.
 """
@@ -21,7 +21,7 @@ class SideColumns:
     Attributes:
         what: "action" or "state".
         dim: how many there are.
-        names: of each, () if they are not recorded.
+        names: name of each column; () if they are not recorded.
     """
 
     what: str
@@ -29,7 +29,7 @@ class SideColumns:
     names: tuple[str, ...] = ()
 
     def find(self, word: str) -> list[int]:
-        """The columns that a name, a number or a range of numbers means.
+        """Returns the columns that a name, a number or a range of numbers stands for.
 
         Raises:
             InputError: there is no such column.
@@ -62,7 +62,7 @@ class SideColumns:
 
 
 def pairs_of(pairs: Sequence[str], embodiment: str) -> list[str]:
-    """Those of an embodiment without its name, or those that name none if none names it.
+    """Returns the pairs that name an embodiment, without its name; if there are none, the pairs that name no embodiment.
 
     >>> pairs_of(["arm:0=1", "1=1"], "arm"), pairs_of(["arm:0=1", "1=1"], "other")
     (['0=1'], ['1=1'])
@@ -72,7 +72,7 @@ def pairs_of(pairs: Sequence[str], embodiment: str) -> list[str]:
 
 
 def named(pair: str) -> str:
-    """The embodiment that a pair names, "" if none.
+    """Returns the embodiment that a pair names, "" if it names none.
 
     >>> named("arm:0=1"), named("0=1")
     ('arm', '')
@@ -83,10 +83,10 @@ def named(pair: str) -> str:
 def pairs_given(
     pairs: Sequence[str], action: SideColumns, state: SideColumns, encoding: Sequence[str]
 ) -> dict[int, int]:
-    """Action dim -> state column, as the user says it.
+    """Returns action dim -> state column, as the user's pairs say.
 
     Raises:
-        InputError: not of this form, no such column, a dim twice, or one that is a delta or a gripper.
+        InputError: a pair has another form, there is no such column, or a dim is given twice, is a delta or is a gripper.
 
     >>> pairs_given(["0-1=3-4", "2=0"], SideColumns("action", 3), SideColumns("state", 5), ())
     {0: 3, 1: 4, 2: 0}
@@ -115,10 +115,10 @@ def _each(pairs: Sequence[str], action: SideColumns, state: SideColumns) -> Iter
 
 
 def pairs_found(where: str, dims: Sequence[int], action: SideColumns, state: SideColumns) -> dict[int, int]:
-    """Action dim -> state column, for dims of which the user does not say it.
+    """Returns action dim -> state column, for dims that the user gave no pairs for.
 
     Raises:
-        InputError: neither names nor numbers tell.
+        InputError: neither names nor numbers decide it.
 
     >>> pairs_found("arm", [0, 1], SideColumns("action", 2, ("x", "y")), SideColumns("state", 3, ("t", "y", "x")))
     {0: 2, 1: 1}

@@ -1,4 +1,4 @@
-"""The actions and states of an episode as (T, D) numbers, or what is wrong with them and where."""
+"""Reads an episode's actions and states as (T, D) numbers, or says what is wrong with them and where."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,16 +10,16 @@ from fasttok.actions.embodiment import Embodiment
 from fasttok.episodes import BadEpisodeError, BadRecord, Episode, episode_of
 from fasttok.errors import InputError
 
-PROPRIO = "proprio"  # what readers call the state if they know which feature it is
-FIRST_STEP = ("state", "observation.state", "reference")  # what files of chunks call the state at the first step
+PROPRIO = "proprio"  # name that readers give the state if they know which feature it is
+FIRST_STEP = ("state", "observation.state", "reference")  # names of the state at the first step in files of chunks
 SKIP = "; repair the episode, or leave such episodes out and have them counted: --skip-bad"
 
 
 def action_of(episode: Episode, key: str | tuple[str, ...]) -> NDArray[np.float32]:
-    """The action column as (T, D) float32, or several columns side by side.
+    """Returns the action column as (T, D) float32, or several columns joined.
 
     Raises:
-        InputError: there is none, it is not a row of numbers per step, or it contains NaN or inf (with step and dim).
+        InputError: a column is missing, is not a row of numbers per step, or contains NaN or inf (with step and dim).
 
     >>> action_of(Episode({"action": np.zeros((4, 2))}), "action").shape
     (4, 2)
@@ -40,9 +40,9 @@ class EpisodeState:
     """The state of an episode.
 
     Attributes:
-        values: (T, S), or (1, S) if only that of the first step is there.
-        first_only: whether it is.
-        is_reference: whether the values are those of the action's dims, as `reference=` of `encode`.
+        values: (T, S) states, or (1, S) if there is only the state of the first step.
+        first_only: whether there is only the state of the first step.
+        is_reference: whether there is one value for each dim of the action, as in `reference=` of `encode`.
     """
 
     values: NDArray[np.float32]
@@ -53,9 +53,9 @@ class EpisodeState:
 def state_of(
     episode: Episode, key: str, required: bool = False, known: Embodiment | None = None
 ) -> EpisodeState | None:
-    """The state column; None if it is not required, no key was asked for and there is no `proprio`.
+    """Returns the state column; None if it is not required, `key` is "" and there is no `proprio`.
 
-    Files of chunks may have the state at the first step of each chunk, (n, S), where each chunk is an episode.
+    In files of chunks, each chunk is an episode. They may have only the state at the first step of each chunk, (n, S).
 
     Args:
         episode: to read.
@@ -111,13 +111,13 @@ def _column(episode: Episode, key: str, flag: str) -> NDArray[np.float32]:
 def _matrix(
     values: NDArray[Any] | list[Any], key: str, episode: Episode, flag: str
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """A step column as stored and as (T, D); one of more axes is refused, for nothing says that its numbers are one row's."""
+    """Returns a step column as stored and as (T, D). More axes are refused: nothing says that their numbers are one row."""
     try:
         array = np.asarray(values)
     except ValueError:
         raise InputError(f"{episode.where}: {key} has steps of different shapes, expected D numbers per step") from None
     if array.dtype.kind == "O" and all(value is None or isinstance(value, int | float) for value in array.flat):
-        array = array.astype(np.float64)  # a number that is missing becomes NaN, which is refused with its place
+        array = array.astype(np.float64)  # a missing number becomes NaN, which is refused with its place
     if array.dtype.kind not in "fiub":
         first = array.reshape(-1)[0] if array.size else None
         raise InputError(

@@ -1,4 +1,4 @@
-"""The command line: fasttok fit | eval | encode | decode | inspect | info, one file per command."""
+"""The command line: fasttok fit | eval | encode | decode | inspect | info, with one module per command."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +17,7 @@ __all__ = ["Decode", "Encode", "Eval", "Fit", "Info", "Inspect", "main"]
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """The console script: parses and runs one command, and exits."""
+    """Parses and runs one command, and exits. This is the console script `fasttok`."""
     start("fasttok", "fasttok.cli.commands", argv=argv)
 
 

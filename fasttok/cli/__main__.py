@@ -1,4 +1,4 @@
-"""`python -m fasttok.cli`, the same as the command `fasttok`."""
+"""Makes `python -m fasttok.cli` do the same as the command `fasttok`."""
 
 from fasttok.cli import main
 

@@ -1,6 +1,6 @@
-"""The words after `fasttok`, parsed and run.
+"""Parses the words after `fasttok`, and runs the command.
 
-A command's flags import nothing of numpy: what it runs with is imported by its `run`, so that --help answers at once.
+The modules of the commands do not import numpy. Each command's `run` imports what it needs, so that --help answers at once.
 """
 
 from typing import Annotated
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     """Parses and runs one command.
 
     Raises:
-        InputError: what the command raises.
+        InputError: the command raised it.
     """
     if completion.is_asked(argv):
         completion.print_completion(

@@ -1,4 +1,4 @@
-"""`fasttok decode`: files of FAST ids to files of action chunks."""
+"""`fasttok decode`: turns files of FAST ids into files of action chunks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fasttok.tokenizer import ActionTokenizer
 
-OnErrorInFiles = Literal["raise", "mask", "pad"]  # "hold" needs an action
+OnErrorInFiles = Literal["raise", "mask", "pad"]  # without "hold", which needs an action to repeat
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Decode:
 
     def run(self) -> None:
         """Writes the actions."""
-        check_tokenizer(self.tokenizer)  # before what is slow to import
+        check_tokenizer(self.tokenizer)  # before the slow imports
         import numpy as np
 
         from fasttok.cli.states_beside import beside
@@ -107,10 +107,10 @@ class Decode:
     def _batches(
         self, tok: "ActionTokenizer", name: str | None, path: str
     ) -> Iterator[tuple[int, int, list["NDArray[np.int64]"]]]:
-        """(horizon, dims, rows of ids) of one batch after another.
+        """Yields (horizon, dims, rows of ids) of each batch.
 
         Raises:
-            InputError: something else made them, or nobody says how long a chunk is.
+            InputError: the ids were made by another tokenizer, embodiment or chunk shape, or horizon and dims are not known.
         """
         from fasttok.storage.ids_origin import Decoder
         from fasttok.storage.streams import kind_of, read_encoded

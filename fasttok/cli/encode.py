@@ -1,4 +1,4 @@
-"""`fasttok encode`: files of action chunks to files of FAST ids."""
+"""`fasttok encode`: turns files of action chunks into files of FAST ids."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ class Encode:
 
     def run(self) -> None:
         """Writes the ids."""
-        check_tokenizer(self.tokenizer)  # before what is slow to import
+        check_tokenizer(self.tokenizer)  # before the slow imports
         import numpy as np
 
         from fasttok.cli.states_beside import beside

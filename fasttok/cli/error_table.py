@@ -1,4 +1,4 @@
-"""The table of round-trip errors that `fasttok fit` and `fasttok eval` print."""
+"""Prints the table of round-trip errors for `fasttok fit` and `fasttok eval`."""
 
 from collections.abc import Mapping
 
@@ -7,5 +7,5 @@ from fasttok.evaluation.metrics import Metrics, error_rows
 
 
 def print_errors(metrics: Mapping[str, Metrics]) -> None:
-    """The round trip's error per dim."""
+    """Prints the error of encoding and decoding for each dim."""
     table("round-trip error in raw units", ["embodiment", "dim", "rms", "max", "normalised by"], error_rows(metrics))

@@ -1,4 +1,4 @@
-"""What `fasttok eval` prints."""
+"""Prints the results of `fasttok eval`."""
 
 from fasttok.cli.error_table import print_errors
 from fasttok.common.console import log, table
@@ -11,7 +11,7 @@ from fasttok.evaluation.metrics import Cell
 def print_eval(
     rows: list[dict[str, Cell]], measured: dict[str, Measured], curves: RateCurves, note: str, measured_on: str
 ) -> None:
-    """All that was measured: tables on stdout, what they mean in sentences on stderr."""
+    """Prints all that was measured: tables on stdout, and on stderr sentences that say what they mean."""
     table(f"tokens per chunk, {measured_on}", list(rows[0]), [list(row.values()) for row in rows])
     for shown in TABLES:
         lines = shown.rows(measured)

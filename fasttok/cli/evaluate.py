@@ -1,4 +1,4 @@
-"""`fasttok eval`: how good a tokenizer is on given data."""
+"""`fasttok eval`: measures how good a tokenizer is on given data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,8 @@ class Eval:
     """Print JSON on stdout."""
 
     def run(self) -> None:
-        """Prints the tables, writes the page."""
-        if self.html is not None:  # before what is slow to import
+        """Prints the tables, and writes the page."""
+        if self.html is not None:  # before the slow imports
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         check_tokenizer(self.tokenizer, self.data)
         check_data(self.data)
@@ -137,7 +137,7 @@ class Eval:
 
 
 def _measured_on(data: "Dataset") -> str:
-    """In words; whether the tokenizer's fit saw this data is not known here."""
+    """Says in words which episodes were measured. Whether the tokenizer's fit saw this data is not known here."""
     total = sum(data.total.values())
     count = sum(data.held_out[name] or data.total[name] for name in data.groups)
     if count == total:

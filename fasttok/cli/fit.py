@@ -1,4 +1,4 @@
-"""`fasttok fit`: a tokenizer from action data, with a report on held-out episodes."""
+"""`fasttok fit`: fits a tokenizer on action data, and reports its errors on held-out episodes."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -118,7 +118,7 @@ class Fit:
     """Print the report as JSON on stdout."""
 
     def run(self) -> None:
-        """Fits, prints the report, saves."""
+        """Fits the tokenizer, prints the report and saves the tokenizer."""
         from fasttok.actions.left_out import LeftOut
         from fasttok.cli.read_data import read
         from fasttok.common.output_folder import check_output
@@ -145,7 +145,7 @@ class Fit:
         log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: {self.next_command()}")
 
     def next_command(self) -> str:
-        """What to do with the tokenizer: build shards from an INDEX, or else measure it."""
+        """Returns the command to run next: build shards if the data is an INDEX, or else measure the tokenizer."""
         from fasttok.episodes.index_file import is_index
 
         if len(self.data) == 1 and is_index(self.data[0]) and not self.relative and not self.relative_to:
@@ -157,7 +157,7 @@ class Fit:
 
 
 def print_report(tok: "ActionTokenizer", report: "FitReport", as_json: bool) -> None:
-    """The summary of a fit."""
+    """Prints the summary of a fit."""
     from fasttok.cli.error_table import print_errors
     from fasttok.fitting.fit import exceptions, measured_on, relative_lines, relative_pairs, report_rows
     from fasttok.fitting.transform_lines import in_words, transform_lines

@@ -1,4 +1,4 @@
-"""`fasttok info`: versions and devices for a bug report, and the foreign package that may own the import name."""
+"""`fasttok info`: prints versions and devices for a bug report, and warns if another package has the same import name."""
 
 import platform
 import sys
@@ -19,7 +19,8 @@ PACKAGES = (
     "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu", "optax", "orbax-checkpoint", "filelock", "safetensors",
     "websockets", "msgpack", "transformers", "torch", "grain", "gymnasium", "tensorboardX", "wandb", "dask", "gcsfs", "s3fs",
 )  # fmt: skip
-"""What fasttok can use: what it needs, what its extras bring, and the parts of JAX that decide on which devices it runs."""
+"""Packages that fasttok can use: those that it needs, those of its extras, and the parts of JAX that decide on which devices it
+runs."""
 MISSING = "not installed"
 
 
@@ -40,7 +41,7 @@ class Info:
         from fasttok.common import machine
 
         for folder in self.tokenizer:
-            check_tokenizer(folder)  # before what is slow
+            check_tokenizer(folder)  # before anything slow
         values = {
             DISTRIBUTION: __version__,
             "python": f"{sys.version.split()[0]} ({sys.executable})",
@@ -78,7 +79,7 @@ class Info:
 
 
 def installed_version(package: str) -> str:
-    """The version of a package; "not installed" without it."""
+    """Returns the version of a package, "not installed" if it is missing."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -88,7 +89,10 @@ def installed_version(package: str) -> str:
 
 
 def foreign_package() -> str | None:
-    """What is wrong if another package named `fasttok` is installed: both write `fasttok/__init__.py`, and the last one wins."""
+    """Returns a warning if another package named `fasttok` is installed, else None.
+
+    Both packages write `fasttok/__init__.py`, and the one that was installed last wins.
+    """
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:

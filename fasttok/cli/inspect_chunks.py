@@ -1,4 +1,4 @@
-"""`fasttok inspect`: what each id of some chunks stands for."""
+"""`fasttok inspect`: shows what each id of some chunks stands for."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class Inspect:
         """Prints the tables, or writes the page."""
         if self.chunks < 1:
             raise InputError(f"--chunks is {self.chunks}, expected at least 1")
-        if self.html is not None:  # before what is slow to import
+        if self.html is not None:  # before the slow imports
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         check_tokenizer(self.tokenizer, self.data)
         check_data(self.data)
@@ -79,7 +79,7 @@ class Inspect:
 
 
 def show_chunk(tok: "ActionTokenizer", shown: "ShownChunk") -> None:
-    """One chunk as text: ids with their coefficients, then raw and decoded actions."""
+    """Prints one chunk: its ids with their coefficients, then its raw and decoded actions."""
     chunk, (ids, values, back) = shown.chunk, shown.through(tok)
     rows = []
     for place, (token, (start, stop)) in enumerate(zip(ids.tolist(), tok.bpe.spans(ids), strict=True)):

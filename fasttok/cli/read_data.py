@@ -1,4 +1,4 @@
-"""The data of a command's arguments: episodes with progress, and chunks cut as a tokenizer's embodiments are."""
+"""Reads the data that a command names: episodes with progress, or chunks as a tokenizer's embodiments need them."""
 
 from collections.abc import Iterator
 
@@ -13,16 +13,16 @@ from fasttok.tokenizer import ActionTokenizer
 def read(
     paths: tuple[str, ...], split: str, skip_bad: bool = False, left_out: LeftOut | None = None
 ) -> Iterator[Episode]:
-    """Episodes of all paths, with progress; bad records are reported, not dropped silently.
+    """Yields the episodes of all paths, and shows progress. It reports bad records, and never drops one silently.
 
     Args:
-        paths: the data.
-        split: of the data.
-        skip_bad: whether files that cannot be read are left out; otherwise the first is an error.
-        left_out: gets what was left out.
+        paths: paths or URLs of the data.
+        split: split of the data.
+        skip_bad: whether files that cannot be read are left out; otherwise the first one is an error.
+        left_out: gets what was left out; None to collect nothing.
 
     Raises:
-        InputError: no path, or nothing readable in one.
+        InputError: there is no path, or a path cannot be read.
     """
     if not paths:
         raise InputError(
@@ -46,10 +46,12 @@ def _report_bad(source: Episodes) -> None:
 def dataset_for(
     tok: ActionTokenizer, paths: tuple[str, ...], split: str, config: ChunkConfig, every: bool = False
 ) -> Dataset:
-    """The data's actions, grouped and cut as the tokenizer's embodiments are; `every` counts all episodes as held out.
+    """Returns the actions of the data, grouped by the tokenizer's embodiments and cut into chunks as these need them.
+
+    If `every` is true, all episodes count as held out.
 
     Raises:
-        InputError: the data's dims or states are not the tokenizer's, or no horizon is known.
+        InputError: the data's dims or states are not those of the tokenizer, or no horizon is known.
     """
     if config.state_key and not any(what.relative for what in tok.embodiments.values()):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The states that `encode` and `decode` read beside chunks or ids, for tokenizers with relative dims."""
+"""Reads the states that `encode` and `decode` need besides chunks or ids, for tokenizers with relative dims."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from fasttok.tokenizer import ActionTokenizer
 def beside(
     tok: ActionTokenizer, path: str, embodiment: str | None, state_key: str
 ) -> Iterator[tuple[str, StateColumn | None]]:
-    """(path to read the rows from, their states); no states if the embodiment has no relative dims.
+    """Yields (path to read the rows from, their states). The states are None if the embodiment has no relative dims.
 
     Raises:
-        InputError: the file has no states, or a key is given that is not needed.
+        InputError: the file has no states, or `state_key` is given but not needed.
     """
     name = tok.embodiment(embodiment) if any(what.relative for what in tok.embodiments.values()) else None
     what = tok.embodiments.get(name) if name is not None else None

@@ -1,13 +1,14 @@
 """Byte-pair encoding over codes (rounded coefficients minus `min_token`).
 
-Two alphabets, chosen at fit time and told apart when loading:
+There are two alphabets. A fit chooses one, and the tokenizer.json shows which:
 
-- `published`: as the FAST code does it. A chunk is a string of `chr(code)`, BPE runs on its UTF-8 bytes after the GPT-2
-  regex. Files and tokens are identical to the published ones, and so is its flaw: bytes that the fit did not see have no
-  token. `encode` notices and refuses; the published code drops them.
-- `native`: BPE on the characters themselves, no regex, every code of the saved range in the alphabet. Nothing can be lost.
+- `published`: as in the FAST code. A chunk is a string of `chr(code)`, and BPE runs on its UTF-8 bytes after the GPT-2 regex.
+  Files and tokens are identical to the published ones, and so is the flaw: bytes that the fit did not see have no token. `encode`
+  raises an error for them; the published code drops them.
+- `native`: BPE on the characters themselves, without a regex. Every code of the saved range is in the alphabet, so nothing can
+  be lost.
 
-Both directions are compiled: `fasttok.codec.merge` and `fasttok.codec.expand`, imported when first needed.
+Encoding and decoding are compiled: `fasttok.codec.merge` and `fasttok.codec.expand` are imported when first needed.
 """
 
 import itertools
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from fasttok.codec.expand import Pieces
 
 MODES: tuple[str, ...] = get_args(Mode)
-MAX_CODE = 0xD7FF  # the codes above are surrogates, which no string can hold
+MAX_CODE = 0xD7FF  # the codes above are surrogates, which no string can contain
 FIRST_AFTER_SURROGATES, MAX_UNICODE = 0xE000, 0x10FFFF
-FIRST_TABLE = 1024  # codes that the tables of a published vocabulary cover before a batch asks for more
+FIRST_TABLE = 1024  # codes that the tables of a published vocabulary cover until a batch needs more
 MAX_IDS = 2**20 - 2  # ranks and a place within a block share the 32 bits of a key in fasttok.codec.merge
 UNSUPPORTED = (
     "dropout",
@@ -44,7 +45,7 @@ UNSUPPORTED = (
 
 
 def byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-in for each byte: character -> byte.
+    """Returns GPT-2's printable stand-ins for bytes: character -> byte.
 
     >>> byte_alphabet()["A"], byte_alphabet()["Ġ"]
     (65, 32)
@@ -55,19 +56,19 @@ def byte_alphabet() -> dict[str, int]:
 
 
 class NotFiniteError(Exception):
-    """A coefficient that no code could stand for."""
+    """A coefficient is NaN, or so far out of range that no code could stand for it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bpe:
-    """A learned vocabulary: codes to ids and back. Stateless but for caches, so threads may share it.
+    """A learned vocabulary, which turns codes into ids and back. It has no state except caches, so threads may share it.
 
     Attributes:
-        spec: the tokenizer.json.
+        spec: text of the tokenizer.json.
         mode: the alphabet.
-        tokens: by id.
+        tokens: token of each id.
         merges: (m, 3) ids of left, right and merged token, in order of rank.
-        words: whether the GPT-2 pattern cuts a row into words that are encoded apart.
+        words: whether the GPT-2 pattern cuts a row into words that are encoded separately.
     """
 
     spec: str
@@ -78,7 +79,7 @@ class Bpe:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "Bpe":
-        """A tokenizer.json; the mode is read off its pre-tokenizer.
+        """Reads a tokenizer.json. Its pre-tokenizer decides the mode.
 
         Raises:
             InputError: it is not a BPE tokenizer whose tokens this package can repeat exactly.
@@ -112,7 +113,7 @@ class Bpe:
         return cls(text, mode, tuple(tokens), array, bool(pre) and pre.get("use_regex", True))
 
     def truncated(self, size: int) -> "Bpe":
-        """What a fit of a smaller vocabulary on the same data would have learned: the first merges only.
+        """Returns the smaller vocabulary that a fit on the same data would have learned: it has only the first merges.
 
         Raises:
             InputError: `size` is smaller than the alphabet, or merges create a token twice.
@@ -128,7 +129,7 @@ class Bpe:
         return Bpe.from_json(json.dumps(spec, ensure_ascii=False), "the cut vocabulary")
 
     def as_fitted(self) -> "Bpe":
-        """The same vocabulary, its file as a fit writes it; programs that save it again indent it, and add what is empty."""
+        """Returns the same vocabulary, with its file as a fit writes it. Other programs indent the file and add empty fields."""
         spec = json.loads(self.spec)
         if self.mode == "native":
             spec["post_processor"] = None
@@ -148,7 +149,7 @@ class Bpe:
         )
 
     def to_json(self) -> str:
-        """The tokenizer.json, byte for byte what was read or learned."""
+        """Returns the text of the tokenizer.json, byte for byte as it was read or learned."""
         return self.spec
 
     @cached_property
@@ -171,7 +172,7 @@ class Bpe:
         return {byte: ids[char] for char, byte in byte_alphabet().items() if char in ids}
 
     def symbols(self, code: int) -> list[int] | None:
-        """What merging begins with for a code; None if the vocabulary has no symbol for one of its bytes, or for it."""
+        """Returns the symbols that merging begins with for a code; None if the vocabulary has none for it or one of its bytes."""
         units = [code] if self.mode == "native" else list(chr(code).encode())
         symbols = [self._base.get(unit, -1) for unit in units]
         return None if -1 in symbols else symbols
@@ -179,7 +180,7 @@ class Bpe:
     def encode(
         self, coefs: NDArray[np.float64], min_token: int, max_token: int | None, first: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], int]:
-        """Rounded coefficients (batch, n) to ids.
+        """Encodes rounded coefficients (batch, n) to ids.
 
         Args:
             coefs: C-contiguous whole numbers.
@@ -188,11 +189,11 @@ class Bpe:
             first: number of the first row, for messages.
 
         Returns:
-            (ids of all rows joined, (batch,) how many each row has, (batch,) how many coefficients were moved,
-            how many in all).
+            (ids of all rows joined, (batch,) number of ids of each row, (batch,) number of coefficients of each row that were
+            moved, their number in all rows).
 
         Raises:
-            InputError: a code has no token (only possible in a `published` vocabulary), naming row and code.
+            InputError: a code has no token (only possible in a `published` vocabulary); the message names row and code.
             NotFiniteError: a coefficient is NaN or far out of any range.
         """
         from fasttok.codec import merge
@@ -222,7 +223,7 @@ class Bpe:
         )
 
     def _tables(self, highest: int, zero: int) -> EncodeTables:
-        """Tables that cover `highest`, kept for the next call; two threads may both build them, either result serves."""
+        """Returns tables that cover `highest`, and keeps them for the next call. If two threads build them, either will do."""
         tables = self._widest_tables.get(zero)
         if tables is None or tables.codes <= highest:
             least = FIRST_TABLE if self.mode == "published" else max(self._base, default=0) + 1
@@ -232,7 +233,7 @@ class Bpe:
 
     @cached_property
     def _widest_tables(self) -> dict[int, EncodeTables]:
-        """Code of coefficient 0 -> the tables that cover most codes so far."""
+        """Code of coefficient 0 -> the tables that cover the most codes so far."""
         return {}
 
     def _build(self, count: int, zero: int) -> EncodeTables:
@@ -264,15 +265,15 @@ class Bpe:
         max_token: int | None,
         partial: bool = False,
     ) -> tuple[NDArray[np.float64], dict[int, str]]:
-        """Ids to coefficients.
+        """Decodes ids to coefficients.
 
         Args:
             ids: ids of all rows, joined.
-            lengths: (batch,) how many ids each row has.
+            lengths: (batch,) number of ids of each row.
             size: number of coefficients of a whole row.
             min_token: coefficient of code 0.
             max_token: largest coefficient allowed, None for no limit.
-            partial: whether a row of fewer coefficients is fine.
+            partial: whether a row may have fewer coefficients.
 
         Returns:
             ((batch, size) float64: the longest readable beginning of each row, then 0; row -> what is wrong with it).
@@ -313,7 +314,7 @@ class Bpe:
         return {}
 
     def spans(self, ids: NDArray[Any]) -> list[tuple[int, int]]:
-        """For each id of a row, the places of the first coefficient it takes part in, and of the first after it."""
+        """Returns (start, stop) for each id of a row: the places of the coefficients that it stands for, in whole or in part."""
         out, units = [], 0
         joined = b"".join(p if isinstance(p, bytes) else p.encode() for p in (self.pieces[i] for i in ids))
         begins = np.cumsum([byte & 0xC0 != 0x80 for byte in joined])  # characters begun up to each byte
@@ -326,7 +327,7 @@ class Bpe:
 
 
 def split(flat: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
-    """The rows of a joined array, as views.
+    """Returns the rows of a joined array, as views.
 
     >>> split(np.array([7, 8, 9]), np.array([2, 1]))
     [array([7, 8]), array([9])]
@@ -338,7 +339,7 @@ def split(flat: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of ids as one array and their lengths.
+    """Joins rows of ids; returns one array and the lengths of the rows.
 
     Raises:
         InputError: an id is not a whole number.
@@ -348,7 +349,7 @@ def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64
     """
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     try:
-        if len(rows) == 1 and isinstance(rows[0], np.ndarray):  # a robot's call
+        if len(rows) == 1 and isinstance(rows[0], np.ndarray):  # a robot's call: one row, not copied
             return rows[0].astype(np.int64, casting="same_kind", copy=False), lengths
         if rows and isinstance(rows[0], np.ndarray):
             return np.concatenate(rows, dtype=np.int64, casting="same_kind"), lengths

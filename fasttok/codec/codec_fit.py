@@ -1,4 +1,4 @@
-"""What a fit makes of normalised chunks: a transform for each embodiment, and one vocabulary for all."""
+"""Fits a transform for each embodiment, and one vocabulary for all, on normalised chunks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
@@ -18,26 +18,26 @@ from fasttok.errors import InputError, unknown_name
 
 FIT_MODES, TRANSFORMS = get_args(FitMode), get_args(TransformName)
 Units = Callable[[int], NDArray[np.float64]]
-"""For a number of channels, what 1 in normalised units is in each."""
+"""Takes a number of channels C and returns (C,): what 1 in normalised units is in each channel."""
 
 
 class CodecFit:
-    """Embodiment after embodiment, and the vocabulary in the end.
+    """Takes the chunks of one embodiment after the other, and makes the vocabulary at the end.
 
     Args:
         scale: factor before rounding.
         vocab_size: number of ids.
-        mode: of the fit.
-        plan: which transform.
+        mode: mode of the fit.
+        plan: which transform to use.
         track: wraps the loops over merges, to show progress.
 
     Attributes:
-        scale: of the tokenizer: as given, or half the bins of splines.
-        transforms: by embodiment.
-        tried: by embodiment, what `auto` compared.
+        scale: scale of the tokenizer: as given, or half the number of bins for splines.
+        transforms: transform of each embodiment.
+        tried: what `auto` compared, by embodiment.
 
     Raises:
-        InputError: settings that no fit has.
+        InputError: a setting is unknown or not valid, or two settings do not go together.
     """
 
     def __init__(self, scale: float, vocab_size: int, mode: FitMode, plan: TransformPlan, track: learn.Track) -> None:
@@ -60,19 +60,19 @@ class CodecFit:
 
     @property
     def other_transforms(self) -> dict[str, Transform]:
-        """Those that are not the DCT."""
+        """Transforms that are not the DCT, by embodiment."""
         return {name: one for name, one in self.transforms.items() if not isinstance(one, Dct)}
 
     def add(
         self, corpus: Corpus, name: str, values: Iterable[NDArray[Any]], units: Units, held_out: NDArray[Any] | None
     ) -> None:
-        """The coefficients of an embodiment's chunks to the corpus, after its transform is learned.
+        """Learns the transform of an embodiment, then adds the coefficients of its chunks to the corpus.
 
         Args:
-            corpus: of all embodiments.
-            name: of the embodiment.
+            corpus: coefficients of all embodiments.
+            name: name of the embodiment.
             values: (n, T, C) normalised chunks, read once.
-            units: of its channels.
+            units: units of its channels.
             held_out: (m, T, C) normalised chunks to choose a transform on; None for a fifth of `values`.
 
         Raises:
@@ -94,7 +94,7 @@ class CodecFit:
             self._code(corpus, name, kept, units, found)
 
     def vocabulary(self, corpus: Corpus) -> tuple[Bpe, int, int]:
-        """(vocabulary, smallest and largest coefficient) for what was added."""
+        """Makes (vocabulary, smallest coefficient, largest coefficient) from what was added."""
         low, high = corpus.low, corpus.high
         if self._mode == "fixed":
             low = -(self._vocab_size // 2)
@@ -116,7 +116,7 @@ class CodecFit:
 
 
 def _spline(kept: KeptChunks, config: SplineConfig, bins: int) -> Spline:
-    """Splines with the range of the control points that the chunks have."""
+    """Makes splines whose range is that of the chunks' control points."""
     low, high = np.full(kept.shape[1], np.inf), np.full(kept.shape[1], -np.inf)
     for x in kept:
         points = control_points(x, config)

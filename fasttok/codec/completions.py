@@ -1,9 +1,9 @@
-"""In how many tokens one chunk can still be completed: tables over what is unfinished and how many codes are left.
+"""Tables of how few tokens can complete an action chunk, by its unfinished character and the number of codes that are left.
 
 A token of a published vocabulary is a piece of UTF-8 and may end inside a character; a native token never does. Unfinished
-characters that the same bytes can finish are one state, so there are few. For each state the tables say what every id would do,
-and for each number of codes that are left, how few tokens can fill them. So a decoder with a limit on tokens can be kept on a
-path that ends in time.
+characters that the same bytes can finish count as one state, so there are few states. For each state, the tables say what every
+id would do and, for each number of codes that are left, how few tokens can fill them. With the tables, a decoder that has a
+limit on tokens stays on a path that ends in time.
 """
 
 from dataclasses import dataclass
@@ -16,24 +16,26 @@ from fasttok.codec.grammar import split_utf8
 from fasttok.errors import InputError
 
 NEVER = 2**30
-PARTICULAR = (b"\xe0", b"\xed", b"\xf0", b"\xf4")  # not every byte of 0x80 to 0xBF may follow (RFC 3629, section 4)
+PARTICULAR = (b"\xe0", b"\xed", b"\xf0", b"\xf4")  # only some bytes of 0x80 to 0xBF may follow (RFC 3629, section 4)
 ANY_BYTES = (
     b"",
     b"\xc2",
     b"\xe1",
     b"\xf1",
-)  # by how many are missing: the smallest beginning that any such bytes finish
+)  # by the number of missing bytes: the smallest beginning that any bytes of 0x80 to 0xBF finish
 
 
 @dataclass(frozen=True, eq=False)
 class Completions:
-    """How sequences of ids can fill exactly `size` codes; P states (the first: no character is unfinished), V ids.
+    """How sequences of ids can fill exactly `size` codes.
+
+    There are V ids and P states; in the first state, no character is unfinished.
 
     Attributes:
-        size: codes of a chunk.
-        whole: (P, V) int32: codes that an id ends.
-        after: (P, V) int32: the state after it; P where the id may not stand.
-        fewest: (P + 1, size + 1) int32: least number of ids that fill so many codes; NEVER where none do.
+        size: number of codes of a chunk.
+        whole: (P, V) int32: number of codes that an id completes.
+        after: (P, V) int32: the state after an id; P if the id is not allowed.
+        fewest: (P + 1, size + 1) int32: smallest number of ids that fill so many codes from a state; NEVER if none do.
         most: largest number of ids in a chunk.
     """
 
@@ -45,12 +47,12 @@ class Completions:
 
     @classmethod
     def of(cls, bpe: Bpe, top: int | None, size: int) -> "Completions":
-        """Tables of a vocabulary.
+        """Makes the tables of a vocabulary.
 
         Args:
             bpe: the vocabulary.
-            top: largest code; None: any.
-            size: codes of a chunk, at least 1.
+            top: largest code; None for no limit.
+            size: number of codes of a chunk, at least 1.
 
         Raises:
             InputError: no sequence of ids has `size` codes.
@@ -62,16 +64,16 @@ class Completions:
         return cls(size, whole, after, fewest, most)
 
     def possible(self, pending: int, left: int) -> bool:
-        """Whether any ids end the unfinished character of a state, and so many codes in all."""
+        """Whether there are ids that finish the character of the state `pending` and complete `left` codes in all."""
         return bool(self.fewest[pending, left] < NEVER)
 
     def allowed(self, pending: int, left: int, budget: int) -> NDArray[np.bool_]:
-        """Which ids may come next.
+        """Returns which ids may come next.
 
         Args:
             pending: the state.
-            left: codes that are not ended yet.
-            budget: tokens that remain, this one included.
+            left: number of codes that are not complete yet.
+            budget: number of tokens that remain, this one included.
 
         Returns:
             (V,) bool.
@@ -82,7 +84,7 @@ class Completions:
 
 
 def _steps(bpe: Bpe, top: int | None) -> tuple[NDArray[np.int32], NDArray[np.int32], list[int]]:
-    """`whole`, `after`, and how many bytes of its unfinished character each state lacks."""
+    """Returns `whole`, `after`, and how many bytes the unfinished character of each state lacks."""
     pieces = [piece if isinstance(piece, bytes) else piece.encode() for piece in bpe.pieces]
     continues = [number for number, piece in enumerate(pieces) if piece and piece[0] & 0xC0 == 0x80]
     begins = [number for number, piece in enumerate(pieces) if piece and piece[0] & 0xC0 != 0x80]
@@ -109,7 +111,7 @@ def _steps(bpe: Bpe, top: int | None) -> tuple[NDArray[np.int32], NDArray[np.int
 
 
 def _state(pending: bytes, top: int | None) -> bytes | None:
-    r"""The beginning that stands for all that the same bytes finish; None if every code that it begins exceeds `top`.
+    r"""Returns the beginning that stands for all that the same bytes finish; None if every code that it begins exceeds `top`.
 
     >>> _state(b"\xc3", None), _state(b"\xe1\x80", None), _state(b"\xc3", 0xC1), _state(b"\xc3", 0x90)
     (b'\xc2', b'\xc2', b'\xc3', None)
@@ -129,7 +131,7 @@ def _state(pending: bytes, top: int | None) -> bytes | None:
 
 
 def _missing(pending: bytes) -> int:
-    """How many bytes finish a character."""
+    """Returns how many bytes an unfinished character lacks."""
     if not pending:
         return 0
     return (2 if pending[0] < 0xE0 else 3 if pending[0] < 0xF0 else 4) - len(pending)
@@ -138,7 +140,7 @@ def _missing(pending: bytes) -> int:
 def _counts(
     whole: NDArray[np.int32], after: NDArray[np.int32], missing: list[int], size: int
 ) -> tuple[NDArray[np.int32], int]:
-    """`fewest` and `most`, by the number of codes that are left, from none on."""
+    """Returns `fewest` and `most`. Computes them for each number of codes that are left, from 0 upwards."""
     kinds = [
         np.unique(np.stack([after[row], whole[row]], 1)[after[row] < len(whole)], axis=0) for row in range(len(whole))
     ]
@@ -147,7 +149,7 @@ def _counts(
     fewest[0, 0] = most[0, 0] = 0
     order = sorted(
         range(len(whole)), key=lambda row: missing[row] or 9
-    )  # an id that ends no code leads to an earlier one
+    )  # an id that completes no code leads to a state that is earlier in this order
     for left in range(size + 1):
         for row in order:
             to, ended = kinds[row].T

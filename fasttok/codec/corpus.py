@@ -1,4 +1,4 @@
-"""The coefficients of a fit's chunks, as 16-bit integers in a temporary file: read once, larger than memory if need be."""
+"""Keeps the coefficients of a fit's chunks as 16-bit integers in a temporary file, so that they may exceed memory."""
 
 from collections.abc import Iterator
 from types import TracebackType
@@ -14,22 +14,22 @@ LIMIT = 2**15 - 1
 
 
 class CodeRangeError(InputError):
-    """Coefficients that span more codes than a vocabulary has, or than tokens can hold."""
+    """The coefficients span more codes than a vocabulary has, or than tokens can stand for."""
 
 
 class Corpus:
-    """Rows of coefficients; a context manager whose file is gone at its end.
+    """Rows of coefficients; a context manager that deletes its file at its end.
 
     Attributes:
         low: smallest coefficient so far.
         high: largest coefficient so far.
-        rows: how many chunks there are.
+        rows: number of chunks so far.
     """
 
     def __init__(self) -> None:
         self.low, self.high, self.rows = 0, 0, 0
         self._file = unnamed_file()
-        self._lengths: list[tuple[int, int]] = []  # (rows, values of each)
+        self._lengths: list[tuple[int, int]] = []  # (rows, values per row)
 
     def __enter__(self) -> "Corpus":
         return self
@@ -58,7 +58,10 @@ class Corpus:
         self._file.write(np.ascontiguousarray(coefs, np.int16).data)
 
     def codes(self, low: int, block: int = 1 << 22) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-        """(all codes, that is coefficients minus `low`, joined and writable; length of each row). Changes the file: call once."""
+        """Returns (all codes joined, writable; length of each row). A code is a coefficient minus `low`.
+
+        This changes the file, so call it only once.
+        """
         self._file.flush()
         values = np.memmap(self._file, np.int16, "r+")
         for start in range(0, len(values), block):
@@ -67,7 +70,7 @@ class Corpus:
         return np.asarray(values).view(np.uint16), np.repeat(lengths, counts)
 
     def strings(self, low: int) -> Iterator[str]:
-        """Each row as a string of `chr(coefficient - low)`."""
+        """Yields each row as a string of `chr(coefficient - low)`."""
         self._file.seek(0)
         for count, length in self._lengths:
             for _ in range(count):

@@ -1,11 +1,11 @@
-"""Action chunks to integer codes and back: orthonormal DCT along time, scale, round.
+"""Converts action chunks to rounded coefficients and back: orthonormal DCT along time, scale, round.
 
 Source: FAST (Pertsch et al. 2025, arXiv 2501.09747), section V; the published processor's arithmetic is kept to the bit:
 `scipy.fft.dct(x, axis=time, norm="ortho")` in the input's dtype, `np.around` (half to even), row-major flattening of
 (horizon, action_dim), so that low frequencies of all dimensions come first. The inverse runs in float64.
 
-`scipy.fftpack` calls the same code as `scipy.fft` without looking for other backends first: the same bits, and half the time for
-one chunk.
+`scipy.fftpack` calls the same code as `scipy.fft` without looking for other backends first. It gives the same bits, and takes
+half the time for one chunk.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from scipy.fftpack import dct, idct
 
 
 def coefficients(chunks: NDArray[Any], scale: float, rounded: bool = True) -> NDArray[Any]:
-    """DCT coefficients times scale, rounded unless told otherwise.
+    """Returns the DCT coefficients times scale, rounded unless `rounded` is False.
 
     Args:
         chunks: (batch, horizon, action_dim), any real dtype, finite.
@@ -35,7 +35,7 @@ def coefficients(chunks: NDArray[Any], scale: float, rounded: bool = True) -> ND
 
 
 def actions(coefs: NDArray[Any], scale: float) -> NDArray[np.float64]:
-    """The inverse of `coefficients`, in float64: (batch, horizon, action_dim) -> the same shape.
+    """Computes the inverse of `coefficients`, in float64: (batch, horizon, action_dim) -> the same shape.
 
     >>> actions(np.array([[[20.0], [0.0], [0.0], [0.0]]]), 10.0)[0, :, 0]
     array([1., 1., 1., 1.])
@@ -44,7 +44,7 @@ def actions(coefs: NDArray[Any], scale: float) -> NDArray[np.float64]:
 
 
 def inverse(coefs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse DCT along time: (batch, horizon, action_dim) -> the same shape. It may write over its argument.
+    """Computes the inverse DCT along time: (batch, horizon, action_dim) -> the same shape. It may overwrite its argument.
 
     >>> inverse(np.array([[[2.0], [0.0], [0.0], [0.0]]]))[0, :, 0]
     array([1., 1., 1., 1.])

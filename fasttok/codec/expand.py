@@ -1,10 +1,10 @@
-"""Token ids back to coefficients, compiled: rows of ids of whole batches, each as far as it can be read.
+"""Converts the token ids of whole batches back to coefficients, compiled. Each row is read as far as it can be.
 
 A native id stands for whole codes. A published id stands for UTF-8 bytes: the end of a character that an earlier id began,
-whole characters, the beginning of one. `Pieces` says all three of each id.
+whole characters, and the beginning of another one. `Pieces` has all three for each id.
 
-Nearly all ids are whole codes, and few: these are copied eight at a time, without a look at what they are. Only rows with
-another id, or with a fault, are read code by code.
+Nearly all ids stand for a few whole codes. These are copied eight at a time, without looking at what they are. Only rows with
+another kind of id, or with a fault, are read code by code.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from fasttok.common.jit import compiled, inlined
 WHOLE, OUTSIDE, NOT_UTF8, TOO_HIGH = range(4)  # what is wrong with a row
 # Columns of Pieces.ids
 START, STOP, HIGHEST, HEAD, HEAD_BITS, TAIL_NEED, TAIL_BITS, TAIL_LEAST = range(8)
-SLACK = 8  # values that are copied at once, so that arrays go on for as many behind their end
-NEVER = -1  # in HEAD: bytes that occur in no UTF-8 text
-NO_LEAD = 9  # longer than any piece's end, so that such a byte never makes a character
+SLACK = 8  # values that are copied at once; arrays have as many spare values after their end
+NEVER = -1  # in HEAD: the bytes of the id occur in no UTF-8 text
+NO_LEAD = 9  # size for a byte that begins no character: longer than any piece's end, so it never makes one
 
 
 class Pieces(NamedTuple):
@@ -31,12 +31,12 @@ class Pieces(NamedTuple):
 
     Attributes:
         codes: (codes,) the whole codes of all ids, joined.
-        ids: (V, 8) of each id: where in `codes` its own start (START) and stop (STOP), and the highest of them (HIGHEST); how
-            many continuation bytes come first (HEAD), and their bits (HEAD_BITS); how many bytes the character that it begins
-            last still needs (TAIL_NEED), its bits so far (TAIL_BITS), and the least code that a character of that many bytes
-            may have (TAIL_LEAST).
-        plain: (V,) where the codes of an id start, shifted left by 32, and how many they are; -1 for ids of which a character is
-            begun or ended elsewhere.
+        ids: (V, 8) for each id: the places in `codes` where its codes start (START) and stop (STOP), and the highest of them
+            (HIGHEST); how many continuation bytes come first (HEAD), and their bits (HEAD_BITS); and of a character that it
+            begins but does not finish, the number of bytes that are missing (TAIL_NEED), its bits so far (TAIL_BITS), and the
+            least code that a character of that many bytes may have (TAIL_LEAST).
+        plain: (V,) place where the codes of an id start, shifted left by 32, plus their number; -1 for ids that begin or end
+            inside a character.
         highest: the largest code of all.
     """
 
@@ -46,12 +46,12 @@ class Pieces(NamedTuple):
     highest: int
 
     def values(self, offset: int) -> NDArray[np.float64]:
-        """(codes + SLACK,) coefficients of `codes`, which are `offset` more."""
+        """Returns (codes + SLACK,): the coefficient of each code, which is the code plus `offset`."""
         return np.append((self.codes + offset).astype(np.float64), np.zeros(SLACK))
 
 
 def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
-    """`Pieces` of each id's bytes (published) or codes (native).
+    """Makes `Pieces` from each id's bytes (published) or codes (native).
 
     >>> pieces_of(["ab", "c"]).codes
     array([97, 98, 99])
@@ -76,7 +76,7 @@ def pieces_of(pieces: Sequence[bytes | str]) -> Pieces:
 
 
 def _split(piece: bytes, columns: NDArray[np.int64]) -> str:
-    """The whole characters of an id's bytes; what comes before and after them goes into its columns."""
+    """Returns the whole characters of an id's bytes, and writes what comes before and after them to its columns."""
     first = next((i for i, byte in enumerate(piece) if not _continues(byte)), len(piece))
     last = next((i for i in range(len(piece) - 1, -1, -1) if not _continues(piece[i])), len(piece))
     if last < len(piece) and len(piece) - last >= _size(piece[last]):
@@ -107,7 +107,7 @@ def _bits(bits: int, continuation: bytes) -> int:
 
 
 def _size(lead: int) -> int:
-    """Bytes of the UTF-8 character that this byte begins; NO_LEAD for one that begins none."""
+    """Returns the number of bytes of the UTF-8 character that this byte begins; NO_LEAD if it begins none."""
     if lead < 0x80:
         return 1
     for first, end, size in ((0xC2, 0xE0, 2), (0xE0, 0xF0, 3), (0xF0, 0xF5, 4)):
@@ -130,7 +130,10 @@ def is_character(code: int, least: int) -> bool:
 def expand_row(
     ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, out: NDArray[np.float64]
 ) -> tuple[int, int, int]:
-    """Coefficients of a row of ids into `out`, up to its first fault, then zeros; (how many there were, what is wrong, where)."""
+    """Writes the coefficients of a row of ids to `out`, up to its first fault, then zeros.
+
+    Returns (how many there were, what is wrong, where).
+    """
     count, fault, place = expand_codes(ids, pieces, top, offset, out)
     out[count:] = 0
     return count, fault, place
@@ -140,7 +143,7 @@ def expand_row(
 def expand_codes(
     ids: NDArray[np.int64], pieces: Pieces, top: int, offset: int, out: NDArray[np.float64]
 ) -> tuple[int, int, int]:
-    """As `expand_row`, but leaves what is behind the last coefficient."""
+    """Does what `expand_row` does, except that it writes no zeros after the last coefficient."""
     width = len(out)
     count = 0
     bits, need, least = np.int64(0), np.int64(0), np.int64(0)
@@ -195,7 +198,7 @@ def _copy_eight(_typingctx: Any, values: Any, _first: Any, out: Any, _at: Any) -
     return types.none(values, types.int64, out, types.int64), codegen
 
 
-copy_eight: Any = intrinsic(_copy_eight)  # whose first argument is the compiler's
+copy_eight: Any = intrinsic(_copy_eight)  # the compiler passes the first argument
 
 
 @compiled
@@ -208,7 +211,7 @@ def expand_rows(
     offset: int,
     out: NDArray[np.float64],
 ) -> bool:
-    """Coefficients of rows of ids, as far as all rows are whole.
+    """Writes the coefficients of rows of ids to `out`, as far as all rows are whole.
 
     Args:
         ids: ids of all rows, joined.
@@ -257,7 +260,7 @@ def find_faults(
     out: NDArray[np.float64],
     found: NDArray[np.int64],
 ) -> None:
-    """Coefficients of rows of ids, some of which have faults.
+    """Writes the coefficients of rows of ids, some of which have faults, and says what is wrong with them.
 
     Args:
         ids: ids of all rows, joined.
@@ -266,8 +269,8 @@ def find_faults(
         top: the largest code allowed.
         offset: added to each code.
         out: (rows, n) gets what each row contains up to its first fault, then zeros.
-        found: (rows, 3) gets how many coefficients there were, also those beyond n; what is wrong; and at which id, or
-            coefficient if TOO_HIGH.
+        found: (rows, 3) gets how many coefficients there were, including those beyond n; what is wrong; and at which id, or for
+            TOO_HIGH at which coefficient.
     """
     begin = 0
     for row in range(len(ends)):

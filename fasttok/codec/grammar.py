@@ -1,7 +1,7 @@
-"""Which ids may follow a prefix, so that every sampled sequence decodes to exactly the wanted number of coefficients.
+"""Says which ids may follow a prefix, so that every sampled sequence decodes to exactly the wanted number of coefficients.
 
-A native id stands for whole codes. A published id stands for bytes and may end inside a UTF-8 character; then the state is
-the unfinished character, of which a vocabulary has few, so what each id would do in each state is worked out once.
+A native id stands for whole codes. A published id stands for bytes and may end inside a UTF-8 character; the state is then the
+unfinished character. A vocabulary has few such states, so what each id would do in each state is computed once.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ NEVER = np.int64(2**40)
 
 
 class Grammar:
-    """Continuations in a vocabulary whose codes are in [0, top] (None: any)."""
+    """Finds continuations in a vocabulary whose codes are in [0, top]; a `top` of None is no limit."""
 
     def __init__(self, bpe: Bpe, top: int | None) -> None:
         self.bpe, self.top = bpe, top
@@ -28,7 +28,7 @@ class Grammar:
             self._needs[b""] = np.where(fits, [len(piece) for piece in bpe.pieces], NEVER)
 
     def allowed(self, prefix: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.int32]:
-        """Sorted ids that may follow `prefix` in a sequence of `size` codes; none when it is complete.
+        """Returns the sorted ids that may follow `prefix` in a sequence of `size` codes; none if it is complete.
 
         Raises:
             InputError: the prefix cannot be completed.
@@ -50,7 +50,7 @@ class Grammar:
         return done + bool(pending) <= size
 
     def _read(self, prefix: NDArray[np.int64]) -> tuple[int, bytes]:
-        """(whole codes, bytes of an unfinished one)."""
+        """Returns (number of whole codes, bytes of an unfinished one)."""
         bad = np.flatnonzero((prefix < 0) | (prefix >= self.bpe.size))
         if len(bad):
             raise InputError(
@@ -68,7 +68,7 @@ class Grammar:
         return read
 
     def _need(self, pending: bytes) -> NDArray[np.int64]:
-        """Codes that each id fills after `pending`, an unfinished last one included; NEVER where it may not stand."""
+        """Returns how many codes each id fills after `pending`, an unfinished last one included; NEVER if it is not allowed."""
         if pending not in self._needs:
             out = np.full(self.bpe.size, NEVER)
             for number, piece in enumerate(self.bpe.pieces):
@@ -79,7 +79,7 @@ class Grammar:
         return self._needs[pending]
 
     def _finishable(self, pending: bytes) -> bool:
-        """Whether ids of this vocabulary can end the unfinished code, and no more than it."""
+        """Whether ids of this vocabulary can finish the unfinished code, and nothing more."""
         if not pending:
             return True
         if pending not in self._finishes:
@@ -96,7 +96,7 @@ class Grammar:
 
 
 def split_utf8(raw: bytes, top: int | None) -> tuple[int, bytes] | None:
-    r"""(whole characters, bytes of an unfinished last one); None where it is not UTF-8, or a code exceeds `top`.
+    r"""Returns (number of whole characters, bytes of an unfinished last one); None if not UTF-8, or if a code exceeds `top`.
 
     >>> split_utf8("aé".encode()[:-1], None), split_utf8(b"ab", ord("a"))
     ((1, b'\xc3'), None)

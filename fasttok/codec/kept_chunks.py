@@ -1,4 +1,4 @@
-"""Normalised chunks that a fit reads more than once, in a temporary file: memory does not grow with them."""
+"""Keeps the normalised chunks that a fit reads more than once in a temporary file, so that memory does not grow with them."""
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -12,11 +12,11 @@ from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 
 BATCH = 1024
-BLOCKS, EVERY = 20, 5  # chunks that overlap stand side by side, so whole blocks of them are held out
+BLOCKS, EVERY = 20, 5  # chunks that overlap are neighbours, so whole blocks of them are held out
 
 
 class KeptChunks:
-    """Chunks (n, T, C) of one shape; a context manager whose file is gone at its end.
+    """Chunks (n, T, C) of one shape; a context manager that deletes its file at its end.
 
     Attributes:
         shape: (T, C).
@@ -55,19 +55,19 @@ class KeptChunks:
         self._file.close()
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """All, in batches."""
+        """Yields all chunks, in batches."""
         for start in range(0, self.count, BATCH):
             yield np.asarray(self._values[start : start + BATCH])
 
     def sample(self, most: int, numbers: NDArray[np.int64] | None = None) -> NDArray[Any]:
-        """At most so many, evenly spread over all or over those with the `numbers`."""
+        """Returns at most `most` chunks, evenly spread over all chunks, or over those with the given `numbers`."""
         numbers = np.arange(self.count) if numbers is None else numbers
         return np.asarray(self._values[numbers[evenly(len(numbers), most)]])
 
     def parted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the chunks to learn from, and of a fifth of them that are held out: every fifth of 20 blocks.
+        """Returns the numbers of the chunks to learn from, and of the fifth that is held out: every fifth of 20 blocks.
 
-        Of fewer than five chunks, both are all of them.
+        If there are fewer than five chunks, both are the numbers of all chunks.
         """
         if self.count < EVERY:
             return np.arange(self.count), np.arange(self.count)

@@ -1,4 +1,4 @@
-"""Learning a vocabulary: the library's trainer for `published` (identical files), our own for `native` (fast and small)."""
+"""Learns a vocabulary: by the library's trainer for `published` (identical files), by our own for `native` (fast and small)."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,7 @@ from fasttok.errors import InputError
 
 MAX_TOKEN_LENGTH = 10_000
 MIN_FREQUENCY = 2
-MAX_NATIVE_IDS = 2**16 - 1  # symbols are held in 16 bits
+MAX_NATIVE_IDS = 2**16 - 1  # symbols have 16 bits
 
 Track = Callable[[Iterable[int]], Iterable[int]]  # wraps the loop over merges, to show progress
 
@@ -19,10 +19,10 @@ Track = Callable[[Iterable[int]], Iterable[int]]  # wraps the loop over merges, 
 def learn(
     corpus: Corpus, mode: Mode, vocab_size: int, low: int, high: int, track: Track = lambda merges: merges
 ) -> Bpe:
-    r"""A vocabulary whose alphabet is the codes 0..high - low.
+    r"""Learns a vocabulary whose alphabet is the codes 0..high - low.
 
     Raises:
-        InputError: the alphabet alone is larger than `vocab_size`, or no string could hold it.
+        InputError: the alphabet alone is larger than `vocab_size`, or no string could contain it.
 
     >>> import numpy as np
     >>> with Corpus() as corpus:
@@ -49,7 +49,7 @@ def learn(
 
 
 def _published(corpus: Corpus, vocab_size: int, low: int, top: int) -> Bpe:
-    """What the published code does, call for call."""
+    """Does what the published code does, call for call."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
@@ -67,7 +67,7 @@ def _published(corpus: Corpus, vocab_size: int, low: int, top: int) -> Bpe:
 
 
 def _native(corpus: Corpus, vocab_size: int, low: int, top: int, track: Track) -> Bpe:
-    """BPE over characters: the most frequent pair becomes a token, the one of smaller ids where two are as frequent."""
+    """Runs BPE over characters: the most frequent pair becomes a token; if two are equally frequent, that of smaller ids."""
     from fasttok.codec.pair_counts import PairCounts
 
     counts = PairCounts(*corpus.codes(low), alphabet=top + 1)
@@ -91,7 +91,7 @@ def _native(corpus: Corpus, vocab_size: int, low: int, top: int, track: Track) -
 
 
 def without_merges(codes: int) -> Bpe:
-    r"""The vocabulary of a `fixed` fit: each id is a code.
+    r"""Returns the vocabulary of a `fixed` fit, in which each id is a code.
 
     >>> without_merges(3).tokens
     ('\x00', '\x01', '\x02')

@@ -1,12 +1,12 @@
-"""Learning a transform from normalised chunks, and choosing one by the tokens that held-out chunks need.
+"""Learns a transform from normalised chunks, or chooses one by the tokens that held-out chunks need.
 
-- `basis`: the principal directions over time, of all channels together: the motions of a data set have their own shapes.
+- `basis`: the principal directions over time, of all channels together, since the motions of a dataset have their own shapes.
 - `rotation`: after the DCT, the principal directions over channels, at each frequency: dims that move together become one.
-- `both`: the second after the first.
+- `both`: a basis, then a rotation.
 
-Each has a dead zone, which spends no tokens on details that are hardly larger than their rounding error, and its own factor on
-the scale, found so that held-out chunks have the error that the DCT has there. So only tokens differ. The search is what
-rate-distortion theory suggests: a Karhunen-Loeve transform, then a uniform quantiser with a dead zone (Sullivan 1996).
+Each has a dead zone, which spends no tokens on details that are hardly larger than their rounding error. Each also has its own
+factor on the scale, so that the error on held-out chunks is that of the DCT and only the number of tokens differs.
+Rate-distortion theory suggests this: a Karhunen-Loeve transform, then a uniform quantiser with a dead zone (Sullivan 1996).
 """
 
 import logging
@@ -31,7 +31,7 @@ CANDIDATES: tuple[TransformName, ...] = ("dct", "basis", "rotation", "both")
 MARGIN = 0.03  # share of the tokens that a transform must save to be taken instead of the DCT
 DEAD = 0.6
 FINEST = 4.0  # the factor on the scale is searched between this and its inverse
-# Most chunks that a candidate learns from, that it is measured on, and that the chosen one learns from in the end.
+# Maximum number of chunks that a candidate learns from, that it is measured on, and that the chosen one learns from.
 COMPARED, MEASURED, SEEN = 8_000, 2_000, 50_000
 NO_ROTATIONS = np.zeros((0, 0, 0))
 
@@ -41,9 +41,9 @@ class TransformPlan:
     """Which transform a fit makes.
 
     Attributes:
-        name: its name; `auto` chooses.
-        held_out: chunks of each embodiment in raw units, without their references, that `auto` chooses on and errors are made
-            equal on; where there are none, a fifth of the fit's own.
+        name: name of the transform; `auto` chooses one.
+        held_out: chunks of each embodiment, in raw units with their references subtracted, on which `auto` chooses and errors are
+            made equal. For an embodiment without any, a fifth of the fit's own chunks is used.
         spline: the splines of a `fixed` fit.
     """
 
@@ -53,7 +53,7 @@ class TransformPlan:
 
     @classmethod
     def of(cls, wanted: "TransformName | TransformPlan | SplineConfig") -> "TransformPlan":
-        """The plan that a name or splines stand for."""
+        """Returns the plan that a name or splines stand for, or the plan itself."""
         if isinstance(wanted, TransformPlan):
             return wanted
         return cls(spline=wanted) if isinstance(wanted, SplineConfig) else cls(wanted)
@@ -64,7 +64,7 @@ class Tried:
     """A transform that `auto` tried, on held-out chunks.
 
     Attributes:
-        name: of the transform.
+        name: name of the transform.
         tokens: mean number of ids per chunk.
         error: root mean square error in normalised units.
         chosen: whether it was taken.
@@ -83,7 +83,7 @@ class Lesson:
     Attributes:
         train: (n, T, C) chunks.
         held_out: (m, T, C) chunks that the error is measured on.
-        scale: the tokenizer's.
+        scale: scale of the tokenizer.
         unit: (C,) what 1 in normalised units is in each channel.
     """
 
@@ -93,11 +93,11 @@ class Lesson:
     unit: NDArray[np.float64]
 
     def transform(self, name: TransformName, finer: float | None = None) -> Transform:
-        """The transform of that name.
+        """Learns the transform of that name.
 
         Args:
-            name: not `auto`.
-            finer: its factor on the scale; by default that by which the held-out error is the DCT's.
+            name: name of the transform, not `auto`.
+            finer: its factor on the scale; None for the factor at which the error on held-out chunks is that of the DCT.
         """
         if name == "dct":
             return Dct()
@@ -116,14 +116,14 @@ class Lesson:
         return replace(fitted, order=np.argsort(-energy, kind="stable"))
 
     def error(self, transform: Transform) -> float:
-        """Root mean square error of the held-out chunks, relative to `unit`."""
+        """Returns the root mean square error of the held-out chunks, relative to `unit`."""
         _, t, c = self.held_out.shape
         coefs = transform.coefficients(self.held_out, self.scale).astype(np.float64)
         back = transform.actions(coefs.reshape(len(coefs), -1), self.scale, t, c)
         return float(np.sqrt(np.mean(((back - self.held_out) / self.unit) ** 2)))
 
     def tokens(self, transform: Transform, vocab_size: int, track: Track) -> float:
-        """Mean ids of the held-out chunks in a native vocabulary of the others.
+        """Returns the mean number of ids of the held-out chunks, in a native vocabulary that is learned from the others.
 
         Raises:
             CodeRangeError: the vocabulary is too small for the coefficients.
@@ -159,19 +159,19 @@ def learn_transform(
     vocab_size: int,
     track: Track = lambda merges: merges,
 ) -> tuple[Transform, tuple[Tried, ...]]:
-    """The transform of that name, or the one that `auto` chooses: the DCT unless another saves 3 % of the tokens or more.
+    """Learns the transform of that name, or the one that `auto` chooses: the DCT unless another saves 3 % of the tokens.
 
     Args:
         kept: normalised chunks to learn from.
-        name: any but `dct`.
-        held_out: (m, T, C) normalised chunks to choose on and to make errors equal on; None for a fifth of `kept`.
-        scale: the tokenizer's.
+        name: name of the transform, any but `dct`.
+        held_out: (m, T, C) normalised chunks on which to choose and to make errors equal; None for a fifth of `kept`.
+        scale: scale of the tokenizer.
         unit: (C,) what 1 in normalised units is in each channel.
         vocab_size: number of ids, for the vocabularies that `auto` compares.
-        track: wraps the loop over merges of each.
+        track: wraps the loop over merges of each of these vocabularies.
 
     Returns:
-        The transform, learned from all chunks, and what was tried; nothing was if it has a name.
+        The transform, learned from chunks that are evenly spread over `kept`, and what `auto` tried; () for other names.
     """
     train, held = kept.parted()
     own = held_out is None or not len(held_out)
@@ -187,7 +187,7 @@ def learn_transform(
         tried = [replace(one, chosen=one.name == chosen) for one in tried]
         logger.info("transform %s of %s", chosen, "; ".join(f"{one.name}: {one.tokens:.1f} tokens" for one in tried))
     found = apart.transform(chosen)
-    if isinstance(found, Learned) and own:  # the directions of all chunks, at the factor that held-out ones gave
+    if isinstance(found, Learned) and own:  # directions from more chunks, with the factor that held-out ones gave
         found = Lesson(kept.sample(SEEN), measured, scale, unit).transform(chosen, found.finer)
     return found, tuple(tried)
 
@@ -201,7 +201,7 @@ def _try(lesson: Lesson, name: TransformName, vocab_size: int, track: Track) -> 
 
 
 def principal(moment: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Orthonormal directions as columns, the strongest first; each has its largest part positive.
+    """Returns orthonormal directions as columns, the strongest first; the largest part of each is positive.
 
     >>> principal(np.diag([1.0, 4.0]))
     array([[0., 1.],

@@ -1,13 +1,14 @@
-"""Byte-pair merges over integers, compiled: codes of whole batches to token ids, exactly as `tokenizers` orders them.
+"""Merges byte pairs over integers, compiled: turns codes of whole batches into token ids, in exactly the order of `tokenizers`.
 
 BPE merges the pair of lowest rank, the leftmost first, until no pair has a rank. Three things make that fast and keep it
-exact (`fasttok.codec.shortcuts` has the conditions of the first two, for each vocabulary):
+exact (`fasttok.codec.shortcuts` checks the conditions of the first two, for each vocabulary):
 
-- atoms: merges inside one code that no neighbour can prevent are done ahead, once per vocabulary;
-- ladder: a run of coefficient 0 is halved by the merges (Z, Z), (ZZ, ZZ), ... before any other merge can reach it, so its
+- atoms: merges inside one code that no neighbour can prevent are done in advance, once per vocabulary;
+- ladder: a run of coefficients 0 is halved by the merges (Z, Z), (ZZ, ZZ), ... before any other merge can reach it, so its
   symbols follow from its length;
-- the rest is a search for a minimum without a branch to mispredict: each place contains `rank << 6 | place` of the pair that
-  begins there, blocks of 64 places hold their minimum (one vector scan), and a merge changes at most three blocks.
+- all other merges are found by a search for a minimum that has no branch to mispredict: each place contains `rank << 6 | place`
+  of the pair that begins there, blocks of 64 places store their minimum (one vector scan), and a merge changes at most three
+  blocks.
 """
 
 from typing import Any
@@ -27,22 +28,23 @@ BLOCK = 1 << BLOCK_BITS
 HIGHEST_CODE = np.int32(2**31 - 1)
 NONE = np.int32(2**31 - 1)  # no pair here
 EMPTY = np.int64(-1)
-# Columns of atoms and of runs of coefficients 0: how many symbols, how many symbols before an atom it replaces, or what comes
-# after a run, and the symbols.
+# Columns of the tables of atoms and of runs of coefficients 0: the number of symbols; how many symbols before it an atom
+# replaces, or what comes before the code that follows a run; and the symbols.
 COUNT, BACK, FIRST = range(3)
 CONTEXT = BACK
 DONE, NOT_FINITE, NO_TABLE, NO_SYMBOL = range(4)
-LIMIT = 2.0**30  # of a coefficient: codes are 32 bits
-# What comes before a code: no coefficient 0, several, one that stays alone.
+LIMIT = 2.0**30  # of a coefficient: codes have 32 bits
+# What comes before a code: no coefficient 0, several of them, or one that stays alone.
 AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO = range(3)
-# Classes of codes. BLANK is ' ', which may begin a word; SPACE any other white space.
+# Classes of codes. BLANK is ' ', which may begin a word; SPACE is any other white space.
 LETTER, NUMBER, OTHER, SPACE, BLANK, UNKNOWN = range(6)
 
 
 def pair_table(merges: NDArray[np.int32], size: int) -> NDArray[np.int64]:
-    """The rank of (left, right) is in `pairs[pairs[left] + right]`, as `left << 32 | rank`, if `left` is its own.
+    """Makes a table of the ranks of pairs: `pairs[pairs[left] + right]` is `left << 32 | rank`.
 
-    One look-up without a search: rows of a sparse (left, right) matrix are shifted until they do not collide.
+    An entry with another `left` belongs to another pair: then (left, right) has no rank. A rank is found without a search,
+    because the rows of the sparse (left, right) matrix are shifted until they do not collide.
 
     Args:
         merges: (m, 3) of left, right and new symbol, in order of rank.
@@ -64,7 +66,7 @@ def pair_table(merges: NDArray[np.int32], size: int) -> NDArray[np.int64]:
 def _shift(
     rows: NDArray[np.int32], starts: NDArray[np.int64], order: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First fit, fullest rows first."""
+    """Shifts each row to the first place where it fits, fullest rows first."""
     base = np.zeros(size + 1, np.int64)
     pairs = np.full(4 * len(rows) + 2 * size + 2, EMPTY, np.int64)
     free = 0
@@ -91,14 +93,14 @@ def _shift(
 
 @inlined
 def key_at(place: int, left: int, right: int, pairs: NDArray[np.int64]) -> np.int32:
-    """What a place contains: rank and place of the pair that begins there."""
+    """Returns the key of a place: rank and place of the pair that begins there, NONE if there is none."""
     entry = pairs[pairs[left] + right]
     key = np.int32(entry << BLOCK_BITS | place & (BLOCK - 1))
     return NONE if entry >> 32 != left else key
 
 
 def _least_of_block(_typingctx: Any, keys: Any, _first: Any) -> Any:
-    """The least of keys[first:first + BLOCK], as one vector: left to itself, the compiler gathers them one by one."""
+    """Finds the least of keys[first:first + BLOCK], read as one vector: by itself, the compiler gathers them one by one."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector, element = ir.VectorType(ir.IntType(32), BLOCK), ir.IntType(32)
@@ -110,12 +112,12 @@ def _least_of_block(_typingctx: Any, keys: Any, _first: Any) -> Any:
     return types.int32(keys, types.int64), codegen
 
 
-least_of_block: Any = intrinsic(_least_of_block)  # whose first argument is the compiler's
+least_of_block: Any = intrinsic(_least_of_block)  # the compiler passes the first argument
 
 
 @inlined
 def block_minimum(keys: NDArray[np.int32], block: int) -> np.int32:
-    """The least key of a block."""
+    """Returns the least key of a block."""
     least: np.int32 = least_of_block(keys, block << BLOCK_BITS)
     return least
 
@@ -131,7 +133,7 @@ def merge_all(
     pairs: NDArray[np.int64],
     made: NDArray[np.int32],
 ) -> None:
-    """Merges `symbols[:count]` in place; the chain 0, after[0], ... remains. A symbol's place is where it began.
+    """Merges `symbols[:count]` in place, which leaves the chain 0, after[0], ...; a symbol's place is where it begins.
 
     Args:
         symbols: symbols of the row, and one after them that no merge has.
@@ -179,7 +181,7 @@ def merge_all(
 
 @inlined
 def contraction(codes: NDArray[np.int32], i: int) -> int:
-    """Length of 's 't 'm 'd 're 've 'll at place i, or 0."""
+    """Returns the length of 's 't 'm 'd 're 've 'll at place i, or 0."""
     if codes[i] != ord("'") or i + 1 >= len(codes):
         return 0
     a = codes[i + 1]
@@ -194,13 +196,13 @@ def contraction(codes: NDArray[np.int32], i: int) -> int:
 
 @inlined
 def class_of(code: int, classes: NDArray[np.uint8]) -> int:
-    """A code beyond the table ends any word; `encode_rows` then asks for a larger table."""
+    """Returns the class of a code. A code beyond the table ends any word; `encode_rows` then asks for a larger table."""
     return classes[code] if code < len(classes) else UNKNOWN
 
 
 @inlined
 def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> int:
-    r"""End of the word that begins at place i, by GPT-2's pattern over characters whose classes are given.
+    r"""Returns the end of the word that begins at place i, by GPT-2's pattern over characters whose classes are given.
 
     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 
@@ -226,7 +228,7 @@ def word_end(codes: NDArray[np.int32], i: int, classes: NDArray[np.uint8]) -> in
 
 
 def _other_codes(_typingctx: Any, codes: Any, _first: Any, _zero: Any) -> Any:
-    """Which of codes[first:first + BLOCK] are not `zero`, a bit each, the first one the lowest."""
+    """Finds which of codes[first:first + BLOCK] are not `zero`: one bit for each, the lowest for the first."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(32), BLOCK)
@@ -240,11 +242,11 @@ def _other_codes(_typingctx: Any, codes: Any, _first: Any, _zero: Any) -> Any:
     return types.uint64(codes, types.int64, types.int32), codegen
 
 
-other_codes: Any = intrinsic(_other_codes)  # whose first argument is the compiler's
+other_codes: Any = intrinsic(_other_codes)  # the compiler passes the first argument
 
 
 def _lowest_bit(_typingctx: Any, _bits: Any) -> Any:
-    """The place of the lowest bit that is set; one is."""
+    """Finds the place of the lowest bit that is set. At least one must be set."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -252,16 +254,16 @@ def _lowest_bit(_typingctx: Any, _bits: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
-lowest_bit: Any = intrinsic(_lowest_bit)  # whose first argument is the compiler's
+lowest_bit: Any = intrinsic(_lowest_bit)  # the compiler passes the first argument
 
 
 @inlined
 def codes_of(
     coefs: NDArray[np.float64], low: int, high: int, codes: NDArray[np.int32]
 ) -> tuple[int, np.int32, np.int32]:
-    """Codes of one row of coefficients: (how many were moved into [low, high], the least code, the highest).
+    """Writes the codes of one row of coefficients; returns (how many were moved into [low, high], the least code, the highest).
 
-    If the least is -1, a coefficient is not finite or far out of any range. All of it is one vector loop.
+    If the least is -1, a coefficient is not finite or far out of any range. Everything is done in one vector loop.
     """
     lowest, highest, least, most = np.float64(low), np.float64(high), HIGHEST_CODE, np.int32(0)
     moved, strange = 0, 0
@@ -281,7 +283,7 @@ def codes_of(
 
 @inlined
 def put_zeros(run: int, symbols: NDArray[np.int32], count: int, zero_runs: NDArray[np.int32]) -> tuple[int, int]:
-    """Puts a run of coefficients 0 behind `symbols[:count]`; (the new count, what comes before the next code)."""
+    """Appends a run of coefficients 0 to `symbols[:count]`; returns (the new count, what comes before the next code)."""
     longest = len(zero_runs) >> 1
     while run >= len(zero_runs):
         symbols[count] = zero_runs[longest, FIRST]
@@ -302,12 +304,12 @@ def put_codes(
     atoms: NDArray[np.int32],
     zero_runs: NDArray[np.int32],
 ) -> tuple[int, int, int]:
-    """Puts the atoms of the codes [i, stop) behind `symbols[:count]`; (DONE or what is wrong, the new count, place).
+    """Appends the atoms of the codes [i, stop) to `symbols[:count]`; returns (DONE or what is wrong, the new count, place).
 
-    Coefficients 0, which most are, are passed over 64 at a time. `codes` goes on for a block behind its end. Whole rows of
-    the tables are copied, whose first symbols count: that takes no branch.
+    Most coefficients are 0; they are skipped 64 at a time. `codes` must have a spare block after its end. Whole rows of the
+    tables are copied, although only their first symbols count, since that takes no branch.
     """
-    began = i  # of a run of coefficients 0
+    began = i  # start of a run of coefficients 0
     for first in range(i, stop, BLOCK):
         bits: np.uint64 = other_codes(codes, first, np.int32(zero))
         if stop - first < BLOCK:
@@ -333,7 +335,7 @@ def put_codes(
 
 @inlined
 def strange_place(coefs: NDArray[np.float64]) -> int:
-    """The place of the first coefficient that is not finite or far out of any range; there is one."""
+    """Returns the place of the first coefficient that is not finite or far out of any range. There must be one."""
     place = 0
     while abs(coefs[place]) < LIMIT:
         place += 1
@@ -350,25 +352,25 @@ def encode_rows(
     lengths: NDArray[np.int64],
     clamped: NDArray[np.int64],
 ) -> tuple[int, int, int]:
-    """Token ids of rounded coefficients (batch, n).
+    """Encodes rounded coefficients (batch, n) to token ids.
 
     Args:
         coefs: (batch, n) whole numbers.
         low: smallest coefficient that has a code; smaller ones are moved to it.
         high: largest coefficient that has a code; larger ones are moved to it.
-        tables: what the vocabulary says.
+        tables: tables of the vocabulary.
         out: (batch * n * tables.longest_atom,) gets the ids of all rows, joined.
         lengths: (batch,) gets how many ids each row has.
         clamped: (batch,) gets how many coefficients of each row were moved.
 
     Returns:
-        (DONE, how many ids, how many coefficients were moved), or what is wrong (NOT_FINITE, NO_TABLE: the code is beyond
-        the tables, NO_SYMBOL), and at which row and place.
+        (DONE, number of ids, number of coefficients that were moved), or (what is wrong, row, place). What is wrong is
+        NOT_FINITE, NO_TABLE (the code is beyond the tables) or NO_SYMBOL.
     """
-    # What rows look things up in, taken out once: each time counts references.
+    # The tables that rows use are taken out once, because each time references are counted.
     classes, one_word, atoms, zero_runs = tables.classes, tables.one_word, tables.atoms, tables.zero_runs
     pairs, made = tables.pairs, tables.made
-    separator, width = tables.symbols, coefs.shape[1]  # it ends a word: no merge has it
+    separator, width = tables.symbols, coefs.shape[1]  # the separator ends a word: no merge has it
     zero = -low if len(zero_runs) > 1 else -1
     room = width * (tables.longest_atom + 1) + atoms.shape[1] + zero_runs.shape[1] + BLOCK + 1
     symbols, keys, minima = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room >> BLOCK_BITS, np.int32)

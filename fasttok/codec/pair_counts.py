@@ -1,10 +1,10 @@
-"""How often each pair of symbols stands side by side in a corpus, kept true while pairs are merged; compiled.
+"""Counts the pairs of neighbouring symbols in a corpus, and keeps the counts right while pairs are merged; compiled.
 
-The corpus is one array of 16-bit symbols, row after row, changed in place. Each pair knows the rows that may hold it, as a
-linked list, so that a merge reads only those. Memory beyond the corpus: 8 bytes for each (pair, row) that occurs.
+The corpus is one array of 16-bit symbols, row after row, changed in place. Each pair has a linked list of the rows that may
+contain it, so that a merge reads only these. Besides the corpus, this takes 8 bytes for each (pair, row) that occurs.
 
-Only pairs with the newest symbol gain occurrences, so a pair that has become rare stays so: it is forgotten now and then,
-which keeps the tables within a core's cache.
+Only pairs with the newest symbol gain occurrences, so a pair that has become rare stays rare. Rare pairs are forgotten now and
+then, which keeps the tables within a core's cache.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fasttok.common.jit import compiled, inlined
 
 FREE = np.uint64(2**64 - 1)
-USED, NODES, SPARE = range(3)  # of `PairTables.state`
+USED, NODES, SPARE = range(3)  # places in `PairTables.state`
 START, LENGTH = 0, 1  # columns of a row
 ROW, NEXT = 0, 1  # columns of a node
 BLOCK = 512  # counts that are looked through at once
@@ -23,12 +23,12 @@ PAIR, HEAD, SEEN = range(3)  # columns of a known pair
 
 
 class PairTables(NamedTuple):
-    """The pairs of a corpus by number, and where each is.
+    """The pairs of a corpus, by number, and the rows that contain them.
 
     Attributes:
-        slots: hash table: pair << 32 | its number, a pair being left << 16 | right; FREE where nothing is.
+        slots: hash table of pair << 32 | its number, where a pair is left << 16 | right; FREE for an empty slot.
         counts: (n,) how often each pair occurs, by its number.
-        known: (n, 3) the pair of each number (PAIR), the first node of its list of rows (HEAD), and the row entered last (SEEN).
+        known: (n, 3) the pair of each number (PAIR), the first node of its list of rows (HEAD), and the row added last (SEEN).
         nodes: (m, 2) nodes of lists: the row (ROW), and the next node or -1 (NEXT).
         state: (3,) pairs in use (USED), nodes ever used (NODES), the first node of the list of spare ones (SPARE).
     """
@@ -41,7 +41,7 @@ class PairTables(NamedTuple):
 
 
 class PairCounts:
-    """Pair counts of a corpus of rows, which it takes over and changes."""
+    """Counts of the pairs in a corpus of rows. The object takes over the corpus and changes it."""
 
     def __init__(self, symbols: NDArray[np.uint16], lengths: NDArray[np.int64], alphabet: int) -> None:
         """Counts the pairs of a corpus.
@@ -55,7 +55,7 @@ class PairCounts:
         self.rows = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)  # where each row starts, how long it is
         self.room = self.live = len(symbols)
         self.kept = 0
-        self.step = 4 * int(lengths.max(initial=0)) + 4096  # room for what a row can add, and then some
+        self.step = 4 * int(lengths.max(initial=0)) + 4096  # room for what a row can add, with a reserve
         self.tables = PairTables(
             slots=np.full(1 << 12, FREE, np.uint64),
             counts=np.empty(0, np.int64),
@@ -70,7 +70,7 @@ class PairCounts:
             count_rows(self.symbols, rows, start, self.tables)
 
     def best(self) -> tuple[int, int] | None:
-        """The most frequent pair, of these the one of smallest ids; None when no pair is left."""
+        """Returns the most frequent pair; if several are, the one of smallest ids; None if no pair is left."""
         at = most_frequent(self.tables.counts[: self.tables.state[USED]], self.tables.known)
         if at < 0:
             return None
@@ -78,16 +78,16 @@ class PairCounts:
         return pair >> 16, pair & 0xFFFF
 
     def count(self, pair: tuple[int, int]) -> int:
-        """How often a pair occurs."""
+        """Returns how often a pair occurs."""
         at = find(self.tables.slots, pair[0] << 16 | pair[1])
         return int(self.tables.counts[at]) if at >= 0 else 0
 
     def forbid(self, pair: tuple[int, int]) -> None:
-        """`best` never names this pair again."""
+        """Makes sure that `best` never returns this pair again."""
         self.tables.counts[find(self.tables.slots, pair[0] << 16 | pair[1])] = -(2**62)
 
     def merge(self, pair: tuple[int, int], new: int) -> None:
-        """Puts `new` in the place of a pair, everywhere."""
+        """Replaces a pair by the symbol `new`, everywhere."""
         at = int(find(self.tables.slots, pair[0] << 16 | pair[1]))
         while self.tables.known[at, HEAD] >= 0:  # the kernel stops if its tables might be too small for the next row
             self._reserve(self.step, self.step)
@@ -111,7 +111,7 @@ class PairCounts:
         enter(self.tables.slots, self.tables.known[: self.kept])
 
     def _reserve(self, pairs: int, nodes: int) -> None:
-        """Room for so many more pairs and nodes."""
+        """Makes room for so many more pairs and nodes."""
         tables = self.tables
         need = int(tables.state[USED]) + pairs
         if need > len(tables.counts):
@@ -134,7 +134,7 @@ def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
 
 @inlined
 def slot(slots: NDArray[np.uint64], pair: int) -> np.int64:
-    """Where a pair is, or would be entered."""
+    """Returns the slot in which a pair is, or would be entered."""
     key = np.uint64(pair)
     place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & (len(slots) - 1)
     while slots[place] != FREE and slots[place] >> np.uint64(32) != key:
@@ -144,14 +144,14 @@ def slot(slots: NDArray[np.uint64], pair: int) -> np.int64:
 
 @compiled
 def find(slots: NDArray[np.uint64], pair: int) -> np.int64:
-    """The number of a pair, or -1."""
+    """Returns the number of a pair, or -1 if it has none."""
     entry = slots[slot(slots, pair)]
     return np.int64(-1) if entry == FREE else np.int64(entry & np.uint64(0xFFFFFFFF))
 
 
 @compiled
 def enter(slots: NDArray[np.uint64], known: NDArray[np.int64]) -> None:
-    """Fills an empty table.
+    """Enters all known pairs into an empty hash table.
 
     >>> slots = np.full(8, FREE, np.uint64)
     >>> enter(slots, np.array([[5 << 16 | 7, -1, -1]]))
@@ -165,7 +165,7 @@ def enter(slots: NDArray[np.uint64], known: NDArray[np.int64]) -> None:
 
 @inlined
 def both(left: int, right: int) -> np.int64:
-    """A pair as one number."""
+    """Returns a pair as one number."""
     return np.int64(left) << 16 | np.int64(right)
 
 
@@ -180,9 +180,9 @@ def add(
     nodes: NDArray[np.int32],
     state: NDArray[np.int64],
 ) -> None:
-    """Changes a pair's count, if it is not forgotten; where it grows, notes that this row contains it.
+    """Changes a pair's count, unless it was forgotten; if the count grows, notes that this row contains the pair.
 
-    The tables come one by one: each time that they are taken out of `PairTables`, their references are counted.
+    The tables are arguments of their own, because each time that they are taken out of `PairTables`, references are counted.
     """
     place = slot(slots, pair)
     if slots[place] == FREE:
@@ -210,7 +210,7 @@ def add(
 
 @compiled
 def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int, tables: PairTables) -> None:
-    """Counts the pairs of some rows, of which the first has number `first`."""
+    """Counts the pairs of some rows; the first row has the number `first`."""
     slots, counts, known, nodes, state = tables
     for i in range(len(rows)):
         row = symbols[rows[i, START] : rows[i, START] + rows[i, LENGTH]]
@@ -227,7 +227,7 @@ def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int,
 
 @compiled
 def most_frequent(counts: NDArray[np.int64], known: NDArray[np.int64]) -> int:
-    """The number of the highest count above 0, of these the one of smallest pair; -1 if there is none.
+    """Returns the number of the pair with the highest count above 0; if several have it, the smallest pair; -1 for none.
 
     >>> most_frequent(np.array([1, 4, 4]), np.array([[9, -1, -1], [8, -1, -1], [7, -1, -1]]))
     2
@@ -236,7 +236,7 @@ def most_frequent(counts: NDArray[np.int64], known: NDArray[np.int64]) -> int:
     for first in range(0, len(counts), BLOCK):
         block = counts[first : first + BLOCK]
         top = np.int64(0)
-        for count in block:  # a vector loop; most blocks have nothing for the next one
+        for count in block:  # a vector loop; most blocks do not need the next one
             top = max(top, count)
         if top < most:
             continue
@@ -258,9 +258,9 @@ def merge_pair(
 ) -> int:
     """Merges (a, b), pair number `best`, in its rows from left to right, as far as the tables have room for new pairs.
 
-    Returns by how many symbols the rows shrank; a list that is not empty yet must be continued.
+    Returns by how many symbols the rows shrank. If the pair's list of rows is not empty then, make room and call this again.
 
-    In x ab ab ab y three merges end (x, a), two (b, a) and (b, y), and begin (x, new), two (new, new) and (new, y).
+    Example: in x ab ab ab y, three merges remove (x, a), two (b, a) and (b, y), and add (x, new), two (new, new) and (new, y).
     """
     slots, counts, known, nodes, state = tables
     shrunk = 0
@@ -307,7 +307,7 @@ def merge_pair(
 
 @compiled
 def forget(used: int, tables: PairTables) -> int:
-    """Moves pairs that occur at least twice together, makes the nodes of the others spare; returns how many stay."""
+    """Forgets pairs that occur less than twice, and frees their nodes; moves the others together, and returns their number."""
     _, counts, known, nodes, state = tables
     kept = 0
     for number in range(used):

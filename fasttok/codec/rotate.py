@@ -1,6 +1,6 @@
-"""The learned transform, compiled: a basis over time, a rotation of the dims at each frequency, rounding, a new order.
+"""Computes the learned transform, compiled: a basis over time, a rotation of the dims at each frequency, rounding, a new order.
 
-Sums are taken in one order whatever the batch, so that a chunk has the same coefficients alone and among others.
+Sums are computed in the same order whatever the batch is, so that a chunk has the same coefficients alone and among others.
 """
 
 from typing import Any
@@ -15,14 +15,14 @@ from fasttok.common.jit import compiled, inlined
 def _along_time(
     x: NDArray[Any], y: NDArray[Any], basis: NDArray[np.float64], left: NDArray[np.float64], right: NDArray[np.float64]
 ) -> None:
-    """The products of two chunks' steps with all directions; four steps at once, since memory is slower than sums.
+    """Multiplies the steps of two chunks with all directions; four steps at once, since memory is slower than sums.
 
     Args:
         x: (T,) a dim of one chunk.
-        y: (T,) of the other.
+        y: (T,) the same dim of the other chunk.
         basis: as in `forward_rows`.
-        left: (T,) products of `x`.
-        right: (T,) of `y`.
+        left: (T,) gets the products of `x`.
+        right: (T,) gets the products of `y`.
     """
     steps = len(x)
     whole = steps // 4 * 4
@@ -50,21 +50,21 @@ def forward_rows(
     dead: float,
     out: NDArray[np.float64],
 ) -> None:
-    """Chunks to coefficients.
+    """Converts chunks to coefficients.
 
     Args:
-        x: (B, T, C) chunks; where there is no basis, their DCT.
+        x: (B, T, C) chunks, or their DCT if there is no basis.
         basis: (T, T) each row a step, each column a frequency; (0, 0) for none.
         rotations: (T, C, C) at each frequency, a row for each dim; (0, 0, 0) for none.
-        places: (T * C,) where coefficient d of frequency f, number f * C + d, goes.
-        factor: what coefficients are multiplied with.
-        dead: coefficients become whole numbers, and 0 below this threshold; negative: they stay as they are.
-        out: (B, T * C) the coefficients.
+        places: (T * C,) place of each coefficient in `out`; coefficient d of frequency f has the number f * C + d.
+        factor: number that coefficients are multiplied with.
+        dead: coefficients of a magnitude below this become 0, and the others are rounded; a negative number changes none.
+        out: (B, T * C) gets the coefficients.
     """
     steps, dims = x.shape[1], x.shape[2]
     values, turned = np.empty((2, dims, steps)), np.empty((2, dims))
     for b in range(0, len(x), 2):
-        other = min(b + 1, len(x) - 1)  # two chunks for each number that is read of the transform
+        other = min(b + 1, len(x) - 1)  # two chunks at once, so that the transform is read half as often
         for c in range(dims):
             if basis.shape[0]:
                 _along_time(x[b, :, c], x[other, :, c], basis, values[0, c], values[1, c])
@@ -97,15 +97,15 @@ def backward_rows(
     factor: float,
     out: NDArray[np.float64],
 ) -> None:
-    """The inverse of `forward_rows`, with the transposes of both: coefficients (B, T * C) to chunks, or to their DCT, (B, T, C).
+    """Computes the inverse of `forward_rows`: coefficients (B, T * C) to chunks, or to their DCT, (B, T, C).
 
     Args:
-        coefs: (B, T * C).
-        basis: (T, T) the transpose of that of `forward_rows`: each row a frequency, each column a step; (0, 0) for none.
-        rotations: (T, C, C) the transposes of those of `forward_rows`; (0, 0, 0) for none.
+        coefs: (B, T * C) coefficients.
+        basis: (T, T) transpose of the basis of `forward_rows`: each row a frequency, each column a step; (0, 0) for none.
+        rotations: (T, C, C) transposes of the rotations of `forward_rows`; (0, 0, 0) for none.
         places: as in `forward_rows`.
-        factor: what coefficients were multiplied with.
-        out: (B, T, C) the chunks.
+        factor: number that coefficients were multiplied with.
+        out: (B, T, C) gets the chunks, or their DCT if there is no basis.
     """
     steps, dims = out.shape[1], out.shape[2]
     turned = np.empty(dims)

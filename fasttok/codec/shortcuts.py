@@ -1,9 +1,9 @@
-"""Which merges of a vocabulary can be done ahead without changing a single token, for `fasttok.codec.merge`.
+"""Finds the merges of a vocabulary that can be done in advance without changing a single token, for `fasttok.codec.merge`.
 
-BPE always merges the pair of lowest rank. A pair (a, b) of rank r is therefore safe to merge ahead if nothing can take a or
-b away before r is due: every merge (t, a), for any t that can come to stand before a, and every merge (b, t) has a rank
-above r; and if what it makes is due for nothing before r itself. What can stand before a depends on what comes before the
-code that a begins, in one of three cases.
+BPE always merges the pair of lowest rank. A pair (a, b) of rank r is therefore safe to merge in advance on two conditions. First,
+nothing can take a or b away before r: every merge (t, a), for any t that can get before a, and every merge (b, t) has a rank
+above r. Second, every merge of the symbol that it makes has a rank above r. What can get before a depends on what comes before
+the code that a begins; there are three cases.
 """
 
 import itertools
@@ -31,16 +31,16 @@ from fasttok.codec.merge import (
 )
 
 NEVER = 2**31 - 1
-LONGEST_LADDER = 8  # runs of coefficients 0 below 2**8 are looked up whole
+LONGEST_LADDER = 8  # runs of fewer than 2**8 coefficients 0 are looked up whole
 
 
 @dataclass(frozen=True)
 class Atom:
-    """What a code begins as.
+    """The symbols that a code begins as.
 
     Attributes:
-        symbols: what it begins with.
-        absorb: put in the place of the symbol before it first; -1 for none.
+        symbols: these symbols.
+        absorb: symbol that first replaces the symbol before the code; -1 for none.
     """
 
     symbols: list[int]
@@ -48,10 +48,10 @@ class Atom:
 
 
 class Shortcuts:
-    """Which merges of a vocabulary are safe to do ahead."""
+    """Finds the merges of a vocabulary that are safe to do in advance."""
 
     def __init__(self, merges: NDArray[np.int32], pieces: Sequence[Any], zero: Sequence[int]) -> None:
-        """Tables of the lowest ranks.
+        """Makes tables of the lowest ranks.
 
         Args:
             merges: (m, 3) left, right and new symbol, in order of rank.
@@ -65,12 +65,12 @@ class Shortcuts:
         self.as_left = [NEVER] * size  # lowest rank of a merge (s, t), any t
         self.as_right = [NEVER] * size  # lowest rank of a merge (t, s), any t
         self.with_other = [NEVER] * size  # lowest rank of a merge of s with anything but s
-        self.after_other = [NEVER] * size  # lowest rank of a merge (t, s) where t does not end in a coefficient 0
-        self.after_zeros = [NEVER] * size  # lowest rank of a merge (t, s) where t ends in two of them
+        self.after_other = [NEVER] * size  # lowest rank of a merge (t, s), any t that does not end in a coefficient 0
+        self.after_zeros = [NEVER] * size  # lowest rank of a merge (t, s), any t that ends in two of them
         self.begun: dict[int, list[tuple[int, int]]] = {}  # s -> (rank, t) of merges (s, t)
         end = pieces[0][:0].join(pieces[i] for i in zero)
         for rank, (left, right) in enumerate(merges[:, :2].tolist()):
-            self.rank[left, right] = rank  # of a pair that is listed twice, the library keeps the later rank
+            self.rank[left, right] = rank  # if a pair is listed twice, the library keeps the later rank
             self.begun.setdefault(left, []).append((rank, right))
             tables = [(self.as_left, left), (self.as_right, right)]
             if left != right:
@@ -85,7 +85,7 @@ class Shortcuts:
         self.before_zero = self._before(self.ladder[0]) if self.ladder else NEVER
 
     def atom(self, symbols: Sequence[int], after: int) -> Atom:
-        """What a code of these symbols begins as, given what comes before it: AFTER_OTHER, AFTER_ZEROS or AFTER_ZERO."""
+        """Returns what a code of these symbols begins as; `after` (AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO) is what is before it."""
         symbols = list(symbols)
         if after == AFTER_ZERO and len(self.ladder) > 1:
             rank = self.rank.get((self.ladder[0], symbols[0]), NEVER)
@@ -95,7 +95,7 @@ class Shortcuts:
         return Atom(self._safe(symbols, before)[0])
 
     def atom_table(self, codes: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], int]:
-        """`EncodeTables.atoms` and `longest_atom` of codes that begin as these symbols; no symbols: it has no atom."""
+        """Returns `EncodeTables.atoms` and `longest_atom` for codes of these symbols; a code without symbols has no atom."""
         contexts = (AFTER_OTHER, AFTER_ZEROS, AFTER_ZERO)
         atoms = [self.atom(symbols, after) if symbols else Atom([]) for symbols in codes for after in contexts]
         longest = max((len(atom.symbols) for atom in atoms), default=1)
@@ -106,7 +106,7 @@ class Shortcuts:
         return table, max(1, longest)
 
     def zero_runs(self) -> NDArray[np.int32]:
-        """`EncodeTables.zero_runs`: a run begins as the powers of two that it is made of, the largest first."""
+        """Returns `EncodeTables.zero_runs`: a run begins as the powers of two that make up its length, the largest first."""
         levels = range(len(self.ladder))
         table = np.zeros((1 << len(levels), FIRST + len(levels)), np.int32)
         for run, row in enumerate(table):
@@ -116,15 +116,15 @@ class Shortcuts:
         return table
 
     def _due(self, rank: int) -> int:
-        """Lowest rank of a merge of what the merge of this rank makes."""
+        """Returns the lowest rank of a merge of the symbol that the merge of this rank makes."""
         return min(self.as_left[self.new[rank]], self.as_right[self.new[rank]]) if rank != NEVER else NEVER
 
     def _before(self, symbol: int) -> int:
-        """Lowest rank of a merge (t, symbol), t not the symbol itself."""
+        """Returns the lowest rank of a merge (t, symbol) in which t is not the symbol itself."""
         return min((rank for (a, b), rank in self.rank.items() if b == symbol and a != symbol), default=NEVER)
 
     def _within(self, symbols: Sequence[int]) -> int:
-        """Lowest rank at which the first symbol of a code can merge with what follows it."""
+        """Returns the lowest rank at which the first symbol of a code can merge with what follows it."""
         if len(symbols) == 1:
             return self.as_left[symbols[0]]
         second = self.pieces[symbols[1]]
@@ -132,7 +132,10 @@ class Shortcuts:
         return min((rank for rank, t in merges if self.pieces[t].startswith(second)), default=NEVER)
 
     def _safe(self, symbols: Sequence[int], before: Sequence[int]) -> tuple[list[int], int]:
-        """(`symbols` after their safe merges, the highest rank used, -1 for none); `before`: what the first may merge with."""
+        """Returns (`symbols` after their safe merges, the highest rank that was used, -1 for none).
+
+        `before` has, for each symbol, the lowest rank at which what comes before can merge with it.
+        """
         symbols, highest = list(symbols), -1
         while len(symbols) > 1:
             pairs = enumerate(itertools.pairwise(symbols))
@@ -145,10 +148,10 @@ class Shortcuts:
         return symbols, highest
 
     def _ladder(self, zero: Sequence[int]) -> list[int]:
-        """Symbols for 1, 2, 4, ... coefficients 0 in a row, as far as nothing else can come in between.
+        """Returns the symbols for 1, 2, 4, ... coefficients 0 in a row, as far as no other merge can come in between.
 
-        A step (s, s) of rank r is safe if it is due after the steps before it, no merge of any symbol so far with anything
-        else is due before it, and none of what it makes.
+        A step (s, s) of rank r is safe if r is above the ranks of the steps before it, and below those of all merges of a symbol
+        so far with another symbol, and of all merges of what the step makes.
         """
         (first, *rest), highest = self._safe(zero, self.as_right)
         if rest:
@@ -163,12 +166,12 @@ class Shortcuts:
 
 
 def character_classes(count: int) -> NDArray[np.uint8]:
-    """Class of each code below `count` in GPT-2's pattern, asked of the library that the published code uses.
+    """Returns the class of each code below `count` in GPT-2's pattern, by the library that the published code uses.
 
     >>> character_classes(128)[[ord("a"), ord("7"), ord(" ")]].tolist() == [LETTER, NUMBER, BLANK]
     True
     """
-    # Surrogates and what is beyond Unicode are no characters; a row with such a code is refused.
+    # Surrogates and codes beyond Unicode are not characters; a row with such a code is refused.
     text = "".join(chr(c) if not 0xD800 <= c < 0xE000 and c <= 0x10FFFF else "x" for c in range(count))
     classes = np.full(count, OTHER, np.uint8)
     for pattern, kind in ((r"\p{L}", LETTER), (r"\p{N}", NUMBER), (r"\s", SPACE)):
@@ -180,7 +183,7 @@ def character_classes(count: int) -> NDArray[np.uint8]:
 
 
 def one_word(classes: NDArray[np.uint8], code: int) -> tuple[int, int]:
-    """The codes around `code` that make one word in any order, as the first and the one after the last; (0, 0) for none.
+    """Returns (start, stop) of the codes around `code` that make one word in any order; (0, 0) if there are none.
 
     >>> one_word(character_classes(128), ord("c")), one_word(character_classes(128), ord("'"))
     ((97, 123), (0, 0))

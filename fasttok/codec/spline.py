@@ -1,7 +1,7 @@
-"""`fixed`: a chunk as the control points of clamped B-splines, one token each, as in BEAST (arXiv 2506.06072, section 3).
+"""`fixed`: codes a chunk as the control points of clamped B-splines, one token each, as BEAST (arXiv 2506.06072, section 3).
 
-Every chunk has the same number of tokens, and any ids of that number are a chunk, so a model may write all of them at once.
-Nothing is learned but the range of the control points.
+Every chunk has the same number of tokens, and any sequence of so many ids is a chunk, so a model may write all of them at once.
+A fit learns only the range of the control points.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class SplineConfig:
     """The shape of the splines of a `fixed` fit.
 
     Attributes:
-        points: control points of each dim, so tokens per chunk are points * dims; no more than steps are used.
-        degree: of the polynomials between knots: 0 for steps, 1 for lines, 3 for cubic curves.
+        points: control points of each dim, at most one per step; a chunk has points * dims tokens.
+        degree: degree of the polynomials between knots: 0 for steps, 1 for lines, 3 for cubic curves.
     """
 
     points: int = 10
@@ -35,14 +35,14 @@ class SplineConfig:
 class Spline:
     """Control points by least squares, each rounded to one of `bins` values that are evenly spaced over its channel's range.
 
-    A control point within the range is off by at most half a bin, and so is the curve, since a point of it is a weighted mean of
-    control points; to that comes what the splines cannot follow. Points outside the range are moved to its end and counted.
+    A control point within the range is off by at most half a bin. So is the curve, since each of its points is a weighted mean of
+    control points. What splines cannot follow adds to this error. Points outside the range are moved to its end and counted.
 
     Attributes:
         config: how many control points, of what degree.
         bins: number of values, which is the number of ids.
         low: (C,) smallest value of each channel's control points.
-        high: (C,) largest.
+        high: (C,) largest value of each channel's control points.
 
     Raises:
         InputError: shapes that do not fit, or numbers that are not finite.
@@ -70,29 +70,29 @@ class Spline:
 
     @property
     def centre(self) -> NDArray[np.float64]:
-        """(C,) what code 0 stands for."""
+        """(C,) value that coefficient 0 stands for."""
         middle: NDArray[np.float64] = np.where(self.high > self.low, self.low + self.step * (self.bins // 2), self.low)
         return middle
 
     def rows(self, horizon: int) -> int:
-        """Control points of each channel."""
+        """Returns K, the number of control points of each channel."""
         return min(self.config.points, horizon)
 
     def coefficients(self, x: NDArray[Any], _scale: float, rounded: bool = True) -> NDArray[Any]:
-        """(B, T, C) -> (B, K, C) bins counted from the middle one.
+        """Converts (B, T, C) chunks to (B, K, C) bins, counted from the middle one.
 
         Raises:
-            InputError: chunks of another number of channels.
+            InputError: the chunks have another number of channels.
         """
         self._check(x.shape[2])
         points = (control_points(x, self.config) - self.centre) / self.step
         return np.rint(points) if rounded else points
 
     def actions(self, coefs: NDArray[np.float64], _scale: float, horizon: int, width: int) -> NDArray[np.float64]:
-        """(B, K * C) -> (B, T, C) float64.
+        """Converts (B, K * C) coefficients to (B, T, C) chunks, float64.
 
         Raises:
-            InputError: chunks of another number of channels.
+            InputError: the chunks have another number of channels.
         """
         self._check(width)
         points = coefs.reshape(len(coefs), -1, width) * self.step + self.centre
@@ -100,7 +100,7 @@ class Spline:
         return np.asarray(np.matmul(forward, points))
 
     def reach(self, _unit: NDArray[np.float64], _horizon: int, _scale: float) -> float:
-        """Half the bins: nothing beyond them is coded."""
+        """Returns half the number of bins: nothing beyond them is coded."""
         return self.bins / 2
 
     def _check(self, width: int) -> None:
@@ -109,7 +109,7 @@ class Spline:
 
 
 def control_points(x: NDArray[Any], config: SplineConfig) -> NDArray[np.float64]:
-    """(B, T, C) -> (B, K, C) float64 by least squares.
+    """Fits control points by least squares: (B, T, C) -> (B, K, C) float64.
 
     >>> control_points(np.ones((1, 9, 1)), SplineConfig(4, 3)).round(6).ravel().tolist()
     [1.0, 1.0, 1.0, 1.0]
@@ -120,11 +120,12 @@ def control_points(x: NDArray[Any], config: SplineConfig) -> NDArray[np.float64]
 
 @lru_cache(maxsize=32)
 def matrices(horizon: int, points: int, degree: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(T, K) control points to steps, and (K, T) the least-squares inverse. Steps are evenly spaced over the clamped knots.
+    """Returns (T, K), which maps control points to steps, and (K, T), its least-squares inverse.
 
-    Each knot is the average of `degree` of K evenly spaced places. With evenly spaced knots, two control points near an end would
-    tell almost the same steps when K is near T, and control points would be huge: 2,300 times a step's size for 40 points of 40
-    steps, 1.8 million times for 80 of 80. So they are at most 9 times.
+    Steps are evenly spaced over the clamped knots. Each knot is the average of `degree` of K evenly spaced places, so control
+    points are at most 9 times as large as steps. If the knots were evenly spaced and K near T, two control points near an end
+    would describe almost the same steps, and control points would be huge: 2,300 times the size of a step for 40 points of 40
+    steps, 1.8 million times for 80 of 80.
 
     >>> matrices(5, 2, 1)[0][:, 1].tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]

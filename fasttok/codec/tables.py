@@ -1,4 +1,4 @@
-"""The arrays that encoding looks things up in, bundled for `fasttok.codec.merge`; numba takes a NamedTuple whole."""
+"""The look-up tables of encoding, in one NamedTuple for `fasttok.codec.merge`: numba takes it as one argument."""
 
 from typing import NamedTuple
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 
 class EncodeTables(NamedTuple):
-    """What `encode_rows` needs to know of a vocabulary.
+    """What `encode_rows` needs to know about a vocabulary.
 
     Attributes:
-        classes: (codes,) class of each code, for a vocabulary whose fit cut rows into words; empty: a row is one word.
+        classes: (codes,) class of each code, for a vocabulary whose fit cut rows into words; empty if each row is one word.
         one_word: a row whose codes are all in [one_word[0], one_word[1]) is one word.
-        atoms: (3 * codes, 2 + most) row 3 * c + k: what code c begins as, where k says what comes before it, AFTER_OTHER,
-            AFTER_ZEROS or AFTER_ZERO: how many symbols (COUNT; 0: there is none), how many symbols before it they replace
-            (BACK), and the symbols (FIRST).
+        atoms: (3 * codes, 2 + most) row 3 * c + k says what code c begins as if k (AFTER_OTHER, AFTER_ZEROS or AFTER_ZERO) comes
+            before it: the number of symbols (COUNT; 0 if the code has none), how many symbols before it they replace (BACK), and
+            the symbols (from FIRST on).
         longest_atom: number of symbols in the longest atom.
-        zero_runs: (runs, 2 + most) what a run of coefficients 0 begins as: how many symbols (COUNT), what comes before the next
-            code (CONTEXT), and the symbols (FIRST). One row: coefficients 0 begin as any other codes.
-        symbols: how many symbols there are; that number itself is one that no merge has.
+        zero_runs: (runs, 2 + most) what a run of coefficients 0 begins as: the number of symbols (COUNT), what comes before the
+            next code (CONTEXT), and the symbols (from FIRST on). With only one row, coefficients 0 begin as other codes do.
+        symbols: number of symbols; the number itself is a symbol that no merge has.
         pairs: see `pair_table`.
         made: (merges,) the new symbol of each rank.
     """

@@ -1,8 +1,8 @@
-"""What stands between normalised chunks and the whole numbers that are coded: `Transform`, and those that are learned.
+"""Transforms between normalised chunks and the whole numbers that are coded.
 
-`Dct` is FAST's. `Learned` is an orthonormal transform that a fit learned from its chunks: its coefficients are fewer, or
-smaller, at the same error, because the dims of a robot move together and its motions have shapes of their own.
-`fasttok.codec.spline` has the third.
+`Transform` is what all of them do, and `Dct` is FAST's. `Learned` is an orthonormal transform that a fit learned from its chunks:
+its coefficients are fewer, or smaller, at the same error, because the dims of a robot move together and its motions have shapes
+of their own. The third transform is in `fasttok.codec.spline`.
 """
 
 from dataclasses import dataclass
@@ -21,39 +21,39 @@ NONE = np.zeros((0, 0))
 
 
 class Transform(Protocol):
-    """Normalised chunks to coefficients in the order in which they are coded, and back."""
+    """Converts normalised chunks to coefficients, in the order in which they are coded, and back."""
 
     def coefficients(self, x: NDArray[Any], scale: float, rounded: bool = True, /) -> NDArray[Any]:
-        """(B, T, C) -> (B, K, C): K * C coefficients of each chunk, times scale; whole numbers if rounded."""
+        """Converts (B, T, C) chunks to (B, K, C): K * C coefficients of each chunk, times scale; whole numbers if rounded."""
 
     def actions(self, coefs: NDArray[np.float64], scale: float, horizon: int, width: int, /) -> NDArray[np.float64]:
-        """(B, K * C) coefficients to (B, T, C) chunks; T is `horizon`, C is `width`."""
+        """Converts (B, K * C) coefficients to (B, T, C) chunks; T is `horizon`, C is `width`."""
 
     def rows(self, horizon: int, /) -> int:
-        """K, for chunks of so many steps."""
+        """Returns K, for chunks of so many steps."""
 
     def reach(self, unit: NDArray[np.float64], horizon: int, scale: float, /) -> float:
-        """The largest coefficient of chunks whose channels stay within plus or minus `unit` (C,)."""
+        """Returns the largest coefficient of chunks whose channels stay within plus or minus `unit` (C,)."""
 
 
 @dataclass(frozen=True)
 class Dct:
-    """FAST's: a discrete cosine transform along time, low frequencies first; a coefficient is off by at most 0.5 / scale."""
+    """FAST's transform: a DCT along time, low frequencies first. A coefficient is off by at most 0.5 / scale."""
 
     def coefficients(self, x: NDArray[Any], scale: float, rounded: bool = True) -> NDArray[Any]:
-        """As `dct.coefficients`."""
+        """See `dct.coefficients`."""
         return dct.coefficients(x, scale, rounded)
 
     def actions(self, coefs: NDArray[np.float64], scale: float, horizon: int, width: int) -> NDArray[np.float64]:
-        """As `dct.actions`."""
+        """See `dct.actions`."""
         return dct.actions(coefs.reshape(-1, horizon, width), scale)
 
     def rows(self, horizon: int) -> int:
-        """One row of coefficients per step."""
+        """Returns the horizon: there is one row of coefficients per step."""
         return horizon
 
     def reach(self, unit: NDArray[np.float64], horizon: int, scale: float) -> float:
-        """That of a chunk that rests at `unit`."""
+        """Returns the largest coefficient, which a chunk has that rests at `unit`."""
         return float(scale * horizon**0.5 * unit.max())
 
 
@@ -64,19 +64,19 @@ DCT = Dct()
 class Learned:
     """An orthonormal transform of chunks of one shape (T, C), learned from data; `learn_transform` makes it.
 
-    Along time either the DCT or a learned basis; then, if it has rotations, the channels are rotated at each frequency; then the
-    coefficients are put in a fixed order. Each coefficient is rounded at `scale * finer`; one that would round to 1 or -1 but is
-    smaller than `dead` becomes 0. So the error of a coefficient is at most max(0.5, dead) / (scale * finer), and as the transform
-    is orthonormal, the root mean square error of a chunk is at most that, too.
+    It takes the DCT or a learned basis along time. Then, if it has rotations, it rotates the channels at each frequency. Then it
+    puts the coefficients in a fixed order. Each coefficient is rounded at `scale * finer`; one that would round to 1 or -1 but is
+    smaller than `dead` becomes 0. So the error of a coefficient is at most max(0.5, dead) / (scale * finer). As the transform is
+    orthonormal, the root mean square error of a chunk is at most that, too.
 
     Attributes:
-        horizon: T.
-        width: C.
-        finer: factor on the tokenizer's scale, so that the error is that of the DCT at the scale asked for.
-        dead: 0.5 to 1.
-        order: (T * C,) which coefficient comes at each place; its number is frequency * C + channel.
+        horizon: T, steps per chunk.
+        width: C, channels of a chunk.
+        finer: factor on the tokenizer's scale, so that the error is that of the DCT at the scale that the user asked for.
+        dead: threshold below which coefficients become 0, from 0.5 to 1.
+        order: (T * C,) number of the coefficient at each place, which is frequency * C + channel.
         basis: (T, T) a row for each step, a column for each frequency; (0, 0) for the DCT.
-        rotations: (T, C, C) at each frequency a row for each channel; (0, 0, 0) if channels are not rotated.
+        rotations: (T, C, C) at each frequency, a row for each channel; (0, 0, 0) if channels are not rotated.
 
     Raises:
         InputError: shapes that do not fit, numbers that are not finite, or directions that are not orthonormal.
@@ -119,10 +119,10 @@ class Learned:
         return "rotation" if not self.basis.size else "both" if self.rotations.size else "basis"
 
     def rows(self, horizon: int) -> int:
-        """T.
+        """Returns T, after checking that it is `horizon`.
 
         Raises:
-            InputError: chunks of another length.
+            InputError: the chunks have another length.
         """
         if horizon != self.horizon:
             raise InputError(
@@ -132,10 +132,10 @@ class Learned:
         return horizon
 
     def coefficients(self, x: NDArray[Any], scale: float, rounded: bool = True) -> NDArray[Any]:
-        """(B, T, C) -> (B, T, C) float64 in coded order.
+        """Converts (B, T, C) chunks to (B, T, C) float64 coefficients, in the order in which they are coded.
 
         Raises:
-            InputError: chunks of another shape.
+            InputError: the chunks have another shape.
         """
         self._check(x.shape[1], x.shape[2])
         from fasttok.codec import rotate
@@ -153,10 +153,10 @@ class Learned:
         return out.reshape(-1, self.horizon, self.width)
 
     def actions(self, coefs: NDArray[np.float64], scale: float, horizon: int, width: int) -> NDArray[np.float64]:
-        """(B, T * C) -> (B, T, C).
+        """Converts (B, T * C) coefficients to (B, T, C) chunks.
 
         Raises:
-            InputError: chunks of another shape.
+            InputError: the chunks have another shape.
         """
         self._check(horizon, width)
         from fasttok.codec import rotate
@@ -168,7 +168,7 @@ class Learned:
         return out if self.basis.size else dct.inverse(out)
 
     def reach(self, unit: NDArray[np.float64], horizon: int, scale: float) -> float:
-        """The exact one: each coefficient is largest where each value is at an end of its range."""
+        """Returns the largest coefficient, exactly: each one is largest if each value is at an end of its range."""
         time = np.abs(self.basis if self.basis.size else dct.coefficients(np.eye(horizon)[None], 1.0, False)[0].T).sum(
             0
         )

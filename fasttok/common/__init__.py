@@ -1,1 +1,1 @@
-"""What all four packages use: the console, HTML pages, JSON artefacts, compiled kernels, facts about the machine."""
+"""Code that all four packages use: the console, HTML pages, JSON artefacts, compiled kernels, facts about the machine."""

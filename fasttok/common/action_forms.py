@@ -1,11 +1,11 @@
-"""In which forms a mixture may ask for actions: a closed set of words, defined here, once."""
+"""Defines the forms in which a mixture may ask for actions, each closed set of words once."""
 
 from typing import Literal, get_args
 
 ActionForm = Literal["stored", "relative", "delta"]
-"""As stored, relative to the chunk's first state, or per-step differences."""
+"""Actions as stored, relative to the chunk's first state, or as differences from step to step."""
 ACTION_FORMS: tuple[ActionForm, ...] = get_args(ActionForm)
 
 RotationForm = Literal["stored", "euler", "quaternion", "6d"]
-"""As stored, Euler angles (roll, pitch, yaw), quaternions (xyzw) or the first two columns of the matrix."""
+"""Rotations as stored, as Euler angles (roll, pitch, yaw), quaternions (xyzw), or the matrix's first two columns."""
 ROTATION_FORMS: tuple[RotationForm, ...] = get_args(RotationForm)

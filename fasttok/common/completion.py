@@ -1,7 +1,7 @@
-"""Shell completion: `fasttok-pipelines --print-completion bash` prints a script that completes verbs, flags, choices and paths.
+"""Prints scripts for shell completion, which complete verbs, flags, choices and paths.
 
-The script is made from the dataclasses of the command line and starts no Python when Tab is pressed. If neither a flag nor a
-name is expected, the shell completes file names.
+`fasttok-pipelines --print-completion bash` prints the script for bash. It is made from the dataclasses of the command line, and
+starts no Python when the user presses Tab. If neither a flag nor a name is expected, the shell completes file names.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from fasttok.errors import InputError, unknown_name
 FLAG = "--print-completion"
 SHELLS = ("bash", "zsh", "fish")
 EVERYWHERE = ("--help",)
-MARKER = get_args(Positional[int])[1]  # what Positional leaves in an annotation
+MARKER = get_args(Positional[int])[1]  # what Positional adds to an annotation
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class CompletedVerb:
     """What may follow one verb of a command.
 
     Attributes:
-        config: dataclass whose fields are its flags.
-        names: that its arguments may have, besides paths.
-        choices: values of flags whose type does not say them, by flag without dashes.
+        config: dataclass whose fields are the flags of the verb.
+        names: words that its arguments may be, besides paths.
+        choices: flag without dashes -> its values, for flags whose type does not list them.
     """
 
     config: type[Any]
@@ -37,7 +37,7 @@ class CompletedVerb:
 
 @dataclass(frozen=True)
 class _Flag:
-    """One flag: its name with dashes, whether a value follows it, and which ones may."""
+    """One flag: its name with dashes, whether a value follows it, and the values to choose from (() for any)."""
 
     name: str
     takes_value: bool
@@ -45,7 +45,7 @@ class _Flag:
 
 
 def is_asked(argv: list[str]) -> bool:
-    """Whether a command line asks for the script."""
+    """Returns whether a command line asks for the script."""
     return argv[:1] == [FLAG]
 
 
@@ -53,12 +53,12 @@ def print_completion(command: str, verbs: Mapping[str, CompletedVerb], argv: lis
     """Prints the script for the shell that the command line names.
 
     Args:
-        command: the console script.
-        verbs: words after it, such as "fit" or "datasets list"; "" for what has no verb.
-        argv: FLAG and a shell.
+        command: name of the console script.
+        verbs: verb, such as "fit" or "datasets list", -> what may follow it; "" is the verb of a command without verbs.
+        argv: FLAG and the name of a shell.
 
     Raises:
-        InputError: no such shell.
+        InputError: no shell is named, or one without a script.
     """
     if len(argv) != 2:
         raise InputError(f"{FLAG} takes one shell, one of {', '.join(SHELLS)}; example: {command} {FLAG} bash")
@@ -68,16 +68,16 @@ def print_completion(command: str, verbs: Mapping[str, CompletedVerb], argv: lis
 
 
 def bash(command: str, verbs: Mapping[str, CompletedVerb], *, zsh: bool = False) -> str:
-    """The script for bash, or for zsh, which runs it with its `bashcompinit`.
+    """Returns the script for bash, or for zsh, which runs it with its `bashcompinit`.
 
     Args:
-        command: the console script.
+        command: name of the console script.
         verbs: see `print_completion`.
         zsh: whether to load `bashcompinit` first.
     """
     function = "_" + command.replace("-", "_")
     paths = [f"/{'/'.join(parts)}" for parts in _levels(verbs) if parts]
-    places: dict[tuple[str, ...], list[str]] = {}  # values -> after which flags of which verbs they stand
+    places: dict[tuple[str, ...], list[str]] = {}  # values -> the flags, with their verbs, that take them
     words = []
     for parts in _levels(verbs):
         at = f"/{'/'.join(parts)}" if parts else ""
@@ -115,10 +115,10 @@ def bash(command: str, verbs: Mapping[str, CompletedVerb], *, zsh: bool = False)
 
 
 def fish(command: str, verbs: Mapping[str, CompletedVerb]) -> str:
-    """The script for fish.
+    """Returns the script for fish.
 
     Args:
-        command: the console script.
+        command: name of the console script.
         verbs: see `print_completion`.
     """
     lines = [f"# Completion of {command} for fish, written by: {command} {FLAG} fish"]
@@ -139,7 +139,7 @@ def fish(command: str, verbs: Mapping[str, CompletedVerb]) -> str:
 
 
 def _levels(verbs: Mapping[str, CompletedVerb]) -> list[tuple[str, ...]]:
-    """Every place on the way to a verb: nothing, "datasets", "datasets list" ..., each as its words."""
+    """Returns every beginning of a verb as its words: (), ("datasets",), ("datasets", "list") ..."""
     found = {(): None} | {
         tuple(verb.split()[:depth]): None for verb in verbs for depth in range(1, len(verb.split()) + 1)
     }
@@ -147,7 +147,7 @@ def _levels(verbs: Mapping[str, CompletedVerb]) -> list[tuple[str, ...]]:
 
 
 def _below(parts: tuple[str, ...], verbs: Mapping[str, CompletedVerb]) -> list[str]:
-    """The words that may follow those of a place."""
+    """Returns the words of verbs that may follow these words."""
     longer = (verb.split() for verb in verbs)
     return list(dict.fromkeys(w[len(parts)] for w in longer if len(w) > len(parts) and tuple(w[: len(parts)]) == parts))
 
@@ -164,7 +164,7 @@ def _flags(verb: CompletedVerb) -> Iterator[_Flag]:
 
 
 def _fields(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names of flags without dashes, and their types; those of dataclasses within it with their names before a dot."""
+    """Yields the names of flags without dashes, and their types. Flags of an inner dataclass begin with its name and a dot."""
     hints = get_type_hints(config, include_extras=True)
     for one in dataclasses.fields(config):
         hint, marks = hints[one.name], ()
@@ -178,7 +178,7 @@ def _fields(config: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """The values that a type allows, if they can be counted.
+    """Returns the values that a type allows, if it lists them.
 
     >>> _choices(Literal["flow", "tokens"]), _choices(tuple[Literal["a"], ...]), _choices(int | Literal["best"]), _choices(int)
     (('flow', 'tokens'), ('a',), ('best',), ())

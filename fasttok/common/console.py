@@ -1,6 +1,6 @@
-"""What every command line here shares: errors without tracebacks, progress with ETA, tables, JSON on stdout.
+"""Shared by all command lines: errors without tracebacks, progress with ETA, tables, JSON on stdout.
 
-Results go to stdout, everything else to stderr. On a terminal progress is a bar; elsewhere a plain line now and then.
+Results go to stdout, everything else to stderr. Progress is a bar on a terminal, and a plain line every few seconds elsewhere.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 INTERRUPTED = 130  # exit status of shells for SIGINT
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a full disk, a used-up quota, a file that is too large
 PLAIN_LINE_SECONDS = 5.0
-SILENT_SECONDS = 60.0  # without a note, where every note is a line
-LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # whose loggers a command prints
+SILENT_SECONDS = 60.0  # if every note is a line: a line without a note follows after so long
+LIBRARIES = ("fasttok", "mixtures", "pipelines", "train")  # packages whose log messages a command prints
 UNFOLDED = 100_000  # characters: wider than any table
-NUMBERS = re.compile(r"[-+~(\[]?\.?\d[^A-Za-wyz]*[A-Za-z%]{0,3}|-")  # begins as a number, has no letters but a unit
+NUMBERS = re.compile(r"[-+~(\[]?\.?\d[^A-Za-wyz]*[A-Za-z%]{0,3}|-")  # begins like a number; no letters but x and a unit
 
 
 def log(message: str) -> None:
-    """One plain line on stderr."""
+    """Prints one plain line on stderr."""
     err.print(message, markup=False)
 
 
@@ -51,9 +51,9 @@ class _LogPrinter(logging.Handler):
 
 @contextlib.contextmanager
 def _printed_logs() -> Iterator[None]:
-    """Prints what our own packages log, from INFO up: libraries log, a command shows it.
+    """Prints what our own packages log, from level INFO up: libraries log, and a command shows it.
 
-    Their records go no further: some packages give the root logger a handler, which would print each a second time.
+    The records do not reach the root logger: some packages give it a handler, which would print each record a second time.
     """
     printer = _LogPrinter()
     loggers = [logging.getLogger(name) for name in LIBRARIES]
@@ -72,10 +72,12 @@ def _printed_logs() -> Iterator[None]:
 
 
 def run(command: Callable[[], Any]) -> int:
-    """Runs a command: 0 on success, 1 and a one-paragraph message on bad input, 130 on Ctrl-C.
+    """Runs a command and returns its exit status.
 
-    Use as `sys.exit(run(lambda: main(argv)))`. Only `InputError` is reworded, and what the system refuses of a file that it names
-    (permission, a folder in its place, a full disk); a bug keeps its traceback. What the libraries log meanwhile is printed.
+    The status is 0 on success, 1 with a one-paragraph message on bad input, and 130 on Ctrl-C. Use as
+    `sys.exit(run(lambda: main(argv)))`. Only two kinds of errors become messages: an `InputError`, and an error of the system
+    about a file (no permission, a folder in its place, a full disk). A bug keeps its traceback. While the command runs, log
+    messages of our packages are printed.
     """
     try:
         with _printed_logs():
@@ -95,7 +97,7 @@ def run(command: Callable[[], Any]) -> int:
         if isinstance(error, OSError) and error.filename is not None and not isinstance(error, InputError):
             _say(refused(error))
             return 1
-        if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a write, which names no file
+        if isinstance(error, OSError) and error.errno in NO_ROOM:  # a failed write, whose error names no file
             _say(InputError(f"nothing more can be written: {error.strerror}; make room on the disk, and start again"))
             return 1
         if not isinstance(error, InputError):
@@ -112,16 +114,16 @@ def _say(error: InputError) -> None:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: a module whose import it stops may raise an ImportError instead."""
+    """Returns whether Ctrl-C caused an error: a module may raise an ImportError if Ctrl-C stops its import."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None = None) -> NoReturn:
-    """A console script: runs `main` on the words after the command's name, and exits with the code of `run`.
+    """Runs a console script: passes the words after the command's name to `main`, and exits with the status of `run`.
 
-    `--version` is answered here, so that every command has it and none imports anything for it.
+    It answers `--version` itself, so that every command has that flag and none imports anything for it.
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv == ["--version"]:
@@ -134,17 +136,17 @@ def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None =
 def progress(
     description: str, total: int | None = None, unit: str = "items", *, already: int = 0, lines: bool = False
 ) -> Iterator[Callable[..., None]]:
-    """A progress display; yields `advance(n=1, note=None)`, whose note is shown until the next one.
+    """Shows progress; yields `advance(n=1, note=None)`, whose note is shown until the next one.
 
-    What is left is estimated by `Pace`: from the time since the first new item was done, and only after a warm-up.
+    `Pace` estimates the time that is left: from the time since the first new item was done, and only after a warm-up.
 
     Args:
-        description: what is done.
-        total: how many items there are, if that is known.
-        unit: what is counted.
-        already: items that were done before.
-        lines: off a terminal, every note is a line of its own, and is printed once; without, notes are what is new in the line
-            that is printed every few seconds.
+        description: what is being done.
+        total: number of items; None if it is not known.
+        unit: what is counted, such as "episodes".
+        already: number of items that were done before.
+        lines: only for stderr that is no terminal. True prints every note once, on a line of its own. False prints a line every
+            few seconds, which ends with the latest note.
 
     >>> with progress("reading", total=3, unit="episodes") as advance:
     ...     for _ in range(3):
@@ -187,7 +189,7 @@ def progress(
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "items") -> Iterator[T]:
-    """Iterates with a progress display; `total` defaults to `len(items)` if there is one.
+    """Yields the items and shows progress. `total` is `len(items)` by default, if the items have a length.
 
     >>> list(track("ab", "reading"))
     ['a', 'b']
@@ -203,14 +205,14 @@ def track(items: Iterable[T], description: str, total: int | None = None, unit: 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], file: TextIO | None = None) -> None:
     """Prints an aligned table; numbers are right-aligned, None is shown as a dash.
 
-    On a terminal that is too narrow, texts and headers fold, and numbers never do. If that is not enough, columns are stacked: a
-    line says which ones are below. Into a file or a pipe nothing folds.
+    If the terminal is too narrow, texts and headers fold, but numbers never do. If that is not enough, the columns are stacked,
+    and a line says which ones are below. In a file or a pipe nothing folds.
 
     Args:
         title: a line above the table, "" for none.
-        columns: headers.
-        rows: the cells of each line, as many as there are columns.
-        file: where it goes, stdout by default.
+        columns: headers of the columns.
+        rows: rows with one cell per column.
+        file: where to print; None for stdout.
 
     >>> table("", ["source", "rows"], [["planar", 9600], ["arm", None]])
     source   rows
@@ -260,7 +262,7 @@ def _cell(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file that is whole or not there."""
+    """Writes a text file in one step, so that it is either whole or not there."""
     make_folder(path)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
@@ -281,7 +283,7 @@ def emit_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # an array or a scalar of numpy, which nothing here imports
+    if hasattr(value, "tolist"):  # a numpy array or scalar; this module does not import numpy
         return value.tolist()
     if hasattr(value, "__fspath__"):
         return str(value)

@@ -1,4 +1,4 @@
-"""Paths of a command line that are not there are refused at once, before anything slow is imported; a typo gets a suggestion."""
+"""Checks that the paths of a command line exist, before anything slow is imported, and suggests a path for a typo."""
 
 import difflib
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 
-MOST_NAMES = 10_000  # of a folder that are compared
+MOST_NAMES = 10_000  # names in a folder that are compared with the typo
 
 
 def did_you_mean(path: str | os.PathLike[str]) -> str:
-    """What a local path that is not there was probably meant to be, in brackets with a blank before; "" if nothing is like it.
+    """Returns a suggestion for a local path that does not exist, such as " (did you mean data/index?)"; "" for none.
 
-    The first part of the path that is missing is compared with what is beside it.
+    The first missing part of the path is compared with the names beside it.
     """
     missing, rest = Path(path), Path()
     while not missing.parent.is_dir():
@@ -36,22 +36,22 @@ def did_you_mean(path: str | os.PathLike[str]) -> str:
 
 
 def check_data(paths: Iterable[str]) -> None:
-    """Refuses local data of `fasttok` that is not there; URLs are looked at when they are opened.
+    """Checks that local data for `fasttok` exists. URLs are checked when they are opened.
 
     Raises:
-        InputError: names the first.
+        InputError: data is missing; the error names the first missing path.
     """
     if (path := first_missing(paths)) is not None:
         raise no_data(path)
 
 
 def first_missing(paths: Iterable[str]) -> str | None:
-    """The first local path that is not there, if any."""
+    """Returns the first local path that does not exist, None if all do."""
     return next((path for path in paths if not is_url(path) and not Path(path).exists()), None)
 
 
 def no_data(path: str) -> InputError:
-    """The error for data that is not there."""
+    """Returns the error for data that does not exist."""
     return InputError(
         f"{path} does not exist{did_you_mean(path)}; expected an INDEX, an RLDS directory, a LeRobot folder, or npz, npy, "
         "parquet or HDF5 files"
@@ -59,14 +59,14 @@ def no_data(path: str) -> InputError:
 
 
 def check_tokenizer(path: Path, data: Iterable[str] = ("DATA",)) -> None:
-    """Refuses the folder of a tokenizer that is not there.
+    """Checks that the folder of a tokenizer exists.
 
     Args:
         path: the folder.
-        data: what a tokenizer could be fitted on, for the message.
+        data: paths that a tokenizer could be fitted on, for the message.
 
     Raises:
-        InputError: it is no folder.
+        InputError: `path` is not a folder.
     """
     if not path.is_dir():
         fit = " ".join(word if word == "DATA" else shlex.quote(word) for word in data)

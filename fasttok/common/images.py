@@ -1,7 +1,7 @@
-"""Encoded images to pixels of another size: the one place where images are decoded and resized.
+"""Decodes and resizes images, for builds, trainers and policies.
 
-Shards are built with images as the datasets encoded them; a build resizes only if a mixture asks for it (bicubic), and trainers
-resize to what the model sees (bilinear). Both filters are Pillow's. Needs Pillow, which callers ask for with `require`.
+Shards contain images as the datasets encoded them. A build resizes only if a mixture asks for it (bicubic), and trainers resize
+to what the model sees (bilinear). Both filters are Pillow's. This module needs Pillow; its callers check for it with `require`.
 """
 
 import io
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP")  # that shards hold, by Pillow's names
-MAX_PIXELS = 64_000_000  # larger is a decompression bomb, not a camera
+FORMATS = ("JPEG", "PNG", "WEBP")  # image formats of shards, by Pillow's names
+MAX_PIXELS = 64_000_000  # a larger image is a decompression bomb, not a camera's
 Filter = Literal["bilinear", "bicubic"]
-"""How the pixels of another size follow from those of an image."""
+"""How the pixels of a resized image are computed."""
 Fit = Literal["inside", "pad", "stretch"]
-"""How an image gets another size: the largest that fits, in its own proportions, never enlarged; the largest that fits, centred
-on black; or with other proportions."""
+"""How an image fits into a frame. inside: as large as fits in its own proportions, but never enlarged; pad: as large as fits in
+its own proportions, centred on black; stretch: the size of the frame, with other proportions."""
 
 
 class UndecodableError(ValueError):
@@ -24,10 +24,10 @@ class UndecodableError(ValueError):
 
 
 def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = FORMATS) -> "Image":
-    """An encoded image of which only the header was read.
+    """Opens an encoded image and reads only its header.
 
     Raises:
-        UndecodableError: it is of none of the formats, damaged, or too large.
+        UndecodableError: the image has none of the formats, is damaged, or is too large.
 
     >>> opened(b"GIF89a")
     Traceback (most recent call last):
@@ -37,7 +37,7 @@ def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = FORMATS) 
 
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:  # whose text names an object in memory
+    except UnidentifiedImageError:  # its text names a Python object, which says nothing to a user
         raise UndecodableError(f"it cannot be recognised as {', '.join(formats or ('an image',))}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UndecodableError(str(error)) from None
@@ -48,32 +48,33 @@ def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = FORMATS) 
 
 
 def decoded(image: "Image", near: tuple[int, int] | None = None) -> "Image":
-    """An opened image as RGB pixels.
+    """Decodes an opened image to RGB pixels.
 
     Args:
         image: from `opened`.
-        near: (width, height): lets the JPEG library decode at a half, a quarter or an eighth, if that is not smaller.
+        near: (width, height) that the caller needs. The JPEG library may then decode at a half, a quarter or an eighth of the
+            size, if that is not smaller than `near`. None for the full size.
 
     Raises:
-        UndecodableError: it is damaged.
+        UndecodableError: the image is damaged.
     """
     try:
         if near is not None:
             image.draft("RGB", near)
         image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")  # which copies even where it need not
+        return image if image.mode == "RGB" else image.convert("RGB")  # `convert` copies even an RGB image
     except (OSError, SyntaxError, ValueError) as error:
         raise UndecodableError(str(error)) from None
 
 
 def inner_size(size: tuple[int, int], to: tuple[int, int], fit: Fit) -> tuple[int, int]:
-    """(width, height) of an image of this size in a frame.
+    """Returns the (width, height) that an image gets in a frame.
 
     Args:
         size: (width, height) of the image.
         to: (width, height) of the frame.
-        fit: "inside": the largest in the image's proportions, never enlarged; "pad": the same, but enlarged if it is smaller;
-            "stretch": the frame.
+        fit: "inside": the largest size in the image's proportions, but never enlarged; "pad": the same, but enlarged if the
+            image is smaller; "stretch": the size of the frame.
 
     >>> inner_size((640, 480), (224, 224), "inside"), inner_size((64, 64), (224, 224), "inside")
     ((224, 168), (64, 64))
@@ -89,13 +90,13 @@ def inner_size(size: tuple[int, int], to: tuple[int, int], fit: Fit) -> tuple[in
 
 
 def resized(image: "Image", inner: tuple[int, int], by: Filter, frame: tuple[int, int] | None = None) -> "Image":
-    """An image of another size; the very image if it has that size.
+    """Returns an image of another size; the same object if it has that size already.
 
     Args:
-        image: RGB.
-        inner: (width, height) that it is resized to.
-        by: filter.
-        frame: (width, height) of a black canvas on which it is centred; None for none.
+        image: an RGB image.
+        inner: (width, height) to resize the image to.
+        by: the filter.
+        frame: (width, height) of a black canvas on which the image is centred; None for none.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""How kernels are compiled: once per machine, cached beside the source or in the user's cache; they release the GIL."""
+"""Compiles kernels with numba: once per machine, cached beside the source or in the user's cache. Kernels release the GIL."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """A kernel. Where no folder for the cache can be written, it is compiled anew in each process."""
+    """Compiles a function to a kernel. If no folder for the cache is writable, each process compiles it anew."""
     try:
         return njit(cache=True, **OPTIONS, **options)(function)
     except RuntimeError:  # numba: no locator available
@@ -18,12 +18,12 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A part of a kernel: always inlined, as a call would pass each array as seven numbers."""
+    """Compiles a part of a kernel. It is always inlined, because a call would pass each array as seven numbers."""
     return compiled(function, forceinline=True)
 
 
 def announce(say: Callable[[str], None]) -> None:
-    """From now on, says once if a kernel is compiled rather than loaded from the cache: that takes seconds."""
+    """Calls `say` the first time from now on that a kernel is compiled, not loaded from the cache: that takes seconds."""
 
     class Once(event.Listener):
         def on_start(self, _: event.Event) -> None:

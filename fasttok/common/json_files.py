@@ -1,8 +1,8 @@
-"""JSON that one part writes and another reads: a frozen dataclass names the keys, this module reads and writes it.
+"""Reads and writes JSON files whose keys are the fields of a frozen dataclass.
 
 msgspec checks types, closed sets of strings (`Literal`), nested dataclasses and unions in one call, and says at which path
-something is wrong. It takes plain frozen dataclasses, so artefacts need no base class; it does not refuse unknown keys of
-dataclasses, so that is added here. The text itself is the standard library's: it keeps NaN, and the layout of today's files.
+something is wrong. It accepts plain frozen dataclasses, so artefacts need no base class. It does not refuse unknown keys of
+dataclasses, so this module does. The standard library reads and writes the text: it keeps NaN, and the layout of today's files.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from fasttok.errors import InputError
 
 if (
     TYPE_CHECKING
-):  # only reading needs it: who writes, or only declares what is written, needs the standard library alone
+):  # only reading needs msgspec; code that writes, or only declares what is written, needs the standard library alone
     from msgspec import inspect
 
 T = TypeVar("T")
@@ -27,21 +27,21 @@ LEFT_OUT = {"left_out_if_none": True}
 IF_NOT_DEFAULT = {"left_out_if_default": True}
 """Metadata of a field whose key is written only if its value is not the default, so that older files keep their bytes."""
 WRITTEN_IF = "written_if"
-"""Metadata of a field whose key is written only for some: `metadata={WRITTEN_IF: has_it}`, `has_it` gets the dataclass."""
+"""Metadata of a field whose key only some dataclasses write: `metadata={WRITTEN_IF: has_it}`; `has_it` gets the dataclass."""
 
 
 def decode(kind: type[T], raw: object, where: str, version: int | None = None) -> T:
-    """Plain JSON values as a `kind`.
+    """Converts plain JSON values to a `kind`.
 
     Args:
-        kind: a frozen dataclass; its fields are the keys, those with a default may be missing.
-        raw: what `json.loads` gave.
+        kind: a frozen dataclass; its fields are the keys, and those with a default may be missing.
+        raw: what `json.loads` returned.
         where: path or URL of the file, for messages.
-        version: the newest format version that is understood, for files that have a `format_version`. That key belongs to the
-            file, so `kind` need not have it.
+        version: the newest format version that this code can read, for files that have a `format_version`; None to check none.
+            That key belongs to the file, so `kind` need not have it.
 
     Raises:
-        InputError: unknown or missing keys, values of another type, or a file of a newer format.
+        InputError: there are unknown or missing keys or values of another type, or the file has a newer format.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def decode(kind: type[T], raw: object, where: str, version: int | None = None) -
 
 
 def read(kind: type[T], text: str | bytes, where: str, version: int | None = None) -> T:
-    """A JSON document as a `kind`; as `decode`, and InputError if it is no JSON.
+    """Reads a JSON document as a `kind`, as `decode` does; raises InputError if it is not JSON.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read(kind: type[T], text: str | bytes, where: str, version: int | None = Non
 
 
 def encode(value: object) -> Any:
-    """A dataclass as plain JSON values, in the order of its fields.
+    """Converts a dataclass to plain JSON values, in the order of its fields.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def encode(value: object) -> Any:
 
 
 def write(value: object) -> str:
-    r"""A dataclass as the text of a JSON file, for eyes too: two spaces, a newline at the end.
+    r"""Returns a dataclass as the text of a JSON file that people can read too: indented, with a newline at the end.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def write(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Dataclasses in it as dicts of all their fields, paths as text.
+    """Converts dataclasses within a value to dicts of all their fields, and paths to text.
 
-    `msgspec.to_builtins` would leave out every field that `decode` filled by its default: it reads an instance's own `__dict__`.
+    `msgspec.to_builtins` reads an instance's own `__dict__`, so it would leave out each field that `decode` set to its default.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -163,14 +163,14 @@ def _is_written(what: Field[Any], owner: object) -> bool:
 
 
 def _path(kind: type, value: object) -> object:
-    """A path from its text: of the types that msgspec does not know, the one that artefacts have."""
+    """Converts text to a path, the only type of artefacts that msgspec does not know."""
     if issubclass(kind, PurePath) and isinstance(value, str):
         return kind(value)
     raise NotImplementedError(f"{kind.__name__} is not read from JSON")
 
 
 def _unknown(kind: "inspect.Type", raw: object, path: str) -> Iterator[tuple[str, list[str]]]:
-    """Keys that no dataclass at their place has, each with those that it has."""
+    """Yields the path of each key that its dataclass does not have, with the keys that the dataclass has."""
     from msgspec import inspect
 
     match kind:
@@ -191,13 +191,13 @@ def _unknown(kind: "inspect.Type", raw: object, path: str) -> Iterator[tuple[str
             for i, (inner, value) in enumerate(zip(inners, raw, strict=False)):
                 yield from _unknown(inner, value, f"{path}[{i}]")
         case inspect.UnionType(types=types):
-            # A JSON object can be only one of a union's dataclasses: that which knows most of its keys is blamed.
+            # A JSON object is one of a union's dataclasses. The error is about the one with the fewest unknown keys.
             found = [list(_unknown(t, raw, path)) for t in types if not isinstance(t, inspect.NoneType)]
             yield from min(found, key=len, default=[])
 
 
 def digest(value: Any) -> str:
-    """The first 16 hex digits of the SHA-256 of plain values; the order of keys does not count.
+    """Returns the first 16 hex digits of the SHA-256 of plain values. The order of keys does not count.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True

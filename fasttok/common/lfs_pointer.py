@@ -1,6 +1,7 @@
-"""Git LFS leaves a short text in place of each file that was not downloaded: it is named as that, not as damaged data.
+"""Recognises Git LFS pointers: the short texts that Git LFS leaves in place of files that were not downloaded.
 
-Readers look only when a file is not what they expect, so files that are sound cost nothing.
+An error then says so, instead of calling the data damaged. Readers look for a pointer only if a file is not what they expect, so
+sound files cost nothing.
 """
 
 from fasttok.common.stores import open_file
@@ -11,7 +12,7 @@ POINTER = "this is a Git LFS pointer, not the data: run `git lfs pull` where the
 
 
 def is_pointer(head: bytes) -> bool:
-    r"""Whether a file that begins so is a pointer.
+    r"""Returns whether a file that begins with these bytes is a pointer.
 
     >>> is_pointer(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a..."), is_pointer(b"PAR1")
     (True, False)
@@ -20,14 +21,14 @@ def is_pointer(head: bytes) -> bool:
 
 
 def refuse_pointer(head: str | bytes, where: str) -> None:
-    """Refuses a file that begins so if it is a pointer.
+    """Refuses a file if its beginning shows that it is a pointer.
 
     Args:
-        head: its first bytes, or all of it.
-        where: its path or URL.
+        head: first bytes of the file, or all of it.
+        where: path or URL of the file.
 
     Raises:
-        InputError: it is one.
+        InputError: the file is a pointer.
     """
     start = head[: len(FIRST_LINE)]
     if is_pointer(start.encode(errors="replace") if isinstance(start, str) else start):
@@ -35,13 +36,15 @@ def refuse_pointer(head: str | bytes, where: str) -> None:
 
 
 def refuse_pointer_at(path: str) -> None:
-    """As `refuse_pointer`, of a file that could not be read as what it should be; one that cannot be opened is none.
+    """Refuses a file that could not be read as what it should be, if it is a pointer.
+
+    A file that cannot be opened counts as no pointer.
 
     Args:
         path: path or URL of the file.
 
     Raises:
-        InputError: it is one.
+        InputError: the file is a pointer.
     """
     try:
         with open_file(path) as stream:

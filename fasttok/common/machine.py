@@ -1,4 +1,4 @@
-"""The machine that a number was measured on."""
+"""Describes the machine on which a number was measured."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
-SECONDS = 120  # that JAX or the driver may take to answer
+SECONDS = 120  # longest time to wait for an answer of JAX or of the driver
 GIB = 1 << 30
 ASK_JAX = "import json, jax; print(json.dumps([[d.platform, d.device_kind] for d in jax.local_devices()]))"
 
 
 def hardware() -> str:
-    """The processor's name and how many cores this process may use."""
+    """Returns the processor's name and how many cores this process may use."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
     names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
@@ -26,12 +26,12 @@ def hardware() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> str:
-    """Main memory of the machine, "unknown" where the system does not say it."""
+    """Returns the main memory of the machine in GiB, "unknown" if the system does not say it."""
     try:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.1f} GiB"
     except (AttributeError, OSError, ValueError):  # not POSIX
@@ -39,7 +39,7 @@ def memory() -> str:
 
 
 def free_disk(folder: Path) -> str:
-    """Room on the disk of a folder."""
+    """Returns the free space on the disk of a folder in GiB, "unknown" if the system does not say it."""
     try:
         return f"{shutil.disk_usage(folder).free / GIB:,.1f} GiB"
     except OSError:
@@ -47,9 +47,10 @@ def free_disk(folder: Path) -> str:
 
 
 def jax_devices() -> str:
-    """The devices that JAX computes on, asked in a process of its own: a broken driver must not end this one.
+    """Returns the devices that JAX computes on.
 
-    The process takes no memory of the devices beyond what it needs to find them.
+    A second process asks JAX, because a broken driver must not end this one. That process takes no memory of the devices beyond
+    what it needs to find them.
     """
     if find_spec("jax") is None:
         return "JAX is not installed"
@@ -74,7 +75,7 @@ def jax_devices() -> str:
 
 
 def nvidia_gpus() -> str:
-    """GPUs as NVIDIA's driver names them: name, memory and the driver's version, one after the other; "" without a driver."""
+    """Returns each GPU's name, memory and driver version as NVIDIA's driver writes them; "" without a driver."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""

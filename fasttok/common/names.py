@@ -1,4 +1,4 @@
-"""Names that a file of somebody's contains and that become paths: they never lead out of the folder that they are meant for."""
+"""Checks names that come from other people's files and become paths, so that none leads out of the folder it is meant for."""
 
 import re
 
@@ -9,16 +9,16 @@ FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
 
 
 def plain_name(name: object, what: str, where: str) -> str:
-    """A name that becomes a file's or a folder's.
+    """Checks a name that becomes the name of a file or a folder, and returns it.
 
     Args:
-        name: what the file says.
-        what: what the name is of, for messages: "dataset name".
-        where: the file that says it, for messages.
+        name: the name, as it was read.
+        what: what kind of name it is, for messages, such as "dataset name".
+        where: the file that contains the name, for messages.
 
     Raises:
-        InputError: it is no text, is empty or too long, begins with a dot or blank, or contains a character that means something
-            in a path or that some system allows in no name.
+        InputError: the name is not text, is empty or too long, begins with a dot, a blank or `~`, ends with a dot or a blank, or
+            contains a character that means something in a path or that some system forbids in names.
 
     >>> plain_name("bridge_dataset", "dataset name", "dataset.yaml")
     'bridge_dataset'
@@ -43,10 +43,10 @@ def plain_name(name: object, what: str, where: str) -> str:
 
 
 def relative_path(name: object, where: str) -> str:
-    """A path that a file says is below its own folder.
+    """Checks a path that a file gives relative to its own folder, and returns it.
 
     Raises:
-        InputError: it is no text, is absolute, or contains `..`, a backslash, a URL or a NUL.
+        InputError: the path is not text, is empty or absolute, or contains `..`, a backslash, a URL, `::` or a NUL.
 
     >>> relative_path("shard-00000-of-00001.arrow", "manifest.json")
     'shard-00000-of-00001.arrow'
@@ -66,7 +66,7 @@ def relative_path(name: object, where: str) -> str:
 
 
 def one_piece(name: object, where: str) -> str:
-    """As `relative_path`, and a file or folder directly in its folder.
+    """Checks a path as `relative_path` does, and that it is one name without folders.
 
     >>> one_piece("a/b", "index.json")
     Traceback (most recent call last):

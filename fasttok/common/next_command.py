@@ -1,4 +1,4 @@
-"""Commands that a command prints for its user: they name real paths, so that they can be pasted as they are."""
+"""Writes the commands that a command suggests to its user. They contain real paths, so that a user can paste them unchanged."""
 
 import posixpath
 import shlex
@@ -9,7 +9,7 @@ from fasttok.common.urls import is_url
 
 
 def beside(path: str | Path, name: str) -> str:
-    """A path of that name in the folder in which `path` is; with a number behind it if it is taken.
+    """Returns a path with this name, in the folder of `path`. If the name is taken, a number is added to it.
 
     >>> beside("data/index", "tokenizer"), beside("gs://bucket/index/", "shards"), beside("index", "shards_of_nothing")
     ('data/tokenizer', 'gs://bucket/shards', 'shards_of_nothing')
@@ -20,7 +20,7 @@ def beside(path: str | Path, name: str) -> str:
 
 
 def command(*words: str | Path) -> str:
-    """Words as they are typed in a shell.
+    """Returns the words as a user types them in a shell.
 
     >>> command("fasttok", "eval", "my tokenizer", Path("index"))
     "fasttok eval 'my tokenizer' index"

@@ -1,11 +1,11 @@
-"""May a command write this file? One rule for all, asked before the work: `output_folder` is the same for folders.
+"""Decides whether a command may write a file, by one rule for all commands. `output_folder` does this for folders.
 
-    not there                  it may; missing folders are made
+    missing                    it may; missing folders are made
     one of its own inputs      never
-    another file               with --overwrite only
+    another file               only with --overwrite
     a folder, a device         never
 
-Whether the place can be written at all is tried at once, not found out when the work is done.
+The check comes before the work. It also tries whether the file can be written at all, so that no work is lost.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ def check_output_file(
 
     Args:
         path: the file; "-" is stdout, which may be written.
-        reads: what the command reads: the file may be none of these.
-        overwrite: whether to replace a file that is there.
-        flag: the option that named it, for messages.
+        reads: files that the command reads; `path` must not be one of them.
+        overwrite: whether to replace an existing file.
+        flag: the option that named the file, for messages.
 
     Raises:
-        InputError: it is an input, is there already, is not a plain file, or cannot be written.
+        InputError: the file is an input, exists already, is not a plain local file, or cannot be written.
     """
     if str(path) == STDOUT:
         return
@@ -60,16 +60,16 @@ def check_output_file(
 
 
 def check_writable(folder: Path, what: str, other: str, name: str = "") -> None:
-    """Tries whether files can be made in a folder, or in the one where it will be made; leaves nothing.
+    """Tries whether files can be made in a folder, or, if it is missing, where it will be made. Leaves nothing behind.
 
     Args:
-        folder: it may be missing.
+        folder: the folder, which may be missing.
         what: the path as it was given, for messages.
-        other: what else to choose, for messages.
-        name: a file's name that must be possible there.
+        other: what the user can choose instead, for messages.
+        name: name of a file that must be possible there; "" for none.
 
     Raises:
-        InputError: it says why not.
+        InputError: no file can be made there; the error says why.
     """
     try:
         missing = [name]
@@ -89,12 +89,12 @@ def check_writable(folder: Path, what: str, other: str, name: str = "") -> None:
 
 
 def make_folder(path: str | Path) -> None:
-    """The folder of a file that a command will write."""
+    """Makes the folder of a file that a command will write."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are the same file, by whatever name."""
+    """Returns whether two paths lead to the same file."""
     try:
         return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
     except (OSError, ValueError, RuntimeError):

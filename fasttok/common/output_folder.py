@@ -1,13 +1,15 @@
-"""May a command write to OUT? One rule for all commands: it looks into the folder, and touches only files that it wrote.
+"""Decides whether a command may write to OUT, by one rule for all commands.
 
-    not there, or empty        it may
-    an earlier output          with --overwrite, or --resume where the command has it; without them it says so
-    anything else              never, with --overwrite too: it says what it looked for
+A command looks into the folder first, and touches only files that it wrote:
 
-An earlier output is known by a file of it (a `Mark`): JSON with the keys and the format version that this command writes. A
-file of that name alone is not enough, as `config.json` is the name of many things. What is replaced is deleted file by file,
-by the names that the command writes: a note that somebody put there stays. Nothing is deleted before `begin`, `replacing` or
-`install`, which a command calls when all of its inputs have been checked. OUT may be a URL of fsspec.
+    missing, or empty          it may write
+    an earlier output          it may write with --overwrite, or with --resume if it has that flag; otherwise an error names them
+    anything else              it may never write, not even with --overwrite; an error says what was expected
+
+An earlier output is recognised by one of its files (a `Mark`): JSON with the keys and the format version that this command
+writes. The name of the file alone is not enough, because many programs write a `config.json`. To replace an output, the command
+deletes the files whose names it writes, one by one: a note that somebody put there stays. Nothing is deleted before `begin`,
+`replacing` or `install`, which a command calls after it has checked all of its inputs. OUT may be an fsspec URL.
 """
 
 import contextlib
@@ -39,14 +41,14 @@ except ImportError:  # not POSIX: two processes can then write one OUT at once
 
 BEGUN = ".begun.json"
 ASIDE = "replaced"  # folder for an earlier output until the new one is under way
-TREE = "/**"  # ends a pattern of a folder of which a library wrote all
+TREE = "/**"  # end of a pattern that means all files below a folder, if a library wrote them
 HALF_WRITTEN = re.compile(r"^\.(.+)\.(?:[0-9a-f]{32}\.tmp|part)$")  # what a killed process leaves beside a file
-LOST_URL = re.compile(r"[A-Za-z][\w+.-]+:/")  # what Path makes of gs://bucket
+LOST_URL = re.compile(r"[A-Za-z][\w+.-]+:/")  # Path turns gs://bucket into gs:/bucket
 State = Literal["new", "unfinished", "finished"]
 
 
 class _HeldFolder:
-    """A folder that is open and locked; the system frees it if the process dies."""
+    """A folder that is open and locked. The system unlocks it if the process dies."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -60,14 +62,14 @@ _HELD: "weakref.WeakValueDictionary[tuple[int, int], _HeldFolder]" = weakref.Wea
 
 @dataclass(frozen=True)
 class Mark:
-    """A file by which a folder is known again.
+    """A file by which a folder is recognised.
 
     Attributes:
-        file: its path in the folder.
+        file: path of the file in the folder.
         keys: keys of its JSON object, or of each object of its list; "a/b" is the key b of the object at a.
-        version: newest format version that is known, where the file has one at `version_key`.
+        version: newest format version that this code knows, for files that store one at `version_key`; None to check none.
         version_key: key of the format version.
-        text: all that a file contains that is no JSON; "" for one that is.
+        text: the whole text of a file that is not JSON; "" for a JSON file.
     """
 
     file: str
@@ -82,15 +84,15 @@ class OutputKind:
     """What a command writes into a folder.
 
     Attributes:
-        name: what such a folder is, for messages: "INDEX".
-        marks: files of which one is enough to know a folder of this kind. The first is there only when all is finished, if
-            `begun` is given. Without any mark, a folder is known by holding nothing else but `files`.
+        name: name of such a folder in messages, such as "INDEX".
+        marks: files by which a folder of this kind is recognised; one of them is enough. If `begun` is given, the first one is
+            there only when the output is finished. Without marks, a folder is recognised if it contains only `files`.
         files: patterns of all files that the command writes: `*` stays within a name, and a `/**` at the end means the whole
             tree below, for folders that a library fills.
-        begun: folder, relative to OUT, for a file that marks an output as unfinished; "" if the other marks are there from the
-            start. The command deletes it when it is done.
+        begun: folder, relative to OUT, for a file that marks an output as unfinished; "" if the marks are there from the start.
+            The command deletes this folder when it is done.
         resume: whether an unfinished output is continued with --resume ("flag"), always, or never.
-        inner: folders in it that are outputs of their own, and of which kind.
+        inner: folder in OUT that is an output of its own -> its kind.
     """
 
     name: str
@@ -111,12 +113,12 @@ class OutputKind:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Patterns of all files, those of inner outputs too."""
+        """Patterns of all files, including those of inner outputs."""
         below = (f"{folder}/{pattern}" for folder, kind in self.inner.items() for pattern in kind.patterns)
         return (*self.files, *((f"{self.begun}{TREE}",) if self.begun else ()), *below)
 
     def wrote(self, path: str) -> bool:
-        """Whether a file, relative to OUT, has a name that the command writes; half-written ones have, too.
+        """Returns whether a file, relative to OUT, has a name that the command writes; half-written files count too.
 
         >>> kind = OutputKind("letters", (), ("*.txt", "state/*.json", "logs/**"))
         >>> [kind.wrote(name) for name in ("a.txt", ".a.txt.part", "state/1.json", "state/a/1.json", "logs/a/b", "b.md")]
@@ -129,13 +131,13 @@ class OutputKind:
 
 
 class OutputFolder:
-    """OUT, which may be written; made by `check_output`.
+    """An OUT that the command may write to; `check_output` makes it.
 
     Attributes:
         fs: OUT's file system.
-        path: OUT on it; links are followed.
-        kind: what is written.
-        state: what was there: nothing ("new"), or an earlier output.
+        path: path of OUT on `fs`, with links followed.
+        kind: what the command writes.
+        state: what was there: nothing ("new"), or an earlier output ("unfinished" or "finished").
         replaces: whether `begin` deletes the earlier output.
     """
 
@@ -146,10 +148,10 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def replacing(self) -> Iterator[Callable[[], None]]:
-        """As `begin`, but an earlier output on a disk is only set aside until the new one is under way.
+        """Does what `begin` does, but only sets an earlier output on a disk aside until the new one is under way.
 
-        Yields what to call when it is. If an error comes before that, the earlier output is put back. On an object store, where
-        moving is copying, the earlier output is deleted at once.
+        Yields the function to call when the new output is under way. If an error comes before that, the earlier output is put
+        back. On an object store, where moving a file means copying it, the earlier output is deleted at once.
         """
         aside = None
         if self.kind.begun and isinstance(self.fs, LocalFileSystem):
@@ -157,7 +159,7 @@ class OutputFolder:
             aside = Path(self.path, self.kind.begun, ASIDE)
             if (
                 self.replaces and not aside.exists()
-            ):  # if it does, a killed process left it, and its output was not under way
+            ):  # if it exists, a killed process left it, whose own output was not under way
                 self._move(Path(self.path), aside)
         self.begin()
         waiting = [aside] if aside is not None and aside.exists() else []
@@ -180,7 +182,7 @@ class OutputFolder:
         under_way()
 
     def _move(self, source: Path, target: Path) -> None:
-        """Renames the files that the command writes from one folder into another."""
+        """Moves the files that the command writes from one folder to another."""
         inside = target.is_relative_to(source)
         for file in _local_files(str(source)):
             if self.kind.wrote(file) and not (inside and Path(source, file).is_relative_to(target)):
@@ -191,7 +193,7 @@ class OutputFolder:
         """Deletes the earlier output if the command replaces it, makes the folder, and marks it as unfinished.
 
         Raises:
-            InputError: another process is writing it, or the store does not take it.
+            InputError: another process is writing OUT, or the store refuses.
         """
         self._lock()
         self._clear(keep=f"{self.kind.begun}/{ASIDE}/")
@@ -200,10 +202,10 @@ class OutputFolder:
             self._mark()
 
     def share(self) -> None:
-        """Makes the folder and marks it as unfinished, beside other processes that write other files of it; deletes nothing.
+        """Makes the folder and marks it as unfinished; other processes may write other files of it. Deletes nothing.
 
         Raises:
-            InputError: another process is writing all of it, or the store does not take it.
+            InputError: another process has the folder for itself, or the store refuses.
         """
         self._lock(shared=True)
         with stores.writing(str(self.fs.unstrip_protocol(self.path))):
@@ -224,7 +226,10 @@ class OutputFolder:
                 self.fs.pipe_file(target, said.encode() + b"\n")
 
     def _lock(self, shared: bool = False) -> None:
-        """Keeps other processes of this machine out for as long as this object lives; not those that share, if this one does."""
+        """Keeps other processes of this machine out of OUT as long as this object exists.
+
+        With `shared`, other processes may write there too, if they share as well.
+        """
         if fcntl is None or not self.kind.begun or not isinstance(self.fs, LocalFileSystem):
             return
         self.fs.makedirs(self.path, exist_ok=True)
@@ -244,7 +249,10 @@ class OutputFolder:
         self._held = _HELD[known.st_dev, known.st_ino] = held
 
     def aside(self) -> Path:
-        """A new folder on OUT's disk, to be filled and given to `install`: beside OUT, or in it if nothing can be made there."""
+        """Makes a folder on OUT's disk, which the caller fills and passes to `install`.
+
+        It is beside OUT, or in OUT if nothing can be made beside it.
+        """
         out = Path(self.path)
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = not out.exists() or (out.stat().st_dev == out.parent.stat().st_dev and os.access(out.parent, os.W_OK))
@@ -253,16 +261,16 @@ class OutputFolder:
         return temporary
 
     def install(self, temporary: Path, last: str) -> None:
-        """Puts a finished local folder in OUT's place: by one renaming, if OUT contains nothing; else file by file.
+        """Moves a finished local folder to OUT: by one rename if OUT contains nothing, else file by file.
 
         Args:
             temporary: the folder, on the same disk; it is gone afterwards.
-            last: the file of it without which OUT is not valid; it comes last.
+            last: the file in it without which OUT is not valid; it is moved last.
         """
         out = Path(self.path)
         self._clear()
         with contextlib.suppress(OSError):
-            out.rmdir()  # empty folders cannot be replaced everywhere
+            out.rmdir()  # not every system can rename a folder over an empty one
         if not out.exists():
             temporary.replace(out)
             return
@@ -277,16 +285,16 @@ class OutputFolder:
             self._delete(keep)
 
     def _delete(self, keep: str) -> None:
-        """Deletes the files that the command writes, but for paths that begin with `keep`."""
+        """Deletes the files that the command writes, except paths that begin with `keep`."""
         for file in _files(self.fs, self.path):
             if self.kind.wrote(file) and not file.startswith(keep):
-                with contextlib.suppress(FileNotFoundError):  # a store whose answer was lost was asked again
+                with contextlib.suppress(FileNotFoundError):  # a request is repeated if the store's answer was lost
                     self.fs.rm_file(f"{self.path}/{file}")
         if isinstance(self.fs, LocalFileSystem):
             for folder, _, _ in os.walk(self.path, topdown=False):
                 with contextlib.suppress(OSError):
                     if folder != self.path:
-                        Path(folder).rmdir()  # only where nothing is left
+                        Path(folder).rmdir()  # fails if something is left in it
         self.fs.invalidate_cache()
 
 
@@ -300,15 +308,15 @@ def check_output(
     other: str = "another --out",
     reads: Iterable[str | Path] = (),
 ) -> OutputFolder:
-    """Whether OUT may be written, and can be. Changes nothing.
+    """Checks that a command may write to OUT, and that it can. Changes nothing.
 
     Args:
         out: folder or URL.
         kind: what the command writes.
         overwrite: whether to replace an earlier output.
         resume: whether to continue an earlier output.
-        how: how a user asks to replace it, for messages.
-        other: what else to choose, for messages.
+        how: how a user asks to replace an earlier output, for messages.
+        other: what the user can choose instead, for messages.
         reads: files and folders that the command reads: an output that contains them is not replaced.
 
     Raises:
@@ -334,7 +342,7 @@ def check_output(
 
 
 def _allowed(out: str | Path, kind: OutputKind, overwrite: bool, resume: bool, how: str, other: str) -> OutputFolder:
-    """As `check_output`, without looking at what the command reads."""
+    """Does the checks of `check_output` on what OUT contains; not whether it is writable, nor what the command reads."""
     fs, path = _opened(str(out))
     there = stores.kind_at(fs, path)
     if not there:
@@ -384,7 +392,7 @@ def _opened(out: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def _empty(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind) -> bool:
-    """Whether a folder contains nothing, or nothing but what a killed process left before it had marked the folder."""
+    """Returns whether a folder is empty, or contains only what a process left that was killed before it marked the folder."""
     for entry in fs.ls(path, detail=True):
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if entry["type"] == "directory" and name == kind.begun:
@@ -396,7 +404,7 @@ def _empty(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind) -> bool:
 
 
 def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str, other: str) -> State:
-    """What an earlier run left in a folder.
+    """Returns whether the output that an earlier run left in a folder is finished or unfinished.
 
     Raises:
         InputError: the folder is of another kind, or of a newer format.
@@ -423,7 +431,7 @@ def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str,
 
 
 def _wrong(fs: fsspec.AbstractFileSystem, path: str, mark: Mark, kind: OutputKind) -> str:
-    """Why a mark is not that of a kind, "" if it is; "newer" for a newer format."""
+    """Returns why a folder does not have this mark of a kind; "" if it has it, "newer" if its format is newer."""
     try:
         held = fs.cat_file(f"{path}/{mark.file}")
         if mark.text:
@@ -469,7 +477,7 @@ def _has(value: object, key: str) -> bool:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    """Whether a relative path has the form of a pattern; each `*` stays within one name."""
+    """Returns whether a relative path matches a pattern; each `*` stays within one name."""
     whole = pattern.endswith(TREE)
     names, wanted = path.split("/"), pattern.removesuffix(TREE).split("/")
     if len(names) <= len(wanted) if whole else len(names) != len(wanted):
@@ -478,14 +486,14 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 def _above(folder: str, kind: OutputKind) -> bool:
-    """Whether a command writes files below a folder."""
+    """Returns whether a command writes files below a folder."""
     depth = folder.count("/") + 1
     return any(_fits(folder, "/".join(pattern.removesuffix(TREE).split("/")[:depth]))
                for pattern in kind.patterns if pattern.endswith(TREE) or pattern.count("/") >= depth)  # fmt: skip
 
 
 def _files(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
-    """All files below a folder, relative to it."""
+    """Yields all files below a folder, relative to it."""
     if isinstance(fs, LocalFileSystem):
         yield from _local_files(path)
         return
@@ -494,7 +502,7 @@ def _files(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
 
 
 def _local_files(path: str) -> list[str]:
-    """As `_files`; a link is a file, whatever it leads to."""
+    """Returns all files below a local folder, relative to it. A link counts as a file, whatever it leads to."""
     found = []
     for folder, folders, files in os.walk(path):
         links = [name for name in folders if Path(folder, name).is_symlink()]

@@ -1,15 +1,16 @@
-"""How long is left of a number of items, told by the items since the first new one, and not before they say anything."""
+"""Estimates how long the remaining items of a job take."""
 
 import time
 
-WARM_UP_SECONDS = 2.0  # from the first new item on, before anything is said about the rest
+WARM_UP_SECONDS = 2.0  # after the first new item, before there is an estimate
 
 
 class Pace:
-    """Estimates what is left.
+    """Estimates the time that is left, from the items since the first new one.
 
-    What comes before the first new item happens once (opening files, compiling), and what was done already took no time now, so
-    neither counts. Nothing is said before the warm-up is over: `WARM_UP_SECONDS`, and one more item at least.
+    Two things do not count: the time before the first new item, because what happens then happens once (opening files,
+    compiling), and the items that were done already, because they took no time now. There is no estimate during the warm-up,
+    which lasts `WARM_UP_SECONDS` and at least one more item.
 
     >>> pace = Pace(already=90)
     >>> pace.add(1, now=60.0), pace.left(190, now=60.0)
@@ -26,19 +27,19 @@ class Pace:
         """Counts items.
 
         Args:
-            n: how many more are done; 0 changes nothing.
-            now: seconds of a clock that never goes back; `time.monotonic` by default.
+            n: how many more items are done; 0 changes nothing.
+            now: seconds of a clock that never goes back; None for `time.monotonic`.
         """
         self.done += n
         if n and self._first is None:
             self._first = (time.monotonic() if now is None else now, self.done)
 
     def left(self, total: int | None, now: float | None = None) -> float | None:
-        """Seconds until all is done; None if nothing can be said yet, or the total is not known.
+        """Returns the seconds until all items are done; None if there is no estimate yet, or the total is not known.
 
         Args:
-            total: all items, those that were done before included.
-            now: as for `add`.
+            total: number of all items, including those that were done before; None if it is not known.
+            now: see `add`.
         """
         if self._first is None or not total:
             return None

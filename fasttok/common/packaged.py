@@ -1,14 +1,14 @@
-"""Text files that come with a package."""
+"""Reads text files that are installed with a package."""
 
 from importlib.resources import files
 
 
 def yaml_texts(package: str, folder: str) -> dict[str, str]:
-    """The YAML files in a folder of a package: name without .yaml -> text.
+    """Returns the YAML files in a folder of a package: name without .yaml -> text.
 
     Args:
-        package: dotted name.
-        folder: in it.
+        package: dotted name of the package.
+        folder: path of the folder inside the package.
     """
     return {
         f.name.removesuffix(".yaml"): f.read_text(encoding="utf-8")

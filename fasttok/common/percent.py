@@ -1,8 +1,8 @@
-"""How shares are written, on pages and in terminals."""
+"""Writes shares in percent, on pages and in terminals."""
 
 
 def percent(share: float, digits: int = 1, *, sign: bool = False) -> str:
-    """A share in percent.
+    """Returns a share as text in percent.
 
     >>> percent(0.125), percent(0.5, 0), percent(0.1, sign=True)
     ('12.5 %', '50 %', '+10.0 %')

@@ -1,7 +1,8 @@
-"""How every console script begins: with nothing imported, so that Ctrl-C is one short line from the first moment on.
+"""Starts every console script, so that Ctrl-C prints one short line from the first moment on.
 
-Importing numpy, numba or TensorFlow takes a second or more; a KeyboardInterrupt in there ends in a traceback of theirs, or in an
-ImportError that hides it. Until a command's modules are there, nothing needs to be cleaned up, so the process just ends.
+Importing numpy, numba or TensorFlow takes a second or more. A KeyboardInterrupt during such an import ends in a traceback of that
+library, or in an ImportError that hides it. Until a command's modules are imported, there is nothing to clean up, so the process
+just ends.
 """
 
 import os
@@ -18,15 +19,15 @@ def start(name: str, module: str, function: str = "main", argv: list[str] | None
     """Runs a command, and exits with its status.
 
     Args:
-        name: of the console script.
-        module: that contains the command; imported here.
-        function: of the module, which gets the words after the script's name.
-        argv: these words; those of the process by default.
+        name: name of the console script.
+        module: dotted name of the module that contains the command; it is imported here.
+        function: name of the function in the module, which gets the words after the script's name.
+        argv: the words after the script's name; None for those of this process.
     """
     before = signal.getsignal(signal.SIGINT)
     here = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
     try:
-        if here:  # else somebody else sees to it, or it is ignored, as under nohup
+        if here:  # otherwise another handler takes SIGINT, or it is ignored, as under nohup
             signal.signal(signal.SIGINT, _stop)
         command = getattr(import_module(module), function)
         from fasttok.common import console

@@ -1,7 +1,7 @@
-"""Where a path or URL leads: a disk, or a store that fsspec has a driver for. Nothing else here asks fsspec for either.
+"""Opens paths and URLs, on a disk or in a store that fsspec has a driver for. No other module asks fsspec for a file system.
 
-What begins as `scheme://` is a URL. Everything else is a local path, whatever signs its name has: `::`, `#`, `?`, `*`, `[`, or a
-`://` further on. fsspec itself takes `::` for a chain of file systems and `://` anywhere for a scheme.
+What begins with `scheme://` is a URL. Everything else is a local path, whatever characters its name has: `::`, `#`, `?`, `*`,
+`[`, or a `://` further on. fsspec itself takes `::` for a chain of file systems and `://` anywhere for a scheme.
 """
 
 import io
@@ -21,7 +21,7 @@ from fasttok.common.urls import URL, is_url
 from fasttok.errors import InputError
 
 CHAIN = re.compile(r"[A-Za-z][\w+.-]*::[A-Za-z][\w+.:-]*://|[A-Za-z][\w+.-]+://.*::[A-Za-z][\w+.-]*://", re.DOTALL)
-# The words after `pip install` that bring a scheme's driver; fsspec's own words for the others.
+# What to write after `pip install` for a scheme's driver. For other schemes, errors repeat what fsspec says.
 PACKAGES = {
     "gs": "'fasttok-vla[gcp]'",
     "gcs": "'fasttok-vla[gcp]'",
@@ -31,7 +31,7 @@ PACKAGES = {
     "http": "aiohttp requests",
     "https": "aiohttp requests",
 }
-# Packages whose errors tell of the network, the store or its credentials, never of us.
+# An error of these packages is about the network, the store or its credentials, never about our code.
 DRIVERS = (
     "aiobotocore",
     "aiohttp",
@@ -49,7 +49,7 @@ Kind = Literal["file", "directory", ""]
 
 
 def join_scheme(url: str, path: str) -> str:
-    """A path on the file system of `url`, as a URL if that is one.
+    """Returns a path on the file system of `url`; as a URL if `url` is one.
 
     >>> join_scheme("gs://bucket/data", "bucket/data/a.npz"), join_scheme("data", "/home/data/a.npz")
     ('gs://bucket/data/a.npz', '/home/data/a.npz')
@@ -59,10 +59,11 @@ def join_scheme(url: str, path: str) -> str:
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a path or URL, and the path on it.
+    """Returns the file system of a path or URL, and the path on it.
 
     Raises:
-        InputError: the scheme is unknown, its package is not installed, or it is a chain of file systems.
+        InputError: the scheme is unknown, its package is not installed, the URL is a chain of file systems, or it cannot be
+            opened.
     """
     url = os.fspath(url)
     if CHAIN.match(url):
@@ -88,20 +89,20 @@ def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except Exception as error:
         if unreachable(error) is None and isinstance(
             error, TypeError | OSError
-        ):  # it reads from another one, such as zip://
+        ):  # a file system that reads from another one, such as zip://
             raise InputError(f"{url} cannot be opened by its URL alone: {error}; unpack or copy it") from None
         raise _reworded(error, url) from None
 
 
 def fresh(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """As `filesystem`, with nothing remembered of earlier listings: for whoever opens what another process wrote."""
+    """Returns what `filesystem` does, but forgets earlier listings. Use it to open what another process wrote."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
     return fs, path
 
 
 def kind_at(fs: fsspec.AbstractFileSystem, path: str) -> Kind:
-    """What is there, "" for nothing. Unlike fsspec's `exists`, a store that cannot be reached is an error.
+    """Returns what is at a path, "" for nothing. Unlike fsspec's `exists`, it raises an error if the store cannot be reached.
 
     Raises:
         InputError: the store cannot be reached, or refuses.
@@ -118,22 +119,22 @@ def kind_at(fs: fsspec.AbstractFileSystem, path: str) -> Kind:
 
 @contextmanager
 def open_file(url: str) -> Iterator[BinaryIO]:
-    """A file for reading bytes."""
+    """Opens a file for reading bytes, and closes it at the end of the block."""
     with opened(url) as stream:
         yield stream
 
 
 def opened(url: str) -> BinaryIO:
-    """A file for reading bytes, which the caller closes."""
+    """Opens a file for reading bytes; the caller closes it."""
     fs, path = filesystem(url)
     stream = fs.open(path, "rb")
-    # A driver's own stream reads lines without a limit only.
+    # A driver's own stream cannot limit the length of a line that it reads; BufferedReader can.
     return cast(BinaryIO, io.BufferedReader(stream) if isinstance(stream, AbstractBufferedFile) else stream)
 
 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Says plainly if a store fails that the block reads or writes.
+    """Raises an error in plain words if the block reads or writes a store and the store fails.
 
     Raises:
         InputError: the store cannot be reached, or refuses.
@@ -148,10 +149,10 @@ def reaching(url: str) -> Iterator[None]:
 
 @contextmanager
 def writing(url: str) -> Iterator[None]:
-    """Says plainly that a store does not take what the block writes to it.
+    """Raises an error in plain words if a store refuses what the block writes to it.
 
     Raises:
-        InputError: no such bucket, no right to write there, or the store cannot be reached.
+        InputError: the bucket does not exist, the user may not write there, or the store cannot be reached.
     """
     try:
         with reaching(url):
@@ -165,13 +166,13 @@ def writing(url: str) -> Iterator[None]:
 
 
 def make_folder(fs: fsspec.AbstractFileSystem, path: str) -> None:
-    """Makes a folder, where a file system has any: on an object store it would make a bucket of a mistyped name."""
+    """Makes a folder, if the file system has folders: on an object store it would make a bucket with a mistyped name."""
     if not FLAT.intersection([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
         fs.makedirs(path, exist_ok=True)
 
 
 def unreachable(error: BaseException) -> str | None:
-    """What an error says of a store, in one line; None if it tells of something else.
+    """Returns what an error says about a store, in one line; None if the error is about something else.
 
     >>> unreachable(ValueError("x")), unreachable(ConnectionResetError("reset by peer"))
     (None, 'ConnectionResetError: reset by peer')
@@ -187,7 +188,7 @@ def unreachable(error: BaseException) -> str | None:
 
 
 def tells_of_store(error: BaseException) -> bool:
-    """Whether an error tells of a disk or a network that fails, and not of a damaged file; Arrow raises OSErrors for both."""
+    """Returns whether an error is about a failing disk or network, not a damaged file; Arrow raises OSErrors for both."""
     return isinstance(error, OSError) and (error.errno is not None or unreachable(error) is not None)
 
 
@@ -196,7 +197,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _reworded(error: Exception, url: str) -> Exception:
-    """An error of a store in plain words; another one as it is."""
+    """Returns an error of a store in plain words, and any other error unchanged."""
     text = unreachable(error)
     if text is None and not isinstance(error, OSError):
         return error

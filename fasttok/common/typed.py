@@ -1,4 +1,4 @@
-"""The command line of this process, as it was typed."""
+"""Returns the command line of this process, as it was typed."""
 
 import shlex
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def typed_command() -> str:
-    """What was typed, without where the program is installed: for pages that say how they were made."""
+    """Returns what was typed, without the folder of the program, for pages that say how they were made."""
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
     program = ["python", "-m", main.name.removesuffix(".__main__")] if main is not None else [Path(sys.argv[0]).name]
     return shlex.join([*program, *sys.argv[1:]])

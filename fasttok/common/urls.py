@@ -1,4 +1,4 @@
-"""What is a URL. Apart from `fasttok.common.stores`, so that who only asks needs no fsspec."""
+"""Recognises URLs. This is not part of `fasttok.common.stores`, because it needs no fsspec."""
 
 import re
 
@@ -6,7 +6,7 @@ URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is a URL.
+    """Returns whether a path is a URL.
 
     >>> [is_url(path) for path in ("gs://bucket/a::b", "data/a::b", "/data/a://b", "C:/data", "file:///data")]
     [True, False, False, False, True]

@@ -1,4 +1,4 @@
-"""Readers of episodes, one file a format, none of which needs TensorFlow.
+"""Reads episodes of all formats, with one module per format. Only RLDS that the raw reader does not cover needs TensorFlow.
 
 for ep in open_episodes(path, split="train"):
     ep.steps["action"]          # (T, D), as stored
@@ -33,15 +33,15 @@ MOST_NAMED = 100
 
 @dataclass
 class Episodes:
-    """An iterable of Episode that can be iterated again; records that are not episodes are counted, not yielded.
+    """An iterable of Episode that can be iterated repeatedly. It counts records that are not episodes, and does not yield them.
 
     Attributes:
-        name: of the dataset.
-        count: how many records there are, None if only reading them tells.
-        records: reads them, from the beginning.
-        bad: number of bad records by reason, after (or during) an iteration.
-        first_bad: the first of them.
-        skip_bad: whether files that cannot be read are counted too; otherwise the first ends the iteration.
+        name: name of the dataset.
+        count: number of records, None if only reading them shows it.
+        records: function that reads the records from the beginning.
+        bad: reason -> number of bad records, after (or during) an iteration.
+        first_bad: the first bad record, None if there is none.
+        skip_bad: whether files that cannot be read are counted too; otherwise the first one ends the iteration with an error.
         named: the first `MOST_NAMED` bad records.
     """
 
@@ -72,15 +72,17 @@ class Episodes:
 
 
 def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Episodes:
-    """Episodes of an INDEX, an RLDS directory, a LeRobot folder, HDF5, npz, npy or parquet; the path shows the format.
+    """Opens the episodes of an INDEX, an RLDS directory, a LeRobot folder, or HDF5, npz, npy or parquet files.
+
+    It finds out the format from the files.
 
     Args:
-        path: the data.
-        split: of the data.
+        path: path or URL of the data.
+        split: split of the data.
         skip_bad: see `Episodes`.
 
     Raises:
-        InputError: nothing there, no such split, or a format that is not known.
+        InputError: the path does not exist, there is no such split, or the format is not known.
     """
     return replace(_open(str(path).rstrip("/"), split), skip_bad=skip_bad)
 
@@ -115,7 +117,7 @@ def _open(path: str, split: str) -> Episodes:
         name = re.sub(r"\.(hdf5|h5)$", "", root.rsplit("/", 1)[-1])
         return Episodes(name, None, functools.partial(hdf5.read, path, files, name, split))
     suffix, files = formats.tables(path)
-    if files:  # Parquet without episodes, too: its reader says which columns it looks for
+    if files:  # also Parquet files without an episode column: their reader says which columns it expects
         name = root.rsplit("/", 1)[-1].removesuffix(suffix)
         return Episodes(name, None, functools.partial(arrays.READERS[suffix], files, name))
     lerobot_info.refuse_folder_of(path)

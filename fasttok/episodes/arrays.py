@@ -1,10 +1,10 @@
-"""Episodes in npz, npy and parquet files: for actions that never were a robot dataset, or were exported from one.
+"""Reads episodes in npz, npy and parquet files: actions that never were a robot dataset, or were exported from one.
 
-- npz: `action` or `actions` (n, T, D) is n episodes of equal length, (T, D) is one; each array is a step column. Arrays that
-  are called `episode_0`, `episode_1` ... are the actions of an episode each.
-- npy: an array as `action` in an npz.
-- parquet: an `episode` (or `episode_index`) column and list<float> columns such as `action`, rows in step order, or in any
-  order if a column such as `frame_index` numbers the steps.
+- npz: `action` or `actions` of shape (n, T, D) is n episodes of equal length, of shape (T, D) one episode. Each array is a step
+  column. Arrays with the names `episode_0`, `episode_1` ... are the actions of one episode each.
+- npy: one array, read like `action` in an npz.
+- parquet: an `episode` (or `episode_index`) column, and list<float> columns such as `action`. The rows are in the order of the
+  steps, or in any order if a column such as `frame_index` numbers the steps.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from fasttok.errors import InputError
 
 
 def files(path: str, suffix: str) -> list[str]:
-    """The file itself, or the folder's files with this suffix, sorted."""
+    """Returns the file itself, or the folder's files with this suffix, sorted."""
     filesystem, root = stores.filesystem(path)
     if stores.kind_at(filesystem, root) == "file":
         return [path] if root.endswith(suffix) else []
@@ -29,7 +29,7 @@ def files(path: str, suffix: str) -> list[str]:
 
 
 def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
-    """Episodes of npz and npy files; nothing is unpickled."""
+    """Yields the episodes of npz and npy files, without unpickling."""
     for path in paths:
         columns = load_arrays(path)
         if isinstance(columns, str):
@@ -47,7 +47,7 @@ def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
 
 
 def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iterator[Episode | BadRecord]:
-    """Episodes one after the other along the first axis, padded to one length if `lengths` says so."""
+    """Yields the episodes of (n, T, D) actions. If there is an array `lengths` (n,), it has the number of real steps of each."""
     actions = columns[key]
     if actions.ndim > 3:
         raise InputError(
@@ -64,7 +64,7 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
     }
     firsts = {
         k: v for k, v in columns.items() if k not in (key, "lengths") and v.ndim == 2 and len(v) == len(actions)
-    }  # the state at each episode's first step, as files of chunks have it
+    }  # the state at each episode's first step, as in files of chunks
     shared = {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}
     lengths = columns.get("lengths", np.full(len(actions), actions.shape[1]))
     if lengths.shape != actions.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > actions.shape[1]).any():
@@ -108,7 +108,7 @@ def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Ep
 
 
 def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
-    """Episodes of parquet files; an episode must not cross files."""
+    """Yields the episodes of parquet files. An episode must not continue in another file."""
     for found in episode_tables(paths):
         if isinstance(found, BadRecord):
             yield found
@@ -131,4 +131,5 @@ READERS: dict[str, Callable[[list[str], str], Iterator[Episode | BadRecord]]] = 
     ".npy": read_numpy,
     ".parquet": read_parquet,
 }
-"""By suffix: files and the dataset's name -> their episodes. Of a folder with several kinds, the first counts."""
+"""Suffix -> function that reads such files, given their paths and the dataset's name. If a folder has files of several kinds,
+only the first kind counts."""

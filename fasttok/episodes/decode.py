@@ -1,4 +1,4 @@
-"""One record decoded by the specs of features.json: numbers in their dtype and shape, images and texts as stored."""
+"""Decodes a record by features.json: numbers get their dtype and shape, images and texts stay as stored."""
 
 import math
 import zlib
@@ -17,17 +17,17 @@ Stored = dict[str, Value | None]
 
 
 class MismatchError(ValueError):
-    """A record that is not what features.json says."""
+    """A record that does not match features.json."""
 
 
 def decode(data: bytes | bytearray, features: dict[str, Feature], length: int | None = None) -> dict[str, Any]:
-    """A record's values by flat name; the record is the first `length` bytes of `data`.
+    """Returns the values of a record by flat name. The record is the first `length` bytes of `data`, all of them by default.
 
-    Without sequences a value is a number, an array of the feature's shape, or bytes. One sequence gives an array (T, *shape), or
-    a list of T byte strings; each further one makes it a list of such.
+    The value of a feature outside any sequence is a number, an array of the feature's shape, or bytes. In one sequence it is an
+    array (T, *shape) or a list of T byte strings. Each further sequence around it makes a list of these.
 
     Raises:
-        MismatchError: not an Example, or a feature is missing, of another type or of another length than declared.
+        MismatchError: the record is not an Example, or a feature is missing or has another type or length than declared.
 
     >>> number = Feature("a", (1,), "int64", "tensor")
     >>> decode(bytes.fromhex("0a0c0a0a0a016112051a030a0103"), {"a": number})
@@ -65,7 +65,7 @@ def _value(stored: Stored, feature: Feature) -> Any:
 
 
 def _items(stored: Stored, feature: Feature, name: str, outer: tuple[int | None, ...]) -> Any:
-    """The values under a name: one, or an array or list of `outer` many."""
+    """Returns the value under a name if `outer` is (), else an array or list of `outer[0]` values (any number for None)."""
     full = (*outer, *feature.shape)
     if feature.encoding == "none" and feature.dtype != BYTES:
         flat = _numbers(stored, name, feature.numpy, missing=None in full)
@@ -92,7 +92,7 @@ def _items(stored: Stored, feature: Feature, name: str, outer: tuple[int | None,
 
 
 def _numbers(stored: Stored, name: str, dtype: np.dtype, missing: bool = True) -> NDArray[Any]:
-    """The flat numbers under a name in their dtype; none where the feature may be `missing`, as TFDS reads it."""
+    """Returns the numbers under a name, flat and in their dtype. If there are none and they may be `missing`, it is empty."""
     flat = stored.get(name)
     if flat is None and missing:
         return np.zeros(0, dtype)
@@ -111,7 +111,7 @@ def _wrong(stored: Stored, name: str, expected: str) -> MismatchError:
 
 
 def _fill(shape: tuple[int | None, ...], count: int, name: str) -> tuple[int, ...]:
-    """The shape with its unknown length worked out from the number of values."""
+    """Returns the shape, with its unknown length computed from the number of values."""
     known = 1
     for length in shape:
         known *= 1 if length is None else length
@@ -125,7 +125,7 @@ def _fill(shape: tuple[int | None, ...], count: int, name: str) -> tuple[int, ..
 
 
 def _rows(items: Any, lengths: NDArray[Any], feature: Feature, expected: int | None) -> list[Any]:
-    """Items cut into rows."""
+    """Cuts items into rows."""
     if len(lengths) and (lengths.min() < 0 or lengths.max() > len(items)):
         raise MismatchError(
             f"feature {feature.name}: row lengths from {lengths.min()} to {lengths.max()}, {len(items)} items"
@@ -137,7 +137,7 @@ def _rows(items: Any, lengths: NDArray[Any], feature: Feature, expected: int | N
 
 
 def _shapes(stored: Stored, feature: Feature, count: int) -> list[tuple[int | None, ...]]:
-    """The shape of each encoded tensor: declared, or stored beside it."""
+    """Returns the shape of each encoded tensor, which is declared or stored beside the tensor."""
     if not feature.dynamic:
         return [feature.shape] * count
     name = f"{feature.name}/shape" + ("/ragged_flat_values" if len(feature.lengths) > 1 else "")
@@ -149,7 +149,7 @@ def _shapes(stored: Stored, feature: Feature, count: int) -> list[tuple[int | No
 
 
 def _array(data: bytes, feature: Feature, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """A tensor stored as its bytes."""
+    """Decodes a tensor that is stored as the bytes of an array."""
     dtype = feature.numpy
     if feature.encoding == "zlib":
         data = _inflate(data, feature, shape, dtype.itemsize)
@@ -181,7 +181,7 @@ def _inflate(data: bytes, feature: Feature, shape: tuple[int | None, ...], items
 
 
 def _stack(arrays: list[NDArray[Any]], feature: Feature) -> Any:
-    """(T, *shape) where all shapes are equal, else the list."""
+    """Returns an array (T, *shape) if all shapes are equal, else the list."""
     if not arrays:
         return np.zeros((0, *[d or 0 for d in feature.shape]), feature.dtype)
     return np.stack(arrays) if len({a.shape for a in arrays}) == 1 else arrays

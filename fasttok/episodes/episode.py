@@ -1,4 +1,4 @@
-"""What every reader yields: episodes with flat step names, and records that could not be read."""
+"""Defines what every reader yields: episodes with flat step names, and records that could not be read."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from fasttok.episodes.frames import Frames
 from fasttok.errors import InputError
 
 Steps = dict[str, NDArray[Any] | list[Any]]
-MAX_RECORD = 1 << 30  # bytes of a stored record; a larger one is a BadRecord, `size`, unless more is allowed
+MAX_RECORD = 1 << 30  # bytes of a stored record; a larger one is a BadRecord (reason `size`) unless more is allowed
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Where:
 
     Attributes:
         file: path or URL.
-        offset: its first byte, -1 if it has no byte range.
+        offset: first byte of the record, -1 if it has no byte range.
         length: number of bytes, -1 if it has no byte range.
         number: number of records before it in the file.
-        checksum: that the file contains of the record's data, -1 if it has none.
+        checksum: checksum of the record's data that the file stores, -1 if it stores none.
     """
 
     file: str
@@ -36,7 +36,7 @@ class Where:
 
     @property
     def place(self) -> str:
-        """In its file, for people: formats without byte ranges number episodes.
+        """The place in the file, for people. Formats without byte ranges number episodes.
 
         >>> Where("a.parquet", number=12).place, Where("a.tfrecord", 640, 80, 3).place
         ('episode 12', 'record 3 at byte 640')
@@ -49,12 +49,12 @@ class Episode:
     """One demonstration.
 
     Attributes:
-        steps: flat names ("action", "observation/image") to (T, ...) arrays as stored; or to lists of T encoded images or texts
-            (bytes), or of T arrays or lists where the steps hold sequences of their own.
-        metadata: flat names to values of the whole episode; an INDEX adds dataset, embodiment, control_hz, action_encoding,
+        steps: flat name ("action", "observation/image") -> (T, ...) array as stored, or list of T encoded images or texts
+            (bytes), or list of T arrays or lists if each step contains sequences.
+        metadata: flat name -> value of the whole episode. An INDEX adds dataset, embodiment, control_hz, action_encoding and
             columns (names of the columns of "action" and "state").
-        where: the record it came from.
-        frames: flat names of the cameras whose images were not read yet.
+        where: the record that the episode came from.
+        frames: flat name -> frames of a camera whose images were not read yet.
     """
 
     steps: Steps
@@ -64,13 +64,13 @@ class Episode:
 
     @property
     def length(self) -> int:
-        """T."""
+        """Number of steps T."""
         return len(next(iter(self.steps.values()))) if self.steps else 0
 
 
-ACTIONS = ("action", "actions")  # what recordings call it
+ACTIONS = ("action", "actions")  # names of the actions in recordings
 UNREADABLE = "unreadable"
-"""Reason of a file that cannot be read at all, which ends a reading unless the user asks to leave such files out."""
+"""Reason of a BadRecord for a file that cannot be read at all. It ends the reading unless the user asks to skip such files."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class BadRecord:
     """A record that is not an episode.
 
     Attributes:
-        where: the record.
+        where: where the record is.
         reason: a short word for counting.
         detail: what is wrong.
-        records: how many records it stands for; more than one if a file ends before the records it should contain.
+        records: number of records that this stands for; more than one if a file lacks records that it should contain.
     """
 
     where: Where
@@ -98,16 +98,16 @@ class BadRecord:
 
 
 class BadEpisodeError(InputError):
-    """An episode that cannot be used, while others may: what is wrong with it, as a record to count."""
+    """An episode that cannot be used, while others can. `bad` is the record to count, which says what is wrong."""
 
     def __init__(self, bad: BadRecord, advice: str = "") -> None:
-        """The message is the record's, and what to do."""
+        """Makes the message from what is wrong and `advice`, which says what to do."""
         super().__init__(f"{bad.where.file}: {bad.detail}{advice}")
         self.bad = bad
 
 
 def episode_of(episode: Episode) -> str:
-    """An episode by the number that its data gives it, else by its place in its file.
+    """Returns a name for an episode: by the number that its data gives it, or else by its place in the file.
 
     >>> episode_of(Episode({}, {"episode": 12})), episode_of(Episode({}, {}, Where("a.npz", number=3)))
     ('episode 12', 'episode 3')
@@ -117,7 +117,7 @@ def episode_of(episode: Episode) -> str:
 
 
 def as_float(values: NDArray[Any] | list[bytes]) -> NDArray[np.float32]:
-    """A numeric step column as (T, D) float32; scalars become one dimension.
+    """Returns a numeric step column as (T, D) float32. Scalars become one dimension; further axes are flattened.
 
     >>> as_float(np.array([1, 2])).shape
     (2, 1)

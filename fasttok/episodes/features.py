@@ -1,7 +1,7 @@
-"""features.json of a TFDS dataset as flat specs: what is stored under which name, as TFDS flattens it to "a/b".
+"""Reads features.json of a TFDS dataset: what is stored under which flat name, such as "a/b".
 
-Every sequence a feature is in adds a level; the steps of an episode are one such level. How a spec is read from a
-record is in `decode.py`.
+Each sequence that contains a feature adds a level; the steps of an episode are one such level. `decode.py` reads the values from
+a record.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypedDict, get_args
 
-import ml_dtypes  # np.dtype("bfloat16") is its
+import ml_dtypes  # defines np.dtype("bfloat16")
 import numpy as np
 
 from fasttok.common.lfs_pointer import refuse_pointer
@@ -25,7 +25,7 @@ DTYPES = frozenset(
     ["bool", "bfloat16", "float16", "float32", "float64", "complex64", "complex128"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
-MAX_DEFAULT = 1 << 20  # values of an optional tensor: a larger one is no default but a damaged features.json
+MAX_DEFAULT = 1 << 20  # values of an optional tensor: if it has more, features.json is damaged
 
 
 class UnsupportedError(InputError):
@@ -38,12 +38,13 @@ class Feature:
 
     Attributes:
         name: path of dictionary keys, joined by "/".
-        shape: of one value; () for scalars, images and texts, None for an unknown length.
+        shape: shape of one value; () for scalars, images and texts. None in it is an unknown length.
         dtype: numpy name; "bytes" for encoded images, texts and byte strings.
         kind: tensor, text, image or label.
-        lengths: of the sequences it is in, outermost first, None where they vary. Two or more are stored as ragged.
-        encoding: none; or bytes or zlib for tensors stored as the bytes of an array.
-        optional: TFDS's default stands for a value that is not there.
+        lengths: lengths of the sequences that contain it, outermost first; None for one that varies. Two or more sequences are
+            stored as ragged.
+        encoding: "bytes" or "zlib" for tensors that are stored as the bytes of an array, else "none".
+        optional: whether a record may lack the value; TFDS's default then replaces it.
     """
 
     name: str
@@ -56,17 +57,17 @@ class Feature:
 
     @cached_property
     def dynamic(self) -> bool:
-        """Whether each value's shape is stored beside it."""
+        """Whether the shape of each value is stored beside it, because more than one of its lengths is unknown."""
         return self.shape.count(None) > 1
 
     @cached_property
     def numpy(self) -> np.dtype:
-        """The dtype of numbers."""
+        """The numpy dtype, for numbers."""
         return np.dtype(self.dtype)
 
     @cached_property
     def default(self) -> Any:
-        """What TFDS gives for an optional value that is not there: the dtype's lowest, False, or no bytes."""
+        """What TFDS returns for an optional value that is missing: the lowest value of the dtype, False, or no bytes."""
         if self.dtype == BYTES:
             return b""
         shape = [d or 0 for d in self.shape]
@@ -76,11 +77,11 @@ class Feature:
 
 
 def parse_features(text: str, where: str) -> dict[str, Feature]:
-    """Flat name -> Feature; features of a step start with "steps/".
+    """Parses features.json to flat name -> Feature. The names of a step's features begin with "steps/".
 
     Raises:
-        UnsupportedError: a feature the raw reader does not cover, by name.
-        InputError: not a features.json.
+        UnsupportedError: the raw reader does not cover a feature; the error names it.
+        InputError: the text is not a features.json.
 
     >>> image = {"pythonClassName": TFDS + "image_feature.Image", "image": {}}
     >>> top = {"pythonClassName": TFDS + "features_dict.FeaturesDict", "featuresDict": {"features": {"view": image}}}
@@ -99,7 +100,7 @@ def parse_features(text: str, where: str) -> dict[str, Feature]:
 
 
 class ShapeJson(TypedDict, total=False):
-    """A shape: lengths as texts, "-1" for an unknown one."""
+    """A shape: each length as text, "-1" if it is unknown."""
 
     dimensions: list[str]
 
@@ -108,10 +109,10 @@ class TensorJson(TypedDict, total=False):
     """A tensor, or a bounding box or video that is stored as one.
 
     Attributes:
-        shape: of one value.
+        shape: shape of one value.
         dtype: numpy name.
-        encoding: how it is stored, see `Feature.encoding`.
-        optional: whether it may be missing.
+        encoding: how the tensor is stored, see `Feature.encoding`.
+        optional: whether the tensor may be missing.
     """
 
     shape: ShapeJson
@@ -124,8 +125,8 @@ class SequenceJson(TypedDict, total=False):
     """A sequence of features.
 
     Attributes:
-        feature: of each element.
-        length: as a text, "-1" if it varies.
+        feature: the feature of each element.
+        length: length as text, "-1" if it varies.
     """
 
     feature: "FeatureJson"
@@ -139,7 +140,7 @@ class DictJson(TypedDict, total=False):
 
 
 class TextJson(TypedDict, total=False):
-    """A text; one with an encoder is stored as integers."""
+    """A text. If it has an encoder, it is stored as integers."""
 
     useEncoder: bool
 
@@ -148,7 +149,7 @@ class TranslationJson(TypedDict, total=False):
     """A text in several languages.
 
     Attributes:
-        languages: their names.
+        languages: names of the languages.
         variableLanguagesPerExample: whether records have different languages.
     """
 
@@ -160,8 +161,8 @@ class FeatureJson(TypedDict, total=False):
     """A node of features.json: the class that reads it, and one key that says what it is.
 
     Attributes:
-        type: only in files of TFDS's older kind.
-        pythonClassName: the class.
+        type: only in files of TFDS's older format.
+        pythonClassName: name of the class that reads the node.
         featuresDict: named features.
         sequence: a sequence.
         tensor: numbers or byte strings.
@@ -187,7 +188,7 @@ class FeatureJson(TypedDict, total=False):
 
 
 def _walk(node: FeatureJson, name: str, lengths: tuple[int | None, ...], leaves: dict[str, Feature]) -> None:
-    """Enters the leaves at and below a node."""
+    """Adds the leaves at and below a node to `leaves`."""
     if "type" in node and "pythonClassName" not in node:
         raise UnsupportedError(f"feature {name or '(all)'}: features.json is of TFDS's older kind")
     python_class = str(node["pythonClassName"])
@@ -211,7 +212,7 @@ def _walk(node: FeatureJson, name: str, lengths: tuple[int | None, ...], leaves:
 
 
 def _leaf(node: FeatureJson, name: str, lengths: tuple[int | None, ...]) -> Feature:
-    """A node that has none below it."""
+    """Returns the Feature of a node that has no nodes below it."""
     if "tensor" in node:
         spec = node["tensor"]
         optional = bool(spec.get("optional")) and not lengths
@@ -237,7 +238,7 @@ def _shape(spec: TensorJson) -> tuple[int | None, ...]:
 
 
 def _dtype(spec: TensorJson, name: str) -> tuple[str, FeatureKind]:
-    """(dtype, kind) of a tensor."""
+    """Returns (dtype, kind) of a tensor."""
     if spec["dtype"] in ("string", "object", "str"):
         return BYTES, "tensor"
     if spec["dtype"] not in DTYPES:

@@ -1,4 +1,4 @@
-"""Which format a dataset's files have. `open_episodes`, the pipelines and the doctor all ask here, so that they agree."""
+"""Finds out which format a dataset's files have. `open_episodes`, the pipelines and the doctor all use it, so that they agree."""
 
 from collections.abc import Callable
 
@@ -14,19 +14,19 @@ from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.episodes.rlds import is_rlds
 
 OWN_ENTRY = "dataset.yaml"  # the entry that is beside the data
-DEEPEST, MOST_SEEN = 5, 20_000  # folders within folders, and names, in which HDF5 is looked for
+DEEPEST, MOST_SEEN = 5, 20_000  # levels of folders, and number of names, that are searched for HDF5 files
 
 
 def format_of(path: str) -> RecordingFormat | None:
-    """The format that the files at a path show, None if it is none that is known.
+    """Returns the format of the files at a path, None if it is not a known one.
 
-    Tables in a folder itself decide before HDF5 in folders within it.
+    Tables in the folder itself count before HDF5 files in folders below it.
     """
     return next((name for name, shows in SIGNS.items() if shows(path)), None)
 
 
 def tables(path: str) -> tuple[str, list[str]]:
-    """The suffix of a folder's tables (or of the one file), and the files that have it; "" and none if there are none."""
+    """Returns the suffix of a folder's tables (or of a single file) and the files that have it; ("", []) without tables."""
     fs, root = stores.filesystem(path)
     if not stores.kind_at(fs, root):
         return "", []
@@ -34,7 +34,7 @@ def tables(path: str) -> tuple[str, list[str]]:
 
 
 def is_tables(path: str) -> bool:
-    """Whether a path is a table or a folder of them; of Parquet files one column must number the episodes."""
+    """Returns whether a path is a table or a folder of tables. Parquet files must have a column that numbers the episodes."""
     suffix, files = tables(path)
     if suffix != ".parquet":
         return bool(files)
@@ -46,9 +46,10 @@ def is_tables(path: str) -> bool:
 
 
 def is_hdf5(path: str) -> bool:
-    """Whether a path is an HDF5 file, or a folder that has one somewhere; the search ends with the first.
+    """Returns whether a path is an HDF5 file, or a folder that has one at some level. The search ends at the first one.
 
-    A folder with an entry that are not in it directly counts only if the entry says so, for it may hold a million images.
+    If a folder contains an entry, but no HDF5 file directly, only the entry decides, because the folder may contain a million
+    images.
     """
     fs, root = stores.filesystem(path)
     if stores.kind_at(fs, root) == "file":

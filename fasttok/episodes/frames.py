@@ -1,6 +1,6 @@
-"""Images of a camera along an episode, which are read only when somebody asks for them: of a video, of an array on disk.
+"""Defines frames: the images of a camera along an episode, in a video or an array on disk, which are read only when needed.
 
-A reader of episodes describes such images and opens nothing; `index` looks at headers, and a build reads the steps that it needs.
+A reader of episodes describes the frames and opens nothing. `index` looks at headers, and a build reads the steps that it needs.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class BadFrame:
-    """A frame that cannot be had.
+    """A frame that cannot be read.
 
     Attributes:
         detail: what is wrong, with the file and the time or step.
@@ -23,28 +23,28 @@ class BadFrame:
 
 
 Frame = bytes | NDArray[np.uint8] | BadFrame
-"""An encoded image (JPEG or PNG); decoded pixels, (H, W, 3) uint8 RGB; or why there is none."""
+"""An encoded image (JPEG, PNG or WebP), decoded pixels (H, W, 3) uint8 RGB, or the reason why there is no image."""
 
 
 class Frames(Protocol):
-    """One image a step."""
+    """The images of a camera, one per step."""
 
     def __len__(self) -> int:
-        """Number of steps."""
+        """Returns the number of steps."""
         ...
 
     def check(self) -> str:
-        """What is wrong with the images as far as headers tell, "" for nothing. Nothing is decoded."""
+        """Returns what is wrong with the images according to their headers, "" for nothing. It decodes nothing."""
         ...
 
     def take(self, steps: NDArray[np.integer[Any]]) -> "Frames":
-        """The images of some steps, (k,) ascending."""
+        """Returns the frames of some steps, (k,) ascending."""
         ...
 
     def size(self) -> int:
-        """Bytes of all images as shards will hold them; an estimate where they are not encoded yet."""
+        """Returns the bytes of all images in shards; an estimate if they are not encoded yet."""
         ...
 
     def read(self) -> Iterator[Frame]:
-        """The images of all steps, in order; each video is decoded once and forwards."""
+        """Yields the images of all steps, in order; each video is decoded once, from start to end."""
         ...

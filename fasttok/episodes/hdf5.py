@@ -1,6 +1,6 @@
-"""Episodes in HDF5 files of the layouts that `hdf5_layout` knows: robomimic, robosuite, LIBERO, ALOHA, ManiSkill, D4RL and more.
+"""Reads episodes in HDF5 files of the layouts that `hdf5_layout` knows.
 
-Nothing outside a file is followed.
+These are robomimic, robosuite, LIBERO, ALOHA, ManiSkill, D4RL and more. Links out of a file are not followed.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,15 @@ __all__ = ["files_below", "read"]
 
 
 def read(root: str, files: list[str], name: str, split: str) -> Iterator[Episode | BadRecord]:
-    """Episodes in the order of files and of the numbers in them; masks and folders of splits choose among them.
+    """Yields the episodes of a split, in the order of the files and of the episodes' numbers.
+
+    Masks in the files, and folders named like a split, decide which episodes belong to the split.
 
     Args:
-        root: the dataset's folder or file, below which folders may name splits.
-        files: its files.
-        name: of the dataset.
-        split: which episodes.
+        root: the dataset's folder or file; folders below it may be named like a split.
+        files: the dataset's files.
+        name: name of the dataset.
+        split: name of the split.
 
     Raises:
         InputError: no file has this split.
@@ -49,7 +51,7 @@ def read(root: str, files: list[str], name: str, split: str) -> Iterator[Episode
 
 
 def _episodes(file: Node, found: HdfContents, path: str, name: str, split: str | None) -> Iterator[Episode | BadRecord]:
-    """Episodes of a split of an opened file, all for None, and what it declares and does not have."""
+    """Yields the episodes of a split of an opened file (all for None), and a BadRecord for what it declares but lacks."""
     for of, lacking in found.lacking:
         if of is not None and of == split:
             yield lacking

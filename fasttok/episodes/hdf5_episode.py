@@ -1,6 +1,6 @@
-"""An episode out of an HDF5 file: numbers and texts are read, images are only described.
+"""Reads an episode from an HDF5 file: numbers and texts are read, images are only described.
 
-Observations that have one row more than the actions lose their last, which nothing follows.
+Observations may have one row more than the actions. Their last row is then dropped, because no action follows it.
 """
 
 import re
@@ -35,19 +35,19 @@ from fasttok.errors import InputError
 NUMBERS = "fiub"
 OBSERVED = re.compile(r"(^|/)(obs|observations?|next_obs|states?|images)(/|$)")
 PROPRIO = ("observations/qpos",)
-MOST_BYTES = 1 << 30  # of a column of numbers of an episode, and of a chunk
+MOST_BYTES = 1 << 30  # largest size of a column of an episode, and of a chunk in the file
 NO_ACTIONS = "no 'action' or 'actions'; there are {}"
 
 
 @dataclass
 class _HdfColumns:
-    """What is found in an episode's group.
+    """What an episode's group contains.
 
     Attributes:
-        rows: steps of the group, of which a demo may be a part.
-        span: the demo's rows.
-        steps: columns that are read.
-        frames: cameras, and whatever is named and cannot be had.
+        rows: number of steps in the group; the episode may be a part of them.
+        span: rows of the episode.
+        steps: columns that were read.
+        frames: cameras, and other members that cannot be read, with the reason.
         metadata: values of the whole episode.
         misfit: why a column of observations does not fit the actions, "" if all do.
     """
@@ -61,17 +61,17 @@ class _HdfColumns:
 
 
 def read_demo(file: Node, path: str, demo: HdfDemo, name: str, paths: HdfPaths | None = None) -> Episode | BadRecord:
-    """An episode of an opened file.
+    """Reads an episode of an opened file.
 
     Args:
-        file: as `hdf5_file.opened` gives it.
+        file: the file, from `hdf5_file.opened`.
         path: its path or URL.
-        demo: which episode.
-        name: of the dataset.
-        paths: where an entry says what is what; told from the file otherwise.
+        demo: the episode to read.
+        name: name of the dataset.
+        paths: where an entry says the length and the language are; None to find out from the file.
 
     Raises:
-        InputError: the actions are of more axes than rows of numbers.
+        InputError: the actions have more than two axes.
     """
     where = Where(path, number=demo.number)
     try:
@@ -117,14 +117,14 @@ def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths
 
 
 def _length(found: HdfTree, named: str, where: Where) -> tuple[int, str]:
-    """(how many steps, ""), or (0, why that is not known)."""
+    """Returns (number of steps, ""), or (0, why it is not known)."""
     names = [named] if named else [key for key in ACTIONS if key in found.datasets or key in found.refused]
-    if not names:  # groups of actions, as DROID has them
+    if not names:  # groups that contain actions, as in DROID
         names = [key for key in found.datasets if key.split("/")[0] in ACTION_GROUPS and found.datasets[key].ndim]
     refused = [f"{key}: {found.refused[key]}" for key in names if key in found.refused]
     if refused:
         return 0, refused[0]
-    if not names:  # any name, and then `--action-key` says which
+    if not names:  # the actions may have any name; the user gives it with `--action-key`
         names = [
             key for key, dataset in found.datasets.items() if dataset.ndim in (1, 2) and dataset.dtype.kind in NUMBERS
         ]
@@ -144,7 +144,7 @@ def _length(found: HdfTree, named: str, where: Where) -> tuple[int, str]:
 
 
 def _add(columns: _HdfColumns, file: str, key: str, dataset: Node) -> None:
-    """One dataset: a column, a camera, a value of the whole episode, or something that cannot be had and why."""
+    """Adds a dataset: as a column, a camera, a value of the whole episode, or with the reason why it cannot be read."""
     kind, shape = dataset.dtype.kind, dataset.shape
     if shape is None:
         return
@@ -176,7 +176,7 @@ def _add(columns: _HdfColumns, file: str, key: str, dataset: Node) -> None:
 
 
 def _bytes(shape: tuple[int, ...], dataset: Node) -> int:
-    """Of the dataset, or of a chunk if that is larger, as a chunk is read whole."""
+    """Returns the bytes of the dataset, or of one of its chunks if that is larger, because a chunk is read whole."""
     sizes = [shape] if dataset.chunks is None else [shape, dataset.chunks]
     return max(int(np.prod(size, dtype=object)) for size in sizes) * int(dataset.dtype.itemsize)
 
@@ -187,7 +187,7 @@ def _fault(file: str, key: str, columns: _HdfColumns, why: str) -> HdfFrames:
 
 
 def _said(file: Node, group: Node, demo: HdfDemo, language: str) -> dict[str, str | float | bool]:
-    """Metadata: what attributes say, the episode's own first; an entry may name where the language is."""
+    """Returns the metadata that attributes give, the episode's own first. An entry may name where the language is."""
     facts = first_of(said_by(group), demo.facts)
     words = facts.language
     if language.startswith("@"):

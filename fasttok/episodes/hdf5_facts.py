@@ -1,6 +1,6 @@
-"""What an HDF5 file says of its episodes besides their steps: control frequency, language, success, robot.
+"""Reads what an HDF5 file says about its episodes besides their steps: control frequency, language, success, robot.
 
-robomimic and LIBERO write JSON into attributes, ManiSkill a JSON file beside, others plain attributes.
+robomimic and LIBERO write JSON into attributes, ManiSkill writes a JSON file beside the HDF5 file, others plain attributes.
 """
 
 import json
@@ -24,21 +24,21 @@ NESTED = ("env_args", "env_info", "problem_info", "ep_meta", "env_kwargs", "sim_
 SUCCESSES = ("success", "is_success")
 ROBOTS = ("robot", "robot_uids", "robots")
 ENVIRONMENTS = ("env_name", "env_id", "env")
-MOST_JSON = 64 << 20  # bytes of ManiSkill's file of episodes
-DEEPEST = 4
+MOST_JSON = 64 << 20  # largest size of ManiSkill's list of episodes in bytes
+DEEPEST = 4  # JSON objects within JSON objects
 
 
 @dataclass(frozen=True)
 class HdfFacts:
-    """What is said of an episode, or of all of a file; "" and None where nothing is.
+    """What is known about an episode, or about all episodes of a file; "" and None mean not known.
 
     Attributes:
         control_hz: steps per second.
         language: instruction.
         success: whether the episode reached its goal.
-        robot: its name.
-        environment: of the simulator.
-        controller: of the simulator's robot, such as OSC_POSE of robosuite or pd_ee_delta_pose of ManiSkill.
+        robot: name of the robot.
+        environment: name of the simulator's environment.
+        controller: controller of the simulator's robot, such as robosuite's OSC_POSE or ManiSkill's pd_ee_delta_pose.
         delta: whether that controller takes deltas or velocities.
     """
 
@@ -53,11 +53,11 @@ class HdfFacts:
 
 @dataclass(frozen=True)
 class ManiskillJson:
-    """The file that ManiSkill writes beside trajectories.
+    """The contents of the JSON file that ManiSkill writes beside a file of trajectories.
 
     Attributes:
-        shared: what is true of all.
-        episodes: number -> what is said of that one.
+        shared: facts about all episodes.
+        episodes: number of an episode -> facts about it.
     """
 
     shared: HdfFacts = field(default_factory=HdfFacts)
@@ -65,13 +65,13 @@ class ManiskillJson:
 
 
 def said_by(group: Node) -> HdfFacts:
-    """What the attributes of a group say, with the JSON that some of them hold."""
+    """Returns what the attributes of a group say, including the JSON that some of them contain."""
     keys = (*FREQUENCIES, *LANGUAGES, *NESTED, *SUCCESSES, *ROBOTS, *ENVIRONMENTS)
     return _facts({key: value for key in keys if (value := attribute(group, key)) is not None})
 
 
 def first_of(*facts: HdfFacts) -> HdfFacts:
-    """What the first of them that says it says."""
+    """Merges facts: each field has the first value that is known."""
     return HdfFacts(
         next((f.control_hz for f in facts if f.control_hz is not None), None),
         next((f.language for f in facts if f.language), ""),
@@ -103,7 +103,7 @@ def _facts(values: Values) -> HdfFacts:
 
 
 def _controllers(value: object, deepest: int) -> Iterator[Values]:
-    """The controllers of arms in robosuite's configuration, which is one, a list of them, or a tree of body parts."""
+    """Yields the controllers of arms in robosuite's configuration: one controller, a list, or a tree of body parts."""
     if isinstance(value, list):
         for inner in value:
             yield from _controllers(inner, deepest)
@@ -121,7 +121,7 @@ def _takes_deltas(controllers: list[Values]) -> bool | None:
 
 
 def _unfolded(values: Values, deepest: int) -> Iterator[Values]:
-    """The values, and those of the JSON objects that known keys hold."""
+    """Yields the values, and those of the JSON objects that known keys contain."""
     yield values
     for key in NESTED if deepest else ():
         inner = values.get(key)
@@ -147,7 +147,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _words(value: object) -> str:
-    """An instruction, which LIBERO may write as a list of words, in quotes or without.
+    """Returns an instruction as text. LIBERO may write it as a list of words, and with or without quotes.
 
     >>> _words(["open", "the", "drawer"]), _words('"open it"')
     ('open the drawer', 'open it')
@@ -158,7 +158,7 @@ def _words(value: object) -> str:
 
 
 def language_of_name(path: str) -> str:
-    """The instruction that LIBERO writes into a file's name, "" if the name is not one of LIBERO's.
+    """Returns the instruction that LIBERO writes into a file's name, "" if LIBERO did not make the name.
 
     >>> language_of_name("KITCHEN_SCENE3_turn_on_the_stove_demo.hdf5"), language_of_name("episode_0.hdf5")
     ('turn on the stove', '')
@@ -172,14 +172,14 @@ def language_of_name(path: str) -> str:
 
 
 def json_beside(path: str) -> str:
-    """ManiSkill's JSON file of a file of trajectories, "" if it is not there."""
+    """Returns the path of ManiSkill's JSON file for a file of trajectories, "" if it does not exist."""
     beside = re.sub(r"\.(hdf5|h5)$", ".json", path)
     filesystem, root = stores.filesystem(beside)
     return beside if beside != path and stores.kind_at(filesystem, root) == "file" else ""
 
 
 def read_beside(path: str) -> ManiskillJson:
-    """What ManiSkill's JSON file says; a damaged one says nothing, which is logged."""
+    """Returns what ManiSkill's JSON file says. If the file is damaged, it logs a warning and returns nothing."""
     beside = json_beside(path)
     if not beside:
         return ManiskillJson()

@@ -1,6 +1,6 @@
-"""An HDF5 file: opened without a lock, walked without leaving it.
+"""Opens an HDF5 file without a lock, and lists its contents without leaving the file.
 
-Links to other files, virtual datasets over other files and external storage are never followed: they are named, with why.
+It never follows links to other files, virtual datasets over other files or external storage, but names them and says why.
 """
 
 import math
@@ -33,22 +33,22 @@ FAULTS = (
     OverflowError,
     MemoryError,
 )
-"""What h5py raises where a file is damaged."""
-CHUNK_CACHE = 32 << 20  # bytes of decompressed chunks that a dataset keeps
-MOST_NODES = 20_000  # of one episode
-DEEPEST = 16
-MOST_ATTRIBUTE = 1 << 24  # bytes
-VARIABLE = 9  # HDF5's number of the class
-KEPT_OPEN = 4  # files a thread
+"""What h5py raises if a file is damaged."""
+CHUNK_CACHE = 32 << 20  # bytes of decompressed chunks that a dataset caches
+MOST_NODES = 20_000  # datasets of one episode
+DEEPEST = 16  # groups within groups, and links to links
+MOST_ATTRIBUTE = 1 << 24  # bytes; a larger attribute is not read
+VARIABLE = 9  # HDF5's number of the class of variable-length types
+KEPT_OPEN = 4  # files per thread
 
 _kept = threading.local()
 
 
 def h5py() -> Any:
-    """The module.
+    """Returns the module h5py.
 
     Raises:
-        InputError: it is not installed.
+        InputError: h5py is not installed.
     """
     try:
         import h5py as module
@@ -58,29 +58,31 @@ def h5py() -> Any:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of what h5py says."""
+    """Returns the first line of an error's message."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).split("\n")[0]
     return text or type(error).__name__
 
 
 @contextmanager
 def opened(path: str) -> Iterator[Node]:
-    """A file for reading, by path or URL; a remote one is read piece by piece.
+    """Opens a file for reading, by path or URL. A remote file is read in pieces, as needed.
 
     Raises:
-        OSError: missing, or not HDF5.
-        InputError: a Git LFS pointer.
+        OSError: the file is missing, or is not HDF5.
+        InputError: the file is a Git LFS pointer.
     """
     with stores.open_file(path) as stream, _file(path, stream) as file:
         yield file
 
 
 def kept_open(path: str) -> Node:
-    """A file as `opened` gives it, which stays open until this thread has opened a few others. Do not hold it across a `yield`.
+    """Opens a file as `opened` does, but keeps it open until this thread has opened a few others.
+
+    Do not use the file after a `yield`: it may be closed by then.
 
     Raises:
-        OSError: missing, or not HDF5.
-        InputError: a Git LFS pointer.
+        OSError: the file is missing, or is not HDF5.
+        InputError: the file is a Git LFS pointer.
     """
     version = _version(path)
     if not hasattr(_kept, "files"):
@@ -123,18 +125,18 @@ def _close(held: tuple[Node, Node, object]) -> None:
 def _version(path: str) -> object:
     filesystem, root = stores.filesystem(path)
     if is_url(path):
-        return ""  # one job's remote files do not change
+        return ""  # remote files do not change during a job
     info = filesystem.info(root)
     return info["size"], info["mtime"], info["ino"]
 
 
 @dataclass(frozen=True)
 class HdfTree:
-    """What is below a group.
+    """The datasets below a group.
 
     Attributes:
-        datasets: flat names, such as "obs/qpos", to datasets that are in this file.
-        refused: flat names of what leaves the file, to why it is not read.
+        datasets: flat name, such as "obs/qpos", -> dataset, for those that are in this file.
+        refused: flat name -> why it is not read, for links and datasets that leave the file or are damaged.
     """
 
     datasets: dict[str, Node] = field(default_factory=dict)
@@ -142,10 +144,10 @@ class HdfTree:
 
 
 def tree(group: Node) -> HdfTree:
-    """All datasets below a group, in the order of their names.
+    """Returns all datasets below a group, in the order of their names.
 
     Raises:
-        ValueError: too many, or groups within groups without an end.
+        ValueError: there are too many datasets, or groups are nested too deep or without end.
     """
     found = HdfTree()
     _visit(group, "", found, ())
@@ -168,12 +170,12 @@ def _visit(group: Node, prefix: str, found: HdfTree, above: tuple[Node, ...]) ->
 
 
 def member(group: Node, key: str, hops: int = 0) -> tuple[Node | None, str]:
-    """(the group or dataset, "") of a direct member of a group, or (None, why it is not read).
+    """Returns (group or dataset, "") for a direct member of a group, or (None, why it is not read).
 
     Args:
-        group: of the file.
-        key: its name, without slashes.
-        hops: how many links led here.
+        group: a group of the file.
+        key: name of the member, without slashes.
+        hops: number of links that led here.
     """
     module = h5py()
     link = group.get(key, getlink=True)
@@ -190,7 +192,7 @@ def member(group: Node, key: str, hops: int = 0) -> tuple[Node | None, str]:
 
 
 def at_path(group: Node, path: str, hops: int = 0) -> tuple[Node | None, str]:
-    """As `member`, of a path of several names below a group; the group itself for ""."""
+    """Returns what `member` does, for a path of several names below a group; "" is the group itself."""
     node, why = group, ""
     for key in [part for part in posixpath.normpath(path).split("/") if part not in ("", ".")]:
         if key == ".." or not isinstance(node, h5py().Group) or key not in node:
@@ -202,7 +204,7 @@ def at_path(group: Node, path: str, hops: int = 0) -> tuple[Node | None, str]:
 
 
 def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
-    """A dataset all of whose values are in this file."""
+    """Returns (dataset, "") if all of its values are in this file, else (None, why it is not read)."""
     if dataset.external:
         return (
             None,
@@ -211,7 +213,7 @@ def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
     chunks = dataset.chunks
     if chunks is not None and (
         len(chunks) != dataset.ndim or min(chunks) < 1
-    ):  # the library would look for them for ever
+    ):  # the library would never stop looking for these chunks
         return None, f"damaged: its shape is {dataset.shape}, that of its chunks {chunks}"
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
         if source.file_name != ".":
@@ -226,9 +228,9 @@ def _inside(dataset: Node, hops: int) -> tuple[Node | None, str]:
 
 
 def attribute(node: Node, key: str) -> object:
-    """An attribute that is text or a number, None if there is no such one.
+    """Returns an attribute that is text or numbers; None if it is missing, too large, damaged or something else.
 
-    Nothing else is read: the library reads ragged attributes of a damaged type beyond their memory.
+    It reads no other types, because the library reads past the end of memory for a ragged attribute of a damaged type.
     """
     module = h5py()
     try:
@@ -246,22 +248,22 @@ def attribute(node: Node, key: str) -> object:
 
 
 def is_text(dataset: Node) -> bool:
-    """Whether a dataset contains texts, or bytes of one length."""
+    """Returns whether a dataset contains texts, or bytes of one length."""
     return dataset.dtype.kind == "S" or h5py().check_string_dtype(dataset.dtype) is not None
 
 
 def is_ragged(dataset: Node) -> bool:
-    """Whether the rows of a dataset are arrays of lengths of their own, of a type that is sound."""
+    """Returns whether the rows of a dataset are arrays of different lengths, and their type is not damaged."""
     module = h5py()
     kind = dataset.id.get_type()
     if not isinstance(kind, module.h5t.TypeVlenID) or module.check_vlen_dtype(dataset.dtype) is None:
         return False
-    stored = kind.encode()  # two bytes of the library's own, the class, and then what kind of variable length it is
+    stored = kind.encode()  # two bytes for the library itself, one with the class, one with the kind of variable length
     return bool(stored[2] & 15 == VARIABLE and stored[3] & 15 == 0)
 
 
 def text(value: object) -> str:
-    """An attribute or a dataset's value as text, "" if it is none.
+    """Returns the value of an attribute or a dataset as text, "" if it is not text.
 
     >>> text(np.bytes_(b"pick")), text(np.array(["pick"], object)), text(3)
     ('pick', 'pick', '')
@@ -277,7 +279,7 @@ def text(value: object) -> str:
 
 
 def number(value: object) -> float | None:
-    """An attribute's value as a finite number, None if it is none.
+    """Returns the value of an attribute as a finite number, None if it is not one.
 
     >>> number(np.float32(20)), number(np.array([5])), number("fast"), number(True)
     (20.0, 5.0, None, None)

@@ -1,4 +1,4 @@
-"""A camera in an HDF5 file: pixels, or encoded images, one per row, read in pieces when somebody asks for them."""
+"""Describes a camera in an HDF5 file: one image per row, as pixels or encoded, which are read in pieces when needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,26 +11,26 @@ from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.episodes.hdf5_file import FAULTS, Node, at_path, brief, is_ragged, is_text, kept_open
 
 PIECE = 16 << 20  # bytes of pixels that are read at once
-WHOLE_CHUNK = 256 << 20  # of a larger chunk a part is read at once
-USUAL_SHARE = 10  # pixels take so many times the bytes of a good JPEG
+WHOLE_CHUNK = 256 << 20  # bytes: a larger chunk is read in parts
+USUAL_SHARE = 10  # pixels take about so many times the bytes of a good JPEG
 JPEG, RIFF = b"\xff\xd8\xff", b"RIFF"
 MAGIC = (JPEG, b"\x89PNG", RIFF)
-JPEG_END, AFTER_END = b"\xff\xd9", 1024  # bytes that cameras may write behind it
-SHORTEST = 32  # bytes of an encoded image, at least
+JPEG_END, AFTER_END = b"\xff\xd9", 1024  # the marker, and the most bytes that a camera may write after it
+SHORTEST = 32  # smallest size of an encoded image in bytes
 Stored = Literal["pixels", "planes", "encoded", "fault"]
 
 
 @dataclass(frozen=True, eq=False)
 class HdfFrames:
-    """Images of a dataset's rows.
+    """The images in some rows of a dataset.
 
     Attributes:
         file: path or URL.
-        name: path of the dataset in it.
-        steps: (T,) rows.
-        stored: (H, W, 3) `pixels`, (3, H, W) `planes`, `encoded` images, or none of it: a `fault`.
-        row_bytes: of a row.
-        fault: why it is no camera, "" if it is one.
+        name: path of the dataset in the file.
+        steps: (T,) numbers of the rows.
+        stored: how a row is stored: (H, W, 3) `pixels`, (3, H, W) `planes`, or an `encoded` image; `fault` if it is no image.
+        row_bytes: bytes of a row.
+        fault: why the dataset is no camera, "" if it is one.
     """
 
     file: str
@@ -44,19 +44,19 @@ class HdfFrames:
         return len(self.steps)
 
     def check(self) -> str:
-        """What is wrong with the images as far as the dataset's type and shape tell."""
+        """Returns what is wrong with the images according to the dataset's type and shape, "" for nothing."""
         return self.fault and f"{self.file}: {self.name}: {self.fault}"
 
     def take(self, steps: NDArray[np.integer[Any]]) -> "HdfFrames":
-        """The images of some steps."""
+        """Returns the frames of some steps."""
         return replace(self, steps=self.steps[steps])
 
     def size(self) -> int:
-        """Bytes of all images; of pixels, about what JPEG makes of them."""
+        """Returns the bytes of all images; for pixels, an estimate of their size as JPEG."""
         return len(self) * (self.row_bytes if self.stored == "encoded" else self.row_bytes // USUAL_SHARE)
 
     def read(self) -> Iterator[Frame]:
-        """The images of all steps, in order; neighbouring rows are read together."""
+        """Yields the images of all steps, in order. Neighbouring rows are read together."""
         at = 0
         while at < len(self.steps):
             rows: list[Frame]
@@ -68,7 +68,7 @@ class HdfFrames:
             at += len(rows)
 
     def _piece(self, at: int) -> list[Frame]:
-        """Images of neighbouring rows from `steps[at]` on; no file is held open by it."""
+        """Reads the images of neighbouring rows from `steps[at]` on. It keeps no reference to the open file."""
         if self.fault:
             return [BadFrame(self.check())]
         dataset, why = at_path(kept_open(self.file), self.name)
@@ -77,7 +77,7 @@ class HdfFrames:
         first = int(self.steps[at])
         most = _rows_at_once(dataset, self.row_bytes, first)
         run = self.steps[at : at + most]
-        count = int((run == first + np.arange(len(run))).sum())  # ascending: once a step is left out, none fits again
+        count = int((run == first + np.arange(len(run))).sum())  # as rows ascend, none matches after the first gap
         try:
             rows = dataset[first : first + count]
         except FAULTS:
@@ -101,20 +101,20 @@ class HdfFrames:
 
 
 def unpadded(row: Any) -> bytes:
-    r"""The encoded image of a row, without the zeros that fill it up; JPEG and PNG do not end in zeros.
+    r"""Returns the encoded image of a row, without the zeros that fill the row; JPEG and PNG do not end in zeros.
 
     >>> unpadded(np.array([255, 216, 255, 217, 0, 0], np.uint8))
     b'\xff\xd8\xff\xd9'
     """
     data = row if isinstance(row, bytes) else np.asarray(row).tobytes()
-    if data.startswith(RIFF):  # WebP, which says its length and may end in a zero
+    if data.startswith(RIFF):  # WebP, which stores its length and may end in a zero
         length = 8 + int.from_bytes(data[4:8], "little")
         return data[: length + length % 2]
     return data.rstrip(b"\0")
 
 
 def _rows_at_once(dataset: Node, row_bytes: int, first: int) -> int:
-    """How many rows from `first` on are read together: up to the end of a chunk, so that none is decompressed twice."""
+    """Returns how many rows from `first` on are read together: up to the end of a chunk, so that none is decompressed twice."""
     rows = max(1, PIECE // max(1, row_bytes))
     chunk = dataset.chunks[0] if dataset.chunks else 1
     if chunk <= 1 or chunk * row_bytes > WHOLE_CHUNK:
@@ -123,7 +123,10 @@ def _rows_at_once(dataset: Node, row_bytes: int, first: int) -> int:
 
 
 def is_encoded(dataset: Node) -> bool:
-    """Whether the rows of a dataset are encoded images: bytes, in rows of one length or of their own, that begin as such."""
+    """Returns whether the rows of a dataset are encoded images, by the first bytes of the first row.
+
+    The rows may all have one length, or each its own.
+    """
     kind = dataset.dtype.kind
     padded = dataset.dtype == np.uint8 and dataset.ndim == 2 and dataset.shape[1] >= SHORTEST
     texts = kind == "S" and dataset.dtype.itemsize >= SHORTEST
@@ -137,13 +140,15 @@ def is_encoded(dataset: Node) -> bool:
 
 
 def camera(file: str, name: str, dataset: Node, steps: NDArray[np.int64]) -> HdfFrames:
-    """The images of a dataset, or why it contains none; the caller knows that it is as long as the episode.
+    """Returns the frames of a dataset, with a `fault` if it contains no images.
+
+    The caller has checked that the dataset is as long as the episode.
 
     Args:
         file: path or URL.
-        name: path of the dataset in it.
-        dataset: with more than two axes, or of encoded images.
-        steps: rows of the episode.
+        name: path of the dataset in the file.
+        dataset: a dataset with more than two axes, or of encoded images.
+        steps: (T,) rows of the episode.
     """
     shape, dtype = dataset.shape, dataset.dtype
     if dataset.ndim < 3:

@@ -1,12 +1,12 @@
-"""Where the episodes of an HDF5 file are: one description for `fasttok fit` and for `fasttok-pipelines`.
+"""Finds the episodes of an HDF5 file, for `fasttok fit` and for `fasttok-pipelines`.
 
 | layout | episodes | splits |
 |---|---|---|
 | robomimic, robosuite, LIBERO, RoboCasa | groups data/demo_N | masks, mask/SPLIT |
-| ManiSkill | groups traj_N, of which a JSON file beside says more | |
+| ManiSkill | groups traj_N; a JSON file beside the HDF5 file says more about them | |
 | D4RL | rows of the file, cut by `terminals` and `timeouts` | |
 | ALOHA | the file | |
-| any other | every group with a member `action` or `actions` | |
+| any other | every group with a member `action`, `actions` or `action_dict` | |
 
 Folders named train, val, valid, validation or test are splits, too.
 """
@@ -43,9 +43,9 @@ SUFFIXES = (".hdf5", ".h5")
 TRAIN = "train"
 SPLIT_FOLDERS = (TRAIN, "val", "valid", "validation", "test")
 ACTION_GROUPS = (*ACTIONS, "action_dict")
-DEEPEST_EPISODES = 4  # groups above an episode
-MOST_NAMED = 10_000_000  # episodes in a mask
-MOST_MARKS = 1 << 30  # bytes of a column that marks ends
+DEEPEST_EPISODES = 4  # levels of groups that are searched for episodes
+MOST_NAMED = 10_000_000  # largest number of episodes in a mask; a larger mask is ignored
+MOST_MARKS = 1 << 30  # largest size in bytes of a column that marks ends; a larger one is ignored
 HdfLayout = Literal["robomimic", "maniskill", "rows", "file", "groups"]
 
 
@@ -54,11 +54,11 @@ class HdfDemo:
     """An episode in a file.
 
     Attributes:
-        path: of its group, "" for the file itself.
-        number: that tells the file's episodes apart.
+        path: path of its group, "" for the file itself.
+        number: number of the episode, different for each episode of the file.
         start: its first row.
-        stop: one past its last row, None for all.
-        facts: what is said of it.
+        stop: one past its last row, None for all rows from `start` on.
+        facts: what the file says about the episode.
     """
 
     path: str
@@ -73,11 +73,11 @@ class HdfContents:
     """The episodes of a file.
 
     Attributes:
-        layout: how it stores them.
-        demos: in order.
+        layout: how the file stores them.
+        demos: the episodes, in order.
         splits: split -> numbers of its episodes.
-        lacking: episodes that the file declares and does not have: split (None: every) and reject.
-        made_of: a file beside that says more of the episodes.
+        lacking: (split, reject) for episodes that the file declares but does not have; None instead of a split means every split.
+        made_of: files beside this one that say more about the episodes.
     """
 
     layout: HdfLayout
@@ -87,20 +87,24 @@ class HdfContents:
     made_of: tuple[str, ...] = ()
 
     def of_split(self, split: str) -> tuple[HdfDemo, ...]:
-        """The episodes of a split, in order; all for `train` if no mask is called so."""
+        """Returns the episodes of a split, in order. `train` has all episodes if no mask has this name."""
         chosen = self.splits.get(split)
         if chosen is None:
             return self.demos if split == TRAIN else ()
         return tuple(demo for demo in self.demos if demo.number in chosen)
 
     def lacking_in(self, split: str | None) -> list[BadRecord]:
-        """What is declared and not there: of a split, or of a file that is all one split (None)."""
+        """Returns the rejects for episodes that are declared but missing.
+
+        Args:
+            split: name of the split; None if the whole file belongs to one split.
+        """
         every = split in (None, TRAIN)
         return [bad for of, bad in self.lacking if (of is None and every) or (of is not None and of == split)]
 
 
 def files_below(path: str) -> list[str]:
-    """The file itself, or the HDF5 files of a folder and of folders in it, in the order of the numbers in their names."""
+    """Returns the file itself, or all HDF5 files below a folder, in the order of the numbers in their names."""
     filesystem, root = stores.filesystem(path)
     if stores.kind_at(filesystem, root) == "file":
         return [path] if root.endswith(SUFFIXES) else []
@@ -109,7 +113,7 @@ def files_below(path: str) -> list[str]:
 
 
 def folder_split(root: str, file: str) -> str | None:
-    """The split whose folder a file is in, None if it is in none.
+    """Returns the split whose folder contains the file, None if no folder is named like a split.
 
     >>> folder_split("/data/set", "/data/set/valid/a.hdf5"), folder_split("/data/test", "/data/test/a.hdf5")
     ('valid', None)
@@ -118,7 +122,7 @@ def folder_split(root: str, file: str) -> str | None:
 
 
 def is_plain(split: str) -> bool:
-    """Whether a mask's name may be that of a folder of an INDEX.
+    """Returns whether the name of a mask may be the name of a folder in an INDEX.
 
     >>> is_plain("20_percent"), is_plain("../x")
     (True, False)
@@ -127,7 +131,7 @@ def is_plain(split: str) -> bool:
 
 
 def below(root: str, file: str) -> str:
-    """A file's path from the dataset's folder on, both as paths or URLs; "" for the dataset's only file.
+    """Returns a file's path relative to the dataset's folder; "" if the dataset is this file. Both are paths or URLs.
 
     >>> below("memory://set", "memory:///set/a/b.h5")
     'a/b.h5'
@@ -137,15 +141,15 @@ def below(root: str, file: str) -> str:
 
 
 def contents(file: Node, path: str, paths: HdfPaths | None = None) -> HdfContents:
-    """The episodes of an opened file.
+    """Finds the episodes of an opened file.
 
     Args:
-        file: as `hdf5_file.opened` gives it.
+        file: the file, from `hdf5_file.opened`.
         path: its path or URL.
-        paths: where an entry says they are; told from the file otherwise.
+        paths: where an entry says the episodes are; None to find out from the file.
 
     Raises:
-        InputError: an entry's pattern fits nothing in the file.
+        InputError: an entry's pattern matches nothing in the file, or a member that decides about episodes cannot be read.
     """
     if paths is not None and paths.episodes:
         return _of_groups("groups", file, _matching(file, path, paths.episodes))
@@ -162,7 +166,10 @@ def contents(file: Node, path: str, paths: HdfPaths | None = None) -> HdfContent
 
 
 def _groups(group: Node) -> list[str]:
-    """Names of a group's members that are groups, and of links that leave the file, which are refused when they are read."""
+    """Returns the names of a group's members that are groups, and of links that cannot be followed.
+
+    Such a link is refused later, when somebody reads it.
+    """
     found = []
     for key in group:
         node, why = member(group, key)
@@ -172,7 +179,7 @@ def _groups(group: Node) -> list[str]:
 
 
 def _with_actions(group: Node, prefix: str, deepest: int) -> list[str]:
-    """Paths of the groups that hold actions."""
+    """Returns the paths of the groups that contain actions."""
     found: list[str] = []
     for key in sorted(group, key=natural) if deepest else ():
         inner, _ = member(group, key)
@@ -183,7 +190,7 @@ def _with_actions(group: Node, prefix: str, deepest: int) -> list[str]:
 
 
 def _matching(file: Node, path: str, pattern: str) -> list[str]:
-    """Paths of the groups that a pattern such as "runs/*" names."""
+    """Returns the paths of the groups that match a pattern such as "runs/*"."""
     found = [""]
     for part in pattern.strip("/").split("/"):
         inner = []
@@ -203,7 +210,7 @@ def _matching(file: Node, path: str, pattern: str) -> list[str]:
 
 
 def _numbered(paths: Iterable[str]) -> list[tuple[str, int]]:
-    """Paths with the number in their last name, or with their place if two have the same."""
+    """Returns each path with the number in its last name, or all with their place in the list if two have the same number."""
     paths = list(paths)
     digits = ["".join(re.findall(r"[0-9]", name.rsplit("/", 1)[-1])) for name in paths]
     numbers = [int(d) if d and len(d) < 16 else 0 for d in digits]
@@ -242,10 +249,10 @@ def _robomimic(file: Node, path: str, data: Node, groups: list[str]) -> HdfConte
 
 
 def _needed(group: Node, key: str, path: str) -> Node | None:
-    """A member that decides which episodes there are, None if there is none.
+    """Returns a member that decides which episodes there are, None if the group does not have it.
 
     Raises:
-        InputError: it leaves the file, so that episodes cannot be told.
+        InputError: the member cannot be read, such as a link out of the file, so the episodes are not known.
     """
     node, why = member(group, key) if key in group else (None, "")
     if why:
@@ -268,7 +275,7 @@ def _maniskill(file: Node, path: str, groups: list[str]) -> HdfContents:
 
 
 def _rows(file: Node, path: str) -> HdfContents:
-    """A file whose root contains the steps: one episode, or several whose ends are marked."""
+    """Finds the episodes of a file whose root contains the steps: one, or several if their ends are marked."""
     facts = said_by(file)
     marks = {}
     for key in (*ENDS, "is_first", *EPISODE_COLUMNS):

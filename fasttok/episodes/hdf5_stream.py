@@ -1,9 +1,9 @@
-"""The bytes of an HDF5 file on their way into the library, which damaged ones can keep busy for ever: those are refused here."""
+"""Checks the bytes of an HDF5 file before the library gets them, because damaged bytes can keep the library busy for ever."""
 
 import struct
 from typing import Protocol
 
-HEAP = b"GCOL"  # a collection of texts and ragged rows
+HEAP = b"GCOL"  # begins a collection of texts and ragged rows
 HEAP_HEADER, OBJECT_HEADER = 16, 16
 LARGEST_HEAP = 1 << 30
 
@@ -12,45 +12,45 @@ class Seekable(Protocol):
     """A file that is open for reading."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Goes to a byte."""
+        """Moves to a byte; returns its position."""
         ...
 
     def tell(self) -> int:
-        """The byte that comes next."""
+        """Returns the position of the next byte."""
         ...
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
+        """Returns the next bytes."""
         ...
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fills a buffer with the next bytes, or a part of it."""
+        """Fills a buffer, or a part of it, with the next bytes; returns how many."""
         ...
 
 
 class CheckedStream:
-    """What h5py reads a file through."""
+    """The stream through which h5py reads a file."""
 
     def __init__(self, stream: Seekable) -> None:
         self._stream = stream
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Goes to a byte."""
+        """Moves to a byte; returns its position."""
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """The byte that comes next."""
+        """Returns the position of the next byte."""
         return self._stream.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes; h5py takes only objects that can do this for files, and calls `readinto`."""
+        """Returns the next bytes. h5py calls `readinto` instead, but accepts only objects that have `read` as files."""
         return self._stream.read(size)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fills a buffer, with zeros past the end of the file, where the library looks now and then.
+        """Fills a buffer. Past the end of the file, where the library sometimes looks, it fills in zeros.
 
         Raises:
-            OSError: the bytes are a heap that does not end.
+            OSError: the bytes are a damaged heap, which could keep the library busy for ever.
         """
         filled = 0
         while filled < len(buffer) and (count := self._stream.readinto(buffer[filled:])):
@@ -62,7 +62,10 @@ class CheckedStream:
         return len(buffer)
 
     def _check_heap(self, heap: bytes) -> None:
-        """Refuses a heap whose objects do not lead from one to the next up to its end; the library may read it in two pieces."""
+        """Refuses a heap whose objects do not follow each other up to its end.
+
+        The library may read a heap in two pieces, so this reads the second one itself.
+        """
         (size,) = struct.unpack_from("<Q", heap, 8)
         more = self._stream.read(size - len(heap)) if len(heap) < size <= LARGEST_HEAP else b""
         if size > LARGEST_HEAP or not _ends((heap + more)[:size]):
@@ -70,7 +73,7 @@ class CheckedStream:
 
 
 def _ends(heap: bytes) -> bool:
-    """Whether every object of a heap leads to the next; the library follows them without a look at their size."""
+    """Returns whether every object of a heap leads to the next. The library follows them without checking their size."""
     at = HEAP_HEADER
     while at + OBJECT_HEADER <= len(heap):
         index, size = struct.unpack_from("<H6xQ", heap, at)

@@ -1,4 +1,4 @@
-"""Episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly what shards hold."""
+"""Reads episodes of an INDEX (docs/design.md "INDEX"): the standardised action and proprio columns, exactly as in shards."""
 
 import errno
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,16 +19,16 @@ from fasttok.errors import InputError, unknown_name
 __all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
 
 NUMBERED = "step_numbers"
-"""Metadata of episodes of which `keep_ranges` may leave out steps: (T,) their numbers as stored; chunks end at gaps."""
+"""Metadata key of episodes from which `keep_ranges` may leave out steps: (T,) stored numbers of the steps. Chunks end at gaps."""
 SharedMetadata = Mapping[str, str | float | list[Encoding] | dict[str, tuple[str, ...]] | None]
-"""What all episodes of a dataset's split have in common."""
+"""Metadata that all episodes of a dataset's split share."""
 
 
 def robots(path: str, split: str) -> dict[str, IndexedDataset]:
-    """Robot datasets of the INDEX that have this split, by name.
+    """Returns the robot datasets of the INDEX that have this split, by name.
 
     Raises:
-        InputError: none has it.
+        InputError: no robot dataset has it.
     """
     every = {name: d for name, d in open_index(path).datasets.items() if d.entry.kind == "robot"}
     having = {name: dataset for name, dataset in every.items() if split in dataset.splits}
@@ -39,17 +39,18 @@ def robots(path: str, split: str) -> dict[str, IndexedDataset]:
 
 
 def count(path: str, split: str) -> int:
-    """Indexed robot episodes of a split."""
+    """Returns the number of indexed robot episodes of a split."""
     return sum(dataset.splits[split].indexed for dataset in robots(path, split).values())
 
 
 def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | None] | None = None) -> Iterator[Episode]:
-    """Robot episodes of a split, by dataset and file.
+    """Yields the robot episodes of a split, by dataset and table.
 
     Args:
-        path: the INDEX.
-        split: of the datasets.
-        keep: (dataset, number of its table) -> which rows of that table are wanted, None for none of the table.
+        path: folder or URL of the INDEX.
+        split: split of the datasets.
+        keep: function (dataset, number of its table) -> numbers of the rows to read in that table, or None to skip the table.
+            By default everything is read.
     """
     for name, dataset in robots(path, split).items():
         shared: SharedMetadata = {
@@ -76,12 +77,12 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
 
 
 def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = None) -> Iterator[Episode]:
-    """Episodes of one table of the INDEX.
+    """Yields the episodes of one table of the INDEX.
 
     Args:
         base: path of the table, without `.episodes.parquet`.
-        shared: metadata of every episode; if `NUMBERED` is true, each gets the numbers of its steps under that name instead.
-        keep: rows that are wanted; all by default.
+        shared: metadata of every episode. If `NUMBERED` is true in it, each episode gets the numbers of its steps under that key.
+        keep: numbers of the rows to read; all by default.
     """
     episodes = read_parquet(f"{base}.episodes.parquet")
     columns = read_parquet(f"{base}.steps.parquet")
@@ -109,28 +110,28 @@ def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = 
 
 
 def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] | None = None) -> pa.Table:
-    """A Parquet file of the INDEX.
+    """Reads a Parquet file of the INDEX.
 
     Args:
-        path: of the file.
-        columns: which are read; all by default.
-        codes: columns of texts that come as codes of what they may be, for texts that are often the same.
+        path: path or URL of the file.
+        columns: columns to read; all by default.
+        codes: text columns to read as dictionary arrays, which saves memory if many texts are equal.
 
     Raises:
-        InputError: missing or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         with stores.open_file(path) as stream:
             return pq.read_table(stream, columns=columns, read_dictionary=codes)
     except (OSError, pa.ArrowException) as error:
-        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own have none
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own errors have no errno
             raise
         refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 
 
 def matrix(column: pa.Array, start: int, stop: int) -> NDArray[np.float32]:
-    """Rows [start, stop) of a list<float> column of equal lengths as (rows, dim)."""
+    """Returns rows [start, stop) of a list<float> column as (stop - start, dim) float32. All lists have the same length."""
     rows = column.slice(start, stop - start)
     values: NDArray[np.float32] = (
         rows.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(stop - start, -1)

@@ -1,4 +1,4 @@
-"""index.json: what an INDEX contains, by dataset and split (docs/design.md "INDEX")."""
+"""Reads index.json: what an INDEX contains, by dataset and split (docs/design.md "INDEX")."""
 
 import json
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 
 def _of_robots(default: T) -> T:
-    """A field of which other datasets than robots' have not even the key."""
+    """Returns a field whose key is written only for robot datasets."""
     return field(default=default, metadata={json_files.WRITTEN_IF: lambda entry: entry.kind == "robot"})
 
 
 @dataclass(frozen=True)
 class IndexedEntry(DatasetEntry):
-    """A dataset's entry as it was when the dataset was indexed, and of a robot what its columns turned out to be.
+    """A dataset's entry as it was when the dataset was indexed; for a robot dataset also the columns that were found.
 
     Attributes:
-        action_dim: columns of an action.
-        proprio_dim: columns of a proprio.
-        action_widths: columns that each piece of the action took.
-        proprio_widths: columns that each piece of the proprio took.
+        action_dim: number of columns of an action.
+        proprio_dim: number of columns of a proprio.
+        action_widths: number of columns of each piece of the action.
+        proprio_widths: number of columns of each piece of the proprio.
         action_encoding: what each column of the action contains.
         action_names: name of each column of the action, with its unit, for people.
         proprio_names: name of each column of the proprio, with its unit, for people.
@@ -53,15 +53,15 @@ class SplitCounts:
     """What became of a split's records: read = indexed + filtered + rejected.
 
     Attributes:
-        files: stems of the split's tables, in order: INDEX/dataset/split/STEM.episodes.parquet and others; one has the records
-            of up to 128 source files, each whole.
-        read: records read.
-        indexed: episodes, questions or captions that are there to use.
-        steps: of all indexed episodes; a question or caption is one.
-        bytes: of all records read.
-        filtered: records that the entry's filters do not want, by reason.
-        rejected: records that cannot be used, by reason.
-        left_out: steps, or pieces of records, that are missing from indexed ones, by reason.
+        files: stems of the split's tables, in order: INDEX/dataset/split/STEM.episodes.parquet and others. A table has the
+            records of up to 128 source files, each of them whole.
+        read: number of records that were read.
+        indexed: number of episodes, questions or captions that can be used.
+        steps: number of steps of all indexed episodes; a question or caption counts as one.
+        bytes: bytes of all records that were read.
+        filtered: reason -> number of records that the entry's filters do not want.
+        rejected: reason -> number of records that cannot be used.
+        left_out: reason -> number of steps, or pieces of records, that are missing from indexed records.
     """
 
     files: tuple[str, ...]
@@ -81,7 +81,7 @@ class IndexedDataset:
     Attributes:
         directory: where its source files are.
         entry: what its features mean.
-        through: "" for the raw reader, else why it is read through TFDS.
+        through: "" if the raw reader reads it, else why it is read through TFDS.
         splits: split -> its files and counts.
     """
 
@@ -93,12 +93,12 @@ class IndexedDataset:
 
 @dataclass(frozen=True)
 class IndexFile:
-    """index.json.
+    """The contents of index.json.
 
     Attributes:
-        format_version: of the INDEX.
-        digest: of what all its files hold.
-        datasets: by name.
+        format_version: format version of the INDEX.
+        digest: digest of the contents of all its files.
+        datasets: name -> dataset.
     """
 
     format_version: int
@@ -107,7 +107,7 @@ class IndexFile:
 
 
 def is_index(path: str) -> bool:
-    """Whether a finished INDEX is there."""
+    """Returns whether a path is a finished INDEX."""
     filesystem, root = stores.fresh(path)
     return stores.kind_at(filesystem, f"{root.rstrip('/')}/{FILE}") == "file"
 
@@ -119,7 +119,7 @@ def open_index(path: str) -> IndexFile:
         path: folder or URL of the INDEX.
 
     Raises:
-        InputError: missing (the job did not finish), damaged, or of another format version.
+        InputError: the file is missing (the job did not finish), is damaged, or has another format version.
     """
     where = f"{str(path).rstrip('/')}/{FILE}"
     filesystem, place = stores.fresh(where)
@@ -136,15 +136,15 @@ def open_index(path: str) -> IndexFile:
 
 
 def parse_index(text: str, where: str) -> IndexFile:
-    """The text of an index.json.
+    """Parses the text of an index.json.
 
     Args:
-        text: the whole file.
-        where: its path, for messages.
+        text: text of the whole file.
+        where: path of the file, for messages.
 
     Raises:
-        InputError: not JSON, of another format version, with unknown or missing keys, or with a name that leads out of its
-            folder.
+        InputError: the text is not JSON, has another format version, has unknown or missing keys, or has a name that leads out
+            of its folder.
     """
     try:
         raw = json.loads(text)

@@ -1,4 +1,4 @@
-"""The Parquet tables of an INDEX: episodes (or questions, captions), their steps, dead letters; and the source files of all."""
+"""Defines the Parquet tables of an INDEX: episodes (or questions, captions), their steps, dead letters, and all source files."""
 
 from typing import TypedDict
 
@@ -64,24 +64,24 @@ class EpisodeRow(TypedDict):
     """A row of `EPISODES`: a robot episode, a question or a caption.
 
     Attributes:
-        dataset: its name.
-        split: of the dataset.
+        dataset: name of the dataset.
+        split: split of the dataset.
         file: path or URL of the source file.
-        offset: bytes before the source record, or its row.
+        offset: number of bytes before the source record, or its row.
         length: bytes of the source record; -1 if not known.
-        checksum: of the source record, as its TFRecord file has it, or the crc32c of the encoded image; -1 if not known.
+        checksum: checksum of the source record in its TFRecord file, or crc32c of the encoded image; -1 if not known.
         episode: number of the record in its file.
-        steps: of a robot episode; 1 otherwise.
+        steps: number of steps of a robot episode; 1 for other records.
         language: instruction, question, or the prompt of a caption.
         cameras: slots that have images, sorted.
-        action_dim: columns of its action; 0 without one.
-        proprio_dim: columns of its proprio; 0 without one.
-        image_bytes: of all its encoded images.
+        action_dim: number of columns of the action; 0 if there is none.
+        proprio_dim: number of columns of the proprio; 0 if there is none.
+        image_bytes: bytes of all its encoded images.
         id: the record's own id, or its number.
-        target: answer or caption; "" of robots.
+        target: answer or caption; "" for robot episodes.
         answers: all answers that people gave, if several are known.
-        image: path of its image, relative to the dataset's directory; "" of robots.
-        image_offset: where the image is in that file.
+        image: path of the image, relative to the dataset's directory; "" for robot episodes.
+        image_offset: offset of the image in that file, in bytes.
         image_length: bytes of the image.
     """
 
@@ -110,13 +110,13 @@ class SourceRow(TypedDict):
     """A row of `SOURCES`: a file that an INDEX was made from.
 
     Attributes:
-        dataset: its name.
-        split: of the dataset; "" for a file that describes all splits, such as features.json.
+        dataset: name of the dataset.
+        split: split of the dataset; "" for a file that describes all splits, such as features.json.
         file: path or URL.
-        size: bytes.
-        version: "KEY=VALUE", a checksum, an ETag or a generation; "" if its store has none.
-        time: when it was changed, as its store writes it.
-        contents: how its contents were looked at, and what came of it; "" if nobody did.
+        size: size in bytes.
+        version: "KEY=VALUE", such as a checksum, an ETag or a generation; "" if the store has none.
+        time: when the file was changed, as its store writes it.
+        contents: how the file's contents were read, and their digest; "" if they were not read.
     """
 
     dataset: str
@@ -133,13 +133,13 @@ class RejectedRow(TypedDict):
 
     Attributes:
         file: path or URL of the source file.
-        offset: bytes before the source record, or its row.
+        offset: number of bytes before the source record, or its row.
         length: bytes of the source record; -1 if not known.
         episode: number of the record in its file.
         reason: a short phrase for counting.
         detail: what was found.
-        records: how many records it stands for.
-        filtered: whether the entry's filters do not want it; nothing is wrong with it then.
+        records: number of records that the row stands for.
+        filtered: whether the entry's filters do not want the record, which is sound then.
     """
 
     file: str

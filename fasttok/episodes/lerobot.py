@@ -1,7 +1,7 @@
-"""LeRobot v2 and v3 folders: meta/info.json says the frequency, data/**/*.parquet hold the frames; videos are not read.
+"""Reads the episodes of LeRobot v2 and v3 folders, without their videos.
 
-v2 keeps one episode per file, v3 keeps many, and an episode may go on in the next one; both number them in
-`episode_index`, rows in order.
+meta/info.json says the control frequency, and data/**/*.parquet contain the steps. v2 has one episode per file. v3 has many, and
+an episode may continue in the next file. In both, `episode_index` numbers the episodes, and the rows are in order.
 """
 
 import logging
@@ -21,16 +21,17 @@ from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
 
 logger = logging.getLogger(__name__)
-Metadata = dict[str, object]  # of an episode, as `Episode.metadata`
+Metadata = dict[str, object]  # as in `Episode.metadata`
 
 
 def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadRecord]:
-    """Episodes of a split, in the order of their files; `observation.state` is also called `proprio`.
+    """Yields the episodes of a split, in the order of their files. `observation.state` is also called `proprio`.
 
-    What the folder declares is compared with what is found: episodes, steps of each, frequency, and numbers per step.
+    It compares what the folder declares with what it finds: episodes, steps of each, frequency, and numbers per step.
 
     Raises:
-        InputError: no frames, no such split, or rows that are not in the order of episodes.
+        InputError: there are no steps, there is no such split, the rows are not in the order of episodes, or a table of a v3
+            folder is unreadable and meta/ does not say how long the episodes are.
     """
     lengths = episode_lengths(path)
     whole, assumed = with_gaps(info, lengths)
@@ -70,7 +71,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
 
 
 def shared_metadata(root: str, info: LerobotInfo) -> Metadata:
-    """What all episodes of a folder have in common."""
+    """Returns the metadata that all episodes of a folder share."""
     action = info.features.get(info.action)
     state = next((info.features[name] for name in STATES if name in info.features), None)
     return {
@@ -93,15 +94,15 @@ def shared_metadata(root: str, info: LerobotInfo) -> Metadata:
 def lerobot_episode(
     where: Where, number: int, rows: tuple[str, pa.Table], info: LerobotInfo, length: int | None, shared: Metadata
 ) -> Episode | BadRecord:
-    """An episode of a folder, held to what the folder declares; the state is also called `proprio`.
+    """Returns an episode of a folder, or a BadRecord if it is not as the folder declares. The state is also called `proprio`.
 
     Args:
-        where: its place.
+        where: where the episode is.
         number: its episode_index.
-        rows: the column that numbers episodes, and the episode's rows.
-        info: of the folder.
-        length: number of steps that it should have, None if that is not recorded.
-        shared: metadata of all episodes of the folder.
+        rows: (name of the column that numbers episodes, rows of the episode).
+        info: info of the folder.
+        length: number of steps that the episode should have, None if that is not recorded.
+        shared: metadata that all episodes of the folder share.
     """
     key, table = rows
     try:
@@ -125,12 +126,12 @@ def lerobot_episode(
 
 
 def without_images(schema: pa.Schema) -> list[str]:
-    """The columns of a table that are no images: those take most of its bytes, and actions do not need them."""
+    """Returns the columns of a table except images, which take most of the bytes and are not needed for actions."""
     return [field.name for field in schema if not is_image(field.type)]
 
 
 def is_image(kind: pa.DataType) -> bool:
-    """Whether a column contains images as LeRobot and `datasets` store them: their bytes, or the path of a file."""
+    """Returns whether a column contains images as LeRobot and `datasets` store them: their bytes, or the path of a file."""
     return bool(pa.types.is_struct(kind)) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
 
 
@@ -142,9 +143,10 @@ def _not_as_declared(
     listed: set[int] | None,
     unreadable: int,
 ) -> Iterator[BadRecord]:
-    """Episodes of a split that are declared and not found, and found and not declared.
+    """Yields a BadRecord for episodes of a split that are declared but not found, and one for those found but not declared.
 
-    Those in `listed` are declared, or else as many as info.json says. Each unreadable file is counted as one already.
+    The episodes in `listed` are declared; if it is None, as many as info.json says. Each unreadable file already counts as one
+    missing episode.
     """
     where = Where(f"{path}/{INFO}")
     first, last = span
@@ -171,5 +173,5 @@ def _not_as_declared(
 
 
 def few(items: Sequence[object], most: int = 8) -> str:
-    """The first of a list, for messages."""
+    """Returns the first items of a list as text, for messages."""
     return ", ".join(map(str, items[:most])) + (" ..." if len(items) > most else "")

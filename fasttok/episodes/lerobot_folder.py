@@ -1,8 +1,8 @@
-"""Where the episodes of a LeRobot folder lie: their tables, their videos, their tasks.
+"""Finds the episodes of a LeRobot folder: their tables, their videos and their tasks.
 
-v2 has a table and a video a camera for every episode; meta/episodes.jsonl and meta/tasks.jsonl name them. v3 packs many episodes
-into a file, and each camera into files of its own; meta/episodes/ says which file contains which, and from which second on.
-Folders in the wild have files in other places than info.json says. A file that only one place can be is taken from there.
+v2 has one table per episode, and one video per episode and camera; meta/episodes.jsonl and meta/tasks.jsonl list them. v3 packs
+many episodes into one file, and has video files for each camera; meta/episodes/ says which file contains an episode, and from
+which second on. Real folders have files in other places than info.json says. If only one file can be the missing one, it is used.
 """
 
 import re
@@ -26,12 +26,12 @@ NUMBERED = re.compile(r"episode_(\d+)\.parquet")
 
 @dataclass(frozen=True)
 class VideoPlace:
-    """Where the frames of an episode and a camera are.
+    """Where the frames of one camera are for one episode.
 
     Attributes:
-        file: path below the folder.
-        start: second of the file at which the episode begins.
-        stop: second at which it ends, None for that of the file.
+        file: path of the video, relative to the folder.
+        start: second of the video at which the episode begins.
+        stop: second of the video at which the episode ends, None for the end of the video.
     """
 
     file: str
@@ -45,10 +45,10 @@ class LerobotEpisode:
 
     Attributes:
         number: its episode_index.
-        table: path below the folder of the file that contains its steps.
+        table: path of the file that contains its steps, relative to the folder.
         length: number of steps, None if it is not recorded.
-        tasks: in words.
-        videos: camera -> place.
+        tasks: words of its tasks.
+        videos: camera -> where its frames are.
     """
 
     number: int
@@ -64,10 +64,10 @@ class LerobotFolder:
 
     Attributes:
         path: a path or URL.
-        info: of meta/info.json.
-        episodes: by number, in order.
-        tasks: number -> words.
-        assumed: what was decided though the folder does not say it.
+        info: contents of meta/info.json.
+        episodes: number -> episode, in order.
+        tasks: number of a task -> its words.
+        assumed: what was assumed because the folder does not say it, for messages.
     """
 
     path: str
@@ -78,12 +78,12 @@ class LerobotFolder:
 
     @cached_property
     def listing(self) -> FolderListing:
-        """What files there are."""
+        """The files of the folder."""
         return FolderListing.of(self.path)
 
     @cached_property
     def by_content(self) -> dict[int, str]:
-        """Number of an episode -> the only table whose rows have it, of those that no episode is said to be in."""
+        """Number of an episode -> the only table that contains its rows, among the tables that meta/ does not mention."""
         declared = {episode.table for episode in self.episodes.values()}
         found: dict[int, list[str]] = {}
         for file in sorted(path for paths in self.listing.tables.values() for path in paths):
@@ -92,7 +92,7 @@ class LerobotFolder:
         return {number: files[0] for number, files in found.items() if len(files) == 1}
 
     def found(self, episode: LerobotEpisode) -> LerobotEpisode:
-        """The episode with its files' true places; a file that is nowhere keeps its declared place."""
+        """Returns the episode with the true paths of its files. A file that cannot be found keeps its declared path."""
         table = episode.table
         if not self._there(table):
             table = self.listing.table(table)
@@ -109,7 +109,7 @@ class LerobotFolder:
         return {}
 
     def _there(self, file: str) -> bool:
-        """Whether a file is where meta/ says; the folder is not listed for it."""
+        """Returns whether a file is where meta/ says. It does not list the folder for this."""
         if "listing" in self.__dict__:
             return file in self.listing.sizes
         if file not in self._seen:
@@ -119,7 +119,7 @@ class LerobotFolder:
 
 
 def open_folder(path: str) -> LerobotFolder:
-    """Reads what a folder says of itself.
+    """Reads what meta/ of a folder says, and returns the folder.
 
     Raises:
         InputError: meta/ is missing or damaged, or leads out of the folder.
@@ -143,7 +143,7 @@ def open_folder(path: str) -> LerobotFolder:
 
 
 def _with_cameras(path: str, info: LerobotInfo) -> tuple[LerobotInfo, list[str]]:
-    """Video files are cameras, even if info.json declares none of them."""
+    """Adds cameras for the folders with video files, if info.json declares none. Returns the info and what was assumed."""
     filesystem, root = stores.filesystem(path)
     if info.cameras or stores.kind_at(filesystem, f"{root}/videos") != "directory":
         return info, []
@@ -158,7 +158,7 @@ def _with_cameras(path: str, info: LerobotInfo) -> tuple[LerobotInfo, list[str]]
 
 
 def _declared(info: LerobotInfo, row: dict[str, Any], tasks: dict[int, str]) -> LerobotEpisode:
-    """An episode as a row of meta/ describes it."""
+    """Returns an episode as a row of meta/ describes it."""
     number = int(row["episode_index"])
     length = row.get("length")
     words = row.get("tasks")
@@ -175,7 +175,7 @@ def _declared(info: LerobotInfo, row: dict[str, Any], tasks: dict[int, str]) -> 
 
 
 def _values(info: LerobotInfo, number: int, row: dict[str, Any], what: str) -> dict[str, int | str]:
-    """Variables of a path's template."""
+    """Returns the values of the variables in a path's template."""
     values: dict[str, int | str] = {"episode_index": number, "episode_chunk": number // info.chunks_size}
     for name in ("chunk_index", "file_index"):
         place = row.get(f"{what}/{name}")
@@ -192,10 +192,10 @@ def _video(info: LerobotInfo, number: int, row: dict[str, Any], camera: str) -> 
 
 
 def _of_tables(folder: LerobotFolder) -> LerobotFolder:
-    """A folder whose meta/ lists no episodes: those of its tables, which their names number (v2), or their rows.
+    """Finds the episodes by the tables, if meta/ lists none. The tables' names (v2) or rows give the numbers of the episodes.
 
     Raises:
-        InputError: v3 with video, of which only meta/ says where an episode's frames are.
+        InputError: the folder is v3 with videos, for which only meta/ says where the frames of an episode are.
     """
     info = folder.info
     if info.packed and info.cameras:
@@ -214,7 +214,7 @@ def _of_tables(folder: LerobotFolder) -> LerobotFolder:
 
 
 def _numbers_in(url: str) -> list[int]:
-    """The episodes of a table, [] if it cannot be read or has none."""
+    """Returns the numbers of the episodes in a table, [] if it cannot be read or has none."""
     try:
         with stores.open_file(url) as stream, pq.ParquetFile(stream) as file:
             key = next((name for name in EPISODE_COLUMNS if name in file.schema_arrow.names), "")

@@ -1,4 +1,4 @@
-"""meta/info.json of a LeRobot v2 or v3 folder: what it declares, and where it says that files lie."""
+"""Reads meta/info.json of a LeRobot v2 or v3 folder: what it declares, and where it says that the files are."""
 
 import json
 import math
@@ -12,13 +12,13 @@ from fasttok.episodes.episode import ACTIONS
 from fasttok.errors import InputError
 
 INFO = "meta/info.json"
-NO_ROBOT = ("", "unknown", "none", "null", "other", "custom", "robot")  # robot types that say nothing
+NO_ROBOT = ("", "unknown", "none", "null", "other", "custom", "robot")  # robot types that name no robot
 STATES = ("observation.state", "state", "observation/state")
 OTHERS = ("meta/episodes.jsonl", "meta/episodes", "meta/tasks.jsonl", "meta/tasks.parquet")
 VERSIONS = ("v2", "v3")
-EVERY = 2**62  # more episodes than there are
-MOST_FOLDERS = 200  # that are looked into for datasets
-CHUNK = 1000  # episodes of a folder of v2, if nothing says how many
+EVERY = 2**62  # more episodes than any dataset has
+MOST_FOLDERS = 200  # inner folders that are checked for datasets
+CHUNK = 1000  # episodes per folder of v2, if info.json does not say how many
 DATA = {
     "v2": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
     "v3": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
@@ -31,12 +31,12 @@ VIDEO = {
 
 @dataclass(frozen=True)
 class LerobotFeature:
-    """What info.json says of one column or camera.
+    """What info.json says about one column or camera.
 
     Attributes:
         dtype: such as "float32", "string"; "image" for a camera in the tables, "video" for one in video files.
-        shape: of one step.
-        names: of its numbers, () if they are not recorded.
+        shape: shape of one step.
+        names: names of its numbers, () if they are not recorded.
         fps: frames per second of a video, None if it is not recorded.
         depth: whether a video contains distances instead of colours.
     """
@@ -50,7 +50,7 @@ class LerobotFeature:
 
 @dataclass(frozen=True)
 class LerobotInfo:
-    """What is read of meta/info.json, which has more keys.
+    """The part of meta/info.json that is read; the file has more keys.
 
     Attributes:
         codebase_version: format version, such as "v2.1".
@@ -59,12 +59,12 @@ class LerobotInfo:
         total_episodes: number of episodes, None if it is not recorded.
         splits: split -> range of episode numbers, such as "0:50".
         total_frames: number of steps of all episodes, None if it is not recorded.
-        features: by name.
+        features: name -> feature.
         data_path: template of the tables' paths.
         video_path: template of the videos' paths.
-        chunks_size: episodes of a folder, in v2.
+        chunks_size: number of episodes per folder, in v2.
         total_videos: number of video files, None if it is not recorded.
-        assumed: what was decided though the file does not say it.
+        assumed: what was assumed because the file does not say it, for messages.
     """
 
     codebase_version: str
@@ -87,12 +87,12 @@ class LerobotInfo:
 
     @property
     def action(self) -> str:
-        """Name of the actions, as far as it is declared."""
+        """Name of the feature with the actions; "action" if none is declared."""
         return next((name for name in ACTIONS if name in self.features), ACTIONS[0])
 
     @property
     def dims(self) -> dict[str, int]:
-        """Numbers per step of the actions and the state, where they are recorded."""
+        """Numbers per step of the actions and of the state, by name, if they are recorded."""
         wanted = {name: self.features[name] for name in (*ACTIONS, *STATES) if name in self.features}
         return {name: math.prod(feature.shape) for name, feature in wanted.items() if feature.shape}
 
@@ -103,10 +103,10 @@ class LerobotInfo:
 
 
 def is_lerobot(path: str) -> bool:
-    """Whether the folder has meta/info.json.
+    """Returns whether the folder has meta/info.json.
 
     Raises:
-        InputError: it has the other files of a LeRobot folder, and not this one.
+        InputError: the folder has other files of a LeRobot folder but not this one, or meta/info.json is a folder.
     """
     filesystem, root = stores.filesystem(path)
     kind = stores.kind_at(filesystem, f"{root}/{INFO}")
@@ -122,10 +122,10 @@ def is_lerobot(path: str) -> bool:
 
 
 def refuse_folder_of(path: str) -> None:
-    """Refuses a folder whose folders are LeRobot datasets, such as those of an organisation; names some.
+    """Refuses a folder that contains LeRobot datasets in folders, such as all datasets of an organisation.
 
     Raises:
-        InputError: it is one.
+        InputError: `path` is such a folder; the error names some of the datasets.
     """
     filesystem, root = stores.filesystem(path)
     if stores.kind_at(filesystem, root) != "directory":
@@ -139,10 +139,10 @@ def refuse_folder_of(path: str) -> None:
 
 
 def open_info(path: str) -> LerobotInfo:
-    """meta/info.json.
+    """Reads meta/info.json.
 
     Raises:
-        InputError: not JSON, or of a version this package does not read.
+        InputError: it is damaged or has a wrong value, or this package does not read its version.
     """
     where = f"{path}/{INFO}"
     try:
@@ -172,7 +172,7 @@ def open_info(path: str) -> LerobotInfo:
 
 
 def _version(raw: Mapping[str, object], path: str) -> tuple[str, tuple[str, ...]]:
-    """The format's version, such as "v2.1", and what was assumed."""
+    """Returns the version of the format, such as "v2.1", and what was assumed."""
     version = str(raw.get("codebase_version") or "").strip()
     if version:
         return (version if version.startswith("v") else f"v{version}"), ()
@@ -221,7 +221,7 @@ def _whole(raw: Mapping[str, object], key: str) -> int | None:
 
 
 def _range(numbers: object) -> str:
-    """A split's range; a list of neighbouring numbers is one.
+    """Returns the range of a split as text; a list of more than two consecutive numbers becomes a range.
 
     >>> _range([4, 5, 6]), _range("0:50")
     ('4:7', '0:50')
@@ -234,7 +234,7 @@ def _range(numbers: object) -> str:
 
 
 def _feature(name: str, raw: object) -> LerobotFeature:
-    """A feature; a video's facts are in `info` or `video_info`, under names with or without "video."."""
+    """Reads a feature. Facts about a video are in `info` or `video_info`, under names with or without "video."."""
     if not isinstance(raw, dict):
         raise TypeError(f"the feature {name} is {raw!r}, expected an object with dtype, shape, names")
     shape = raw.get("shape") or ()
@@ -254,7 +254,7 @@ def _feature(name: str, raw: object) -> LerobotFeature:
 
 
 def _names(names: object) -> Iterator[str]:
-    """The names of dims, which LeRobot writes as a list, a list of lists, under "motors" or "axes", or with their numbers.
+    """Yields the names of dims. LeRobot writes them as a list, a list of lists, under "motors" or "axes", or with their numbers.
 
     >>> [*_names({"motors": [["a", "b"], "c"]})], [*_names({"y": 1, "x": 0})], [*_names({"0": "x", "1": "y"})]
     (['a', 'b', 'c'], ['x', 'y'], ['x', 'y'])
@@ -279,14 +279,14 @@ def _names(names: object) -> Iterator[str]:
 
 
 def fill(template: str, values: Mapping[str, int | str]) -> str:
-    """A path below the folder, by a template of info.json.
+    """Fills a template of info.json and returns the path, relative to the folder.
 
     Args:
         template: such as "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet".
-        values: of its variables; one that is missing stays as it is written.
+        values: variable -> value; a variable without a value stays in the path as it is written.
 
     Raises:
-        InputError: it leads out of the folder, or numbers are asked for in another way than with leading zeros.
+        InputError: the path leads out of the folder, or a number has another format than leading zeros.
 
     >>> fill("data/{episode_index:06d}.parquet", {"episode_index": 7})
     'data/000007.parquet'
@@ -304,10 +304,10 @@ def fill(template: str, values: Mapping[str, int | str]) -> str:
 
 
 def split_range(info: LerobotInfo, split: str) -> tuple[int, int]:
-    """Episode numbers [first, last) of a split.
+    """Returns the episode numbers [first, last) of a split.
 
     Raises:
-        InputError: no such split, or not a range.
+        InputError: there is no such split, or it is not a range.
 
     >>> split_range(LerobotInfo("v2.1", splits={"train": "0:50"}), "train")
     (0, 50)
@@ -324,17 +324,19 @@ def split_range(info: LerobotInfo, split: str) -> tuple[int, int]:
 
 
 def split_ranges(info: LerobotInfo) -> dict[str, str]:
-    """Splits as info.json has them; all episodes are `train` if it has none."""
+    """Returns the splits of info.json, name -> range; if it has none, all episodes are `train`."""
     every = EVERY if info.total_episodes is None else info.total_episodes
     return info.splits or {"train": f"0:{every}"}
 
 
 def with_gaps(info: LerobotInfo, numbers: Collection[int]) -> tuple[LerobotInfo, list[str]]:
-    """A folder of one split whose episodes are as many as declared, but numbered with gaps: the split is all; what was assumed.
+    """Widens the only split of a folder to all its episodes, if these are as many as declared but numbered with gaps.
+
+    Returns the info, changed or unchanged, and what was assumed.
 
     Args:
-        info: of the folder.
-        numbers: of the episodes that meta/ lists.
+        info: info of the folder.
+        numbers: numbers of the episodes that meta/ lists.
 
     >>> with_gaps(LerobotInfo("v2.1", total_episodes=2, splits={"train": "0:2"}), {3, 7})[0].splits
     {'train': '0:8'}
@@ -352,7 +354,7 @@ def with_gaps(info: LerobotInfo, numbers: Collection[int]) -> tuple[LerobotInfo,
 
 
 def count(info: LerobotInfo, split: str) -> int | None:
-    """Number of episodes of a split, None if it is not recorded.
+    """Returns the number of episodes of a split, None if it is not recorded.
 
     >>> count(LerobotInfo("v2.1", total_episodes=40, splits={"train": "0:50"}), "train")
     40

@@ -1,4 +1,4 @@
-"""What files a LeRobot folder has, and which of them is meant if one is in another place than meta/ says."""
+"""Lists the files of a LeRobot folder, and finds a file that is in another place than meta/ says."""
 
 import re
 from collections import defaultdict
@@ -15,9 +15,9 @@ class FolderListing:
     """The files of a folder, by path and by name.
 
     Attributes:
-        sizes: path below the folder -> bytes.
-        tables: name of a table -> its paths.
-        movies: name of a video -> its paths.
+        sizes: path relative to the folder -> size in bytes.
+        tables: file name of a table -> all paths with this name.
+        movies: file name of a video -> all paths with this name.
     """
 
     sizes: dict[str, int]
@@ -26,7 +26,7 @@ class FolderListing:
 
     @classmethod
     def of(cls, path: str) -> "FolderListing":
-        """Lists a folder, once."""
+        """Lists all files below a folder, in one listing."""
         filesystem, root = stores.filesystem(path)
         base = str(filesystem._strip_protocol(root)).rstrip("/") + "/"
         sizes = {
@@ -45,18 +45,21 @@ class FolderListing:
         return cls(sizes, dict(tables), dict(movies))
 
     def table(self, declared: str) -> str:
-        """The true path of a table, the declared one if no other can be meant."""
+        """Returns the true path of a table; the declared path if not exactly one other table has its name."""
         return declared if declared in self.sizes else _only(declared, self.tables)
 
     @property
     def cameras(self) -> list[str]:
-        """Folders of videos that are named like a camera, not like a chunk."""
+        """Names of folders with videos that are not named like a chunk, and so are cameras."""
         paths = [path for some in self.movies.values() for path in some if path.startswith("videos/")]
         folders = [[part for part in path.split("/")[1:-1] if not CHUNK.fullmatch(part)] for path in paths]
         return sorted({folder[0] for folder in folders if len(folder) == 1})
 
     def video(self, declared: str, camera: str) -> str:
-        """The true path of a camera's video, whose path names the camera."""
+        """Returns the true path of a camera's video, found by its file name and the camera's name in the path.
+
+        It returns the declared path if not exactly one video fits.
+        """
         if declared in self.sizes:
             return declared
         stem = declared.rsplit("/", 1)[-1].rsplit(".", 1)[0]
@@ -75,5 +78,5 @@ def _only(declared: str, by_name: dict[str, list[str]]) -> str:
 
 
 def is_table(file: str) -> bool:
-    """Whether a path is a Parquet file's, and no shadow of one that macOS leaves."""
+    """Returns whether a path is a Parquet file, not one of the `._` files that macOS leaves beside it."""
     return file.endswith(".parquet") and not file.rsplit("/", 1)[-1].startswith("._")

@@ -1,4 +1,4 @@
-"""What meta/ of a LeRobot folder lists: its tasks in words, and a row for every episode."""
+"""Reads what meta/ of a LeRobot folder lists: the words of its tasks, and a row for every episode."""
 
 import json
 from collections.abc import Iterator
@@ -18,13 +18,15 @@ WORDS = (
     "task",
     "__index_level_0__",
     "index",
-)  # columns of meta/tasks.parquet, whose words are the index of a data frame
+)  # columns of meta/tasks.parquet that may contain the words, which LeRobot stores as the index of a data frame
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, pa.ArrowException)
 Row = dict[str, Any]
 
 
 def read_tasks(path: str) -> tuple[dict[int, str], list[str]]:
-    """Number of each task -> words, from meta/tasks.jsonl or meta/tasks.parquet; {} if it is not there; what was assumed.
+    """Reads meta/tasks.jsonl or meta/tasks.parquet.
+
+    Returns number of a task -> its words ({} if there is no such file), and what was assumed.
 
     Raises:
         InputError: the file is damaged, or does not say which words a number stands for.
@@ -49,7 +51,7 @@ def read_tasks(path: str) -> tuple[dict[int, str], list[str]]:
 
 
 def _words(row: Row) -> tuple[str, str]:
-    """(column, words) of a task; no words if they are not recorded."""
+    """Returns (column, words) of a task. The words are "" if they are not recorded."""
     column = next((name for name in WORDS if isinstance(row.get(name), str)), "")
     if not column:
         texts = [name for name, value in row.items() if isinstance(value, str)]
@@ -64,7 +66,7 @@ def _words(row: Row) -> tuple[str, str]:
 
 
 def episode_rows(path: str) -> Iterator[Row]:
-    """The rows of meta/episodes.jsonl (v2) or meta/episodes/ (v3), without their statistics.
+    """Yields the rows of meta/episodes.jsonl (v2), or of meta/episodes/ without the statistics (v3).
 
     Raises:
         InputError: a file is damaged.
@@ -84,7 +86,7 @@ def episode_rows(path: str) -> Iterator[Row]:
 
 
 def episode_lengths(path: str) -> dict[int, int]:
-    """Number of steps of each episode, as far as meta/ says it.
+    """Returns number of an episode -> number of its steps, for the episodes whose length is in meta/.
 
     Raises:
         InputError: the list of episodes is damaged.
@@ -108,7 +110,10 @@ def _rows(where: str) -> Iterator[Row]:
 
 
 def _raise_damage(error: Exception, where: str, what: str) -> None:
-    """Raises that a file is damaged, or an error that tells of a disk or a network; Arrow raises OSErrors for damage, too."""
+    """Raises an InputError which says that a file is damaged, or `error` itself if it is about a disk or a network.
+
+    Arrow raises OSErrors for damage, too.
+    """
     if isinstance(error, InputError):
         raise error
     if stores.tells_of_store(error):
@@ -119,10 +124,10 @@ def _raise_damage(error: Exception, where: str, what: str) -> None:
 
 
 def json_lines(data: bytes) -> Iterator[Row]:
-    """The objects of a JSON Lines file, whose lines end with a line feed; other ends of lines may be in its texts.
+    """Yields the objects of a JSON Lines file. Only a line feed ends a line, because texts may contain other line ends.
 
     Raises:
-        ValueError: a line is not one; says which.
+        ValueError: a line is not a JSON object; the error gives its number.
     """
     for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1):
         if line.strip():

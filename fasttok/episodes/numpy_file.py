@@ -1,4 +1,4 @@
-"""The arrays of an npz or npy file, and which of them are episodes; nothing is unpickled."""
+"""Loads the arrays of an npz or npy file, without unpickling, and finds out which of them are episodes."""
 
 import io
 import re
@@ -33,7 +33,7 @@ FAULTS = (ValueError, OSError, EOFError, KeyError, NotImplementedError, MemoryEr
 
 
 def load_arrays(path: str) -> Arrays | str:
-    """Names to arrays, of which an npy file's is called `action`; or why the file cannot be read.
+    """Returns name -> array, or text that says why the file cannot be read. The array of an npy file is called `action`.
 
     Raises:
         InputError: an array is a pickle, or the file is a Git LFS pointer.
@@ -72,9 +72,9 @@ def _pickled(path: str, key: str) -> str:
 
 
 def episodes_apart(arrays: Arrays) -> dict[int, Arrays]:
-    """Number -> step columns of each episode, if every array's name says its episode; {} if not.
+    """Returns number -> step columns of each episode, if the name of every array says its episode; otherwise {}.
 
-    `episode_0`, `episode_1` ... are the actions of each; `episode_0/action`, `episode_0/state` its columns.
+    `episode_0`, `episode_1` ... are the actions of an episode each. `episode_0/action` and `episode_0/state` are columns of one.
 
     >>> {n: list(e) for n, e in episodes_apart({"demo_2": np.zeros((3, 2)), "demo_10": np.zeros((4, 2))}).items()}
     {2: ['action'], 10: ['action']}
@@ -103,5 +103,5 @@ def _differ(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _rows_alike(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether all are rows of as many numbers."""
+    """Returns whether all arrays have two axes and the same number of columns."""
     return all(value.ndim == 2 for value in arrays.values()) and len({value.shape[1] for value in arrays.values()}) == 1

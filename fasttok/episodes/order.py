@@ -1,4 +1,4 @@
-"""What tells that rows are not one episode, step after step: marks of an end, frames that are missing, gaps in time.
+"""Checks that rows are one episode, step after step: it looks for marks of an end, missing frames and gaps in time.
 
 Chunks are cut from neighbouring rows, so a reader that overlooks one of these makes actions that no robot ever took.
 """
@@ -15,18 +15,18 @@ from fasttok.errors import InputError
 EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
 FRAME_COLUMNS = ("frame_index", "step_index", "frame", "step")
 ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "truncated")
-GAP = 1.5  # steps between two time stamps from which on a step is missing
-UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+GAP = 1.5  # if two time stamps are more than so many steps apart, a step is missing
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # units per second
 OFF = 0.1  # share by which the usual step may differ from the declared one
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts demo_9 before demo_10, and file-999 before file-1000."""
+    """Returns a key that sorts demo_9 before demo_10, and file-999 before file-1000."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def frame_column(names: list[str]) -> str:
-    """The column that numbers the steps of an episode, "" if there is none.
+    """Returns the column that numbers the steps of an episode, "" if there is none.
 
     >>> frame_column(["action", "frame_index"])
     'frame_index'
@@ -35,7 +35,7 @@ def frame_column(names: list[str]) -> str:
 
 
 def several(columns: Mapping[str, Any]) -> str:
-    """Why the rows of some step columns are several episodes, "" if nothing says so.
+    """Returns why the rows of step columns are several episodes, "" if no column says so.
 
     >>> several({"action": np.zeros((3, 2)), "timeouts": np.array([0, 1, 0])})
     "'timeouts' marks 1 end(s) before the last step, the first at step 1"
@@ -61,17 +61,17 @@ def several(columns: Mapping[str, Any]) -> str:
 
 
 def episode_starts(columns: Mapping[str, NDArray[Any]], where: str) -> list[int]:
-    """First rows of the episodes whose ends, beginnings or numbers some step columns mark.
+    """Returns the first row of each episode, from columns that mark ends or beginnings or that number the episodes.
 
-    An episode ends with each row of `timeouts`, and with the last of neighbouring rows that another mark is set in: a goal
-    stays reached.
+    An episode ends at each row in which `timeouts` is set. If another mark of an end is set in several neighbouring rows, the
+    episode ends at the last of them, because a goal that is reached stays reached.
 
     Args:
-        columns: those of ENDS, `is_first` and EPISODE_COLUMNS that there are.
+        columns: the columns of ENDS, `is_first` and EPISODE_COLUMNS that the data has.
         where: the file, for messages.
 
     Raises:
-        InputError: columns of different lengths, or the rows of an episode do not follow each other.
+        InputError: the columns have different lengths, or the rows of an episode do not follow each other.
 
     >>> episode_starts({"terminals": np.array([0, 1, 1, 0, 0]), "timeouts": np.array([0, 0, 0, 1, 0])}, "x.hdf5")
     [0, 3, 4]
@@ -100,18 +100,18 @@ def episode_starts(columns: Mapping[str, NDArray[Any]], where: str) -> list[int]
 
 
 def frame_fault(frames: NDArray[Any], whole: bool = False) -> str:
-    """Why numbered rows are not one episode's steps in order, "" if they are.
+    """Returns why numbered rows are not the steps of one episode in order, "" if they are.
 
     Args:
-        frames: the number of each row.
-        whole: whether they must be 0, 1, 2 ...; otherwise they may begin anywhere, and grow by any same step.
+        frames: (T,) number of each row.
+        whole: whether the numbers must be 0, 1, 2 ...; otherwise they may begin anywhere and grow by any constant step.
 
     >>> frame_fault(np.array([0, 1, 2, 4]))
     'frame 4 follows frame 2'
     """
     if frames.dtype.kind not in "fiu":
         return ""
-    frames = frames.astype(np.int64) if frames.dtype.kind == "u" else frames  # so that differences may be negative
+    frames = frames.astype(np.int64) if frames.dtype.kind == "u" else frames  # so that differences can be negative
     if not np.isfinite(frames).all():
         return "a row has no frame number"
     if whole and frames[0] != 0:
@@ -125,12 +125,12 @@ def frame_fault(frames: NDArray[Any], whole: bool = False) -> str:
 
 
 def rows_fault(steps: Mapping[str, Any], hz: float | None = None, whole: bool = False) -> str:
-    """Why the frames or the time stamps of an episode are not those of neighbouring steps, "" if they are.
+    """Returns why the frame numbers or time stamps of an episode do not fit neighbouring steps, "" if they do.
 
     Args:
         steps: the episode's columns.
         hz: the declared control frequency, None if it is not recorded.
-        whole: whether the frames must be 0, 1, 2 ...
+        whole: whether the frame numbers must be 0, 1, 2 ...
     """
     frames, times = steps.get(frame_column(list(steps))), steps.get("timestamp")
     fault = frame_fault(frames, whole) if isinstance(frames, np.ndarray) and frames.ndim == 1 else ""
@@ -140,11 +140,11 @@ def rows_fault(steps: Mapping[str, Any], hz: float | None = None, whole: bool = 
 
 
 def time_fault(times: NDArray[Any], hz: float | None) -> str:
-    """Why time stamps are not evenly spaced steps of a frequency, "" if they are.
+    """Returns why time stamps are not evenly spaced steps of a frequency, "" if they are.
 
     Args:
         times: (T,) in seconds, milli-, micro- or nanoseconds (see `time_unit`), or datetime64.
-        hz: the declared control frequency, None if it is not recorded: then the usual distance counts.
+        hz: the declared control frequency; None if it is not recorded, and then the median distance of the stamps is used.
 
     >>> time_fault(np.array([0.0, 0.1, 0.2, 0.5]), 10.0)
     'timestamp goes from 0.2 s to 0.5 s at step 3, expected a step of 0.1 s'
@@ -161,7 +161,7 @@ def time_fault(times: NDArray[Any], hz: float | None) -> str:
         if len(times) > 1 and not np.isfinite(times).all():
             return f"timestamp is {times[~np.isfinite(times)][0]} at step {np.flatnonzero(~np.isfinite(times))[0]}"
     elif times.dtype.kind in "iu":
-        times = times.astype(np.int64)  # whole numbers are exact, which floats of nanoseconds since 1970 are not
+        times = times.astype(np.int64)  # int64 is exact; float64 is not for nanoseconds since 1970
     steps = np.diff(times).astype(np.float64)
     if not len(steps):
         return ""
@@ -180,11 +180,11 @@ def time_fault(times: NDArray[Any], hz: float | None) -> str:
 
 
 def time_unit(times: NDArray[Any], usual: float, hz: float | None) -> str:
-    """The unit of time stamps: the one in which their usual step is that of the frequency, or else the one that their size tells.
+    """Returns the unit of time stamps: the one in which their usual step fits the frequency, or else one that fits their size.
 
     Args:
         times: (T,) numbers.
-        usual: distance of neighbours.
+        usual: median distance of neighbouring time stamps.
         hz: the declared control frequency, None if it is not recorded.
 
     >>> time_unit(np.array([1_700_000_000_000, 1_700_000_000_050]), 50, None), time_unit(np.array([0, 50_000_000]), 50e6, 20)

@@ -1,7 +1,6 @@
-"""RLDS directories (TFDS, TFRecord files) read without TensorFlow: features.json and dataset_info.json say everything.
+"""Reads RLDS directories (TFDS, TFRecord files) without TensorFlow, by their features.json and dataset_info.json.
 
-Images stay the encoded bytes they are. What the raw reader does not cover is read through TFDS (`tfds.py`), which takes the
-same calls.
+Images stay encoded. What this raw reader does not cover is read through TFDS (`tfds.py`), by a class with the same methods.
 """
 
 import json
@@ -26,15 +25,15 @@ TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 
 class RldsDirectory(Protocol):
-    """A dataset version's folder, however it is read."""
+    """The folder of a dataset version, however it is read."""
 
     @property
     def path(self) -> str:
-        """Where it is: a path or URL."""
+        """Path or URL of the folder."""
 
     @property
     def name(self) -> str:
-        """The dataset's name."""
+        """Name of the dataset."""
 
     @property
     def splits(self) -> dict[str, list[str]]:
@@ -46,20 +45,20 @@ class RldsDirectory(Protocol):
 
     @property
     def through(self) -> str:
-        """Empty for the raw reader, else why it is read through TFDS."""
+        """Why it is read through TFDS, "" if the raw reader reads it."""
 
     def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order: an Episode, or a BadRecord that says why not, such as more than `most` bytes."""
+        """Yields every record of a file, in order: an Episode, or a BadRecord, such as for more than `most` bytes."""
 
     def read_at(
         self, file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
     ) -> Episode | BadRecord:
-        """One record: the one at a byte range, as an index recorded it; through TFDS, which has no bytes, by its number."""
+        """Returns one record by its byte range, as an INDEX stores it; through TFDS, which has no byte ranges, by its number."""
 
 
 @dataclass(frozen=True)
 class RawRldsDirectory:
-    """A directory of TFRecord files, read by ourselves; an `RldsDirectory`.
+    """A directory of TFRecord files that the raw reader reads; an `RldsDirectory`.
 
     Attributes:
         path: a path or URL.
@@ -82,7 +81,7 @@ class RawRldsDirectory:
     def read_examples(
         self, file: str, verify: bool = True, most: int = MAX_RECORD, part: RecordRange = WHOLE
     ) -> Iterator[tuple[Where, dict[str, Any]] | BadRecord]:
-        """Every record's values by flat name, for datasets that are no episodes too; see `decode`."""
+        """Yields the values of every record by flat name (see `decode`), also for datasets that have no episodes."""
         read = part.number
         end = Where(file, part.offset)
         declared = self.declared.get(file, 0) if part.stop is None else part.stop
@@ -112,20 +111,20 @@ class RawRldsDirectory:
         return f"when it was cut into jobs it held at least {declared} records"
 
     def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order: an Episode, or a BadRecord that says why not, such as more than `most` bytes."""
+        """Yields every record of a file, in order: an Episode, or a BadRecord, such as for more than `most` bytes."""
         return self.read_range(file, WHOLE, verify, most)
 
     def read_range(
         self, file: str, part: RecordRange, verify: bool = True, most: int = MAX_RECORD
     ) -> Iterator[Episode | BadRecord]:
-        """As `read_file`, of some of its records."""
+        """Yields what `read_file` does, for a range of the file's records."""
         for record in self.read_examples(file, verify, most, part):
             yield record if isinstance(record, BadRecord) else _episode(*record)
 
     def read_at(
         self, file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
     ) -> Episode | BadRecord:
-        """The record at a byte range, as an index recorded it."""
+        """Returns the record at a byte range, as an INDEX stores it."""
         data = tfrecord.read_record(file, offset, length, number, verify, most)
         if isinstance(data, BadRecord):
             return data
@@ -150,7 +149,7 @@ def _episode(where: Where, values: dict[str, Any]) -> Episode | BadRecord:
 
 
 def is_rlds(path: str) -> bool:
-    """Whether a folder looks like a TFDS dataset version."""
+    """Returns whether a folder looks like a TFDS dataset version."""
     filesystem, root = stores.filesystem(path)
     return all(
         stores.kind_at(filesystem, f"{root}/{name}") == "file" for name in ("features.json", "dataset_info.json")
@@ -158,10 +157,10 @@ def is_rlds(path: str) -> bool:
 
 
 def open_directory(path: str) -> RldsDirectory:
-    """A directory for the raw reader, or for TFDS where that does not cover it, which is said.
+    """Opens a directory with the raw reader, or through TFDS if the raw reader does not cover it, which is logged.
 
     Raises:
-        InputError: not a TFDS folder, all files of a split are missing, or TFDS is needed and cannot read it either.
+        InputError: it is not a TFDS folder, all files of a split are missing, or TFDS is needed but cannot read it either.
     """
     try:
         return open_raw(path)
@@ -173,11 +172,11 @@ def open_directory(path: str) -> RldsDirectory:
 
 
 def open_raw(path: str) -> RawRldsDirectory:
-    """Reads the two JSON files. A declared file that is not there stays in the list: reading it says what is missing.
+    """Opens a directory with the raw reader. A declared file that is missing stays in the list, and reading it reports the loss.
 
     Raises:
-        UnsupportedError: another file format than TFRecord, or a feature the raw reader does not cover.
-        InputError: not a TFDS folder, or all files of a split are missing.
+        UnsupportedError: the raw reader does not cover a feature, the file format or a template of file names.
+        InputError: it is not a TFDS folder, or all files of a split are missing.
     """
     path = str(path).rstrip("/")
     filesystem, root = stores.filesystem(path)
@@ -230,10 +229,10 @@ def open_raw(path: str) -> RawRldsDirectory:
 
 
 def files_of(directory: RldsDirectory, split: str) -> list[str]:
-    """Files of a split.
+    """Returns the files of a split.
 
     Raises:
-        InputError: no such split.
+        InputError: there is no such split.
 
     >>> files_of(RawRldsDirectory("toy/1.0.0", "toy", "1.0.0", {}, {"train": ["toy/1.0.0/a"]}, {}), "train")
     ['toy/1.0.0/a']
@@ -244,10 +243,10 @@ def files_of(directory: RldsDirectory, split: str) -> list[str]:
 
 
 def _plain(name: Any) -> str:
-    """A name that may become a folder's.
+    """Checks a name that may become the name of a folder, and returns it.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it cannot be the name of a folder.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
         raise ValueError(f"{name!r} is not a plain name")
@@ -255,10 +254,10 @@ def _plain(name: Any) -> str:
 
 
 def _lengths(values: Any) -> list[int]:
-    """Records per file.
+    """Returns the number of records of each file.
 
     Raises:
-        ValueError: not a list of counts.
+        ValueError: the value is not a list of counts.
     """
     lengths = [int(n) for n in values]
     if isinstance(values, str | dict) or any(n < 0 for n in lengths):
@@ -267,11 +266,11 @@ def _lengths(values: Any) -> list[int]:
 
 
 def file_name(template: str, dataset: str, split: str, shard: int, shards: int) -> str:
-    """A shard's path below the folder, by TFDS's template.
+    """Returns the path of a shard, relative to the folder, by TFDS's template.
 
     Raises:
         UnsupportedError: the template contains a variable that is not known.
-        InputError: it leads out of the folder.
+        InputError: the path leads out of the folder.
 
     >>> file_name(TEMPLATE, "toy", "train", 3, 8)
     'toy-train.tfrecord-00003-of-00008'

@@ -1,7 +1,7 @@
-"""Parquet files whose rows are steps: the rows of each episode, in the order of their frames.
+"""Reads Parquet files whose rows are steps: the rows of each episode, in the order of their frame numbers.
 
-Rows of a file that are out of order or interleaved are sorted if an episode and a frame column say how; otherwise they are
-refused. A file that is in order is read in pieces, so memory does not grow with it.
+If the rows of a file are out of order or the episodes are interleaved, they are sorted by an episode column and a frame column;
+without these they are refused. A file that is in order is read in pieces, so memory does not grow with it.
 """
 
 import itertools
@@ -29,15 +29,15 @@ class UnreadableFileError(InputError):
 
 
 def parquet_batches(path: str, wanted: Wanted | None = None) -> Iterator[tuple[str, pa.Table]]:
-    """(the column that numbers episodes, some rows) of a Parquet file; the rows of an episode follow each other.
+    """Yields (name of the column that numbers episodes, some rows) of a Parquet file. The rows of an episode follow each other.
 
     Args:
-        path: of the file.
-        wanted: which of its columns are read; all by default.
+        path: path or URL of the file.
+        wanted: function from the schema to the columns to read; all columns by default.
 
     Raises:
-        InputError: no column numbers the episodes, or nothing says how to put its rows in order; `UnreadableFileError` if it is
-            not a Parquet file, or a damaged one.
+        UnreadableFileError: the file is damaged, is not a Parquet file, or has no column that numbers the episodes.
+        InputError: that column has an unexpected type or missing values, or nothing says how to put the rows in order.
     """
     try:
         with stores.open_file(path) as stream, pq.ParquetFile(stream) as file:
@@ -59,17 +59,19 @@ def parquet_batches(path: str, wanted: Wanted | None = None) -> Iterator[tuple[s
 def episode_tables(
     paths: list[str], across: bool = False, wanted: Wanted | None = None
 ) -> Iterator[tuple[Where, str, pa.Table] | BadRecord]:
-    """(where it begins, the column that numbers episodes, its rows) of each episode, or a file that cannot be read.
+    """Yields (where it begins, name of the column that numbers episodes, its rows) of each episode.
 
-    The last episode before such a file may go on in it; only the caller can know how long it should be.
+    For a file that cannot be read, it yields a BadRecord. The last episode before such a file may continue in it; only the caller
+    can know how long that episode should be.
 
     Args:
         paths: Parquet files, in order.
-        across: whether an episode may go on in the next file.
-        wanted: which columns are read; all by default.
+        across: whether an episode may continue in the next file.
+        wanted: function from the schema to the columns to read; all columns by default.
 
     Raises:
-        InputError: no column numbers the episodes, or the rows of an episode do not follow each other.
+        InputError: the numbers of episodes are missing or of an unexpected type, or the rows of an episode do not follow each
+            other.
     """
     run = _Run(across, wanted)
     for path in paths:
@@ -84,14 +86,14 @@ def episode_tables(
 
 
 class _Run:
-    """The episode that is being read, row by row, and what came before it.
+    """The episode that is being read, and what came before it.
 
     Attributes:
-        across: whether an episode may go on in the next file.
-        parts: rows of the episode.
-        where: where it begins.
-        key: the column that numbers episodes.
-        count: episodes of this file that have begun.
+        across: whether an episode may continue in the next file.
+        parts: rows of the episode so far.
+        where: where the episode begins.
+        key: name of the column that numbers episodes.
+        count: number of episodes of this file that have begun.
     """
 
     def __init__(self, across: bool, wanted: Wanted | None) -> None:
@@ -103,7 +105,7 @@ class _Run:
         self._here = False  # whether rows of this file are in `parts`
 
     def file(self, path: str) -> Iterator[tuple[Where, str, pa.Table]]:
-        """The episodes that end in a file, or ended with the file before."""
+        """Yields the episodes that end in a file, or ended with the file before."""
         if not self.across:
             if self.parts:
                 yield self.where, self.key, in_order(self.parts)
@@ -131,14 +133,17 @@ class _Run:
                 self._here = True
 
     def ended(self) -> Iterator[tuple[Where, str, pa.Table]]:
-        """The last episode of the file before, if a file that is damaged did not add to it; what it did is lost."""
+        """Yields the last episode of the files before a damaged file, unless the damaged file added rows to it.
+
+        An episode to which it added rows is lost.
+        """
         if self.parts and not self._here:
             yield self.where, self.key, in_order(self.parts)
         self.parts, self._before, self._here = [], None, False
 
 
 def in_order(parts: list[pa.Table]) -> pa.Table:
-    """One episode's rows by their frame, if a column numbers them and each number is there once."""
+    """Returns the rows of one episode, sorted by frame number if a column has one and no number occurs twice."""
     table = pa.concat_tables(parts)
     frame = frame_column(table.column_names)
     if not frame or not _numbers(table.schema.field(frame).type):
@@ -150,7 +155,7 @@ def in_order(parts: list[pa.Table]) -> pa.Table:
 
 
 def step_columns(table: pa.Table, number: str) -> dict[str, NDArray[Any] | list[bytes]]:
-    """The columns of one episode's rows, without the one that numbers episodes.
+    """Returns the columns of one episode's rows, without the column `number`, which numbers the episodes.
 
     Raises:
         ValueError: the lists of a column differ in length.
@@ -193,7 +198,7 @@ def _runs(ids: NDArray[Any]) -> Iterator[tuple[int, int]]:
 
 
 def _grouped(path: str, key: str, column: pa.ChunkedArray) -> bool:
-    """Whether the rows of each episode follow each other."""
+    """Returns whether the rows of each episode follow each other."""
     if column.null_count or (pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py()):
         raise InputError(
             f"{path}: column {key!r} has rows without a value, so their episode is not known; fill them in"
@@ -221,7 +226,7 @@ def _sorted(path: str, key: str, frame: str, file: pq.ParquetFile, names: list[s
 
 
 def _refuse_rest(before: pa.Table, key: str, batch: pa.Table, path: str) -> None:
-    """Refuses a file that goes on with the last episode of the file before, which numbered frames tell."""
+    """Refuses a file that continues the last episode of the file before, which its frame numbers show."""
     frame = frame_column(batch.column_names)
     if not frame or not len(batch) or frame not in before.column_names or key not in before.column_names:
         return
@@ -234,7 +239,7 @@ def _refuse_rest(before: pa.Table, key: str, batch: pa.Table, path: str) -> None
 
 
 def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
-    """A step column: (T, D) for lists, (T, ...) for lists of lists, (T,) for numbers, bytes for texts."""
+    """Returns a step column: (T, D) for lists, (T, ...) for lists of lists, (T,) for numbers, T bytes objects for texts."""
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
         return _stacked(column)
     if pa.types.is_string(column.type):
@@ -244,7 +249,7 @@ def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
 
 
 def _stacked(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Lists side by side, as objects if numbers are missing; of a row that is missing, all are."""
+    """Stacks lists to one array. If a row is missing, all of its numbers are None, and the array has dtype object."""
     rows = [None if value is None else np.asarray(value) for value in column.to_pylist()]
     present = [row for row in rows if row is not None]
     shapes = sorted({row.shape for row in present})

@@ -1,7 +1,7 @@
-"""The one place that imports TensorFlow: reading through TFDS what the raw reader does not cover.
+"""Reads through TFDS what the raw reader does not cover. Only this module imports TensorFlow.
 
-`rlds` 0.1.8 imports `reverb`, which cannot load beside current TensorFlow; `rlds_constants` provides the missing import for
-the moment of importing, and returns the step names.
+`rlds` 0.1.8 imports `reverb`, which cannot load beside current TensorFlow. `rlds_constants` puts a substitute in its place while
+`rlds` is imported, and returns the step names.
 """
 
 import os
@@ -23,7 +23,7 @@ from fasttok.errors import InputError, require
 
 
 class _Absent(ModuleType):
-    """A module whose every attribute exists: enough for the type annotations of code that is never called."""
+    """A module that has every attribute, which is enough for the type annotations of code that nobody calls."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -32,7 +32,7 @@ class _Absent(ModuleType):
 
 
 def rlds_constants() -> Any:
-    """The step field names of the package `rlds` (`rlds.ACTION`, `rlds.OBSERVATION`, ...)."""
+    """Returns the package `rlds`, which names the fields of a step (`rlds.ACTION`, `rlds.OBSERVATION`, ...)."""
     missing = "reverb" not in sys.modules
     if missing:
         sys.modules["reverb"] = _Absent("reverb")
@@ -44,7 +44,7 @@ def rlds_constants() -> Any:
 
 
 def tfds() -> Any:
-    """tensorflow_datasets, with GPUs left to whoever needs them."""
+    """Returns the module tensorflow_datasets, and keeps TensorFlow from using GPUs that others need."""
     purpose = "reading or writing RLDS through TFDS"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with silent_stderr():
@@ -56,7 +56,7 @@ def tfds() -> Any:
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
-    """What native code says while it loads is dropped: TensorFlow's import reports on CPU features and absent GPUs."""
+    """Drops what native code prints in the block: TensorFlow's import reports CPU features and absent GPUs."""
     sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
@@ -70,7 +70,7 @@ def silent_stderr() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TfdsRldsDirectory:
-    """A dataset version's folder, read through TFDS; an `RldsDirectory`. Its records have no byte ranges, only numbers.
+    """The folder of a dataset version, read through TFDS; an `RldsDirectory`. Its records have numbers, but no byte ranges.
 
     Attributes:
         path: a path or URL.
@@ -79,8 +79,8 @@ class TfdsRldsDirectory:
         splits: split -> its files in shard order.
         declared: file -> number of records.
         spans: file -> (split, number of its first record, number of the record after its last).
-        through: why the raw reader does not read it.
-        framed: whether the files are TFRecord files, of which the size of a record is known before it is read.
+        through: why the raw reader cannot read it.
+        framed: whether the files are TFRecord files, which store the size of a record before the record.
     """
 
     path: str
@@ -93,7 +93,10 @@ class TfdsRldsDirectory:
     framed: bool = False
 
     def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
-        """Every record of a file, in order; TFDS always verifies them, and is not asked for those of more than `most` bytes."""
+        """Yields every record of a file, in order. A record of more than `most` bytes is a BadRecord, and TFDS does not read it.
+
+        TFDS always verifies the records, whatever `verify` says.
+        """
         del verify
         split, start, stop = self.spans[file]
         if not stores.kind_at(*stores.filesystem(file)):
@@ -123,7 +126,7 @@ class TfdsRldsDirectory:
     def read_at(
         self, file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
     ) -> Episode | BadRecord:
-        """The record of that number in its file; TFDS has no byte ranges, and always verifies."""
+        """Returns the record with this number in its file. TFDS has no byte ranges, and always verifies."""
         del offset, length, verify
         if self.framed and (large := large_records(file, most).get(number)):
             return large
@@ -142,7 +145,7 @@ def _placed(record: Episode | BadRecord, file: str, number: int) -> Episode | Ba
 
 
 def open_through_tfds(path: str, reason: str) -> TfdsRldsDirectory:
-    """Opens a directory that the raw reader does not cover, for this `reason`.
+    """Opens a directory that the raw reader does not cover; `reason` says why.
 
     Raises:
         InputError: TFDS is not installed, or cannot open it either.
@@ -173,7 +176,7 @@ def _builder(directory: str) -> Any:
 
 
 def read_split(directory: str, split: str, start: int = 0, stop: int | None = None) -> Iterator[Episode | BadRecord]:
-    """Episodes `start`..`stop` of a split through TFDS, images left encoded; `where.number` is the place in the split."""
+    """Yields episodes [start, stop) of a split through TFDS. Images stay encoded; `where.number` is the place in the split."""
     module, builder = tfds(), _builder(directory)
     steps_key = rlds_constants().STEPS
     wanted = f"{split}[{start}:{'' if stop is None else stop}]"
@@ -200,7 +203,7 @@ def read_split(directory: str, split: str, start: int = 0, stop: int | None = No
 
 
 def keep_images(module: Any, features: Any) -> Any:
-    """A decoder tree that leaves every image encoded."""
+    """Returns a tree of TFDS decoders that leaves every image encoded, None if there are no images."""
     if isinstance(features, module.features.Image):
         return module.decode.SkipDecoding()
     inner = getattr(features, "feature", None)
@@ -213,7 +216,7 @@ def keep_images(module: Any, features: Any) -> Any:
 
 
 def flatten(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """(flat name, value) of a nested dictionary's leaves; ragged values as nested lists of arrays or bytes.
+    """Yields (flat name, value) of a nested dictionary's leaves. Ragged values become nested lists of arrays or bytes.
 
     >>> [*flatten({"observation": {"state": 1}, "reward": 2})]
     [('observation/state', 1), ('reward', 2)]
@@ -226,7 +229,7 @@ def flatten(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def ragged(value: Any) -> Any:
-    """A tf.ragged value as nested lists, its innermost rows arrays or lists of bytes.
+    """Converts a tf.ragged value to nested lists, whose innermost rows are arrays or lists of bytes.
 
     >>> ragged(np.array([1, 2]))
     array([1, 2])

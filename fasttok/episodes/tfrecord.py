@@ -1,8 +1,8 @@
-"""TFRecord framing: length, masked crc32c of the length, data, masked crc32c of the data (all little-endian).
+"""Reads TFRecord files: length, masked crc32c of the length, data, masked crc32c of the data (all little-endian).
 
-A wrong length cannot be resynchronised, so it ends the file with one BadRecord for the rest; a wrong data checksum costs
-just its record. A declared length is believed only after its checksum, and only within the file's size; a record longer
-than what is allowed is passed over unread.
+After a wrong length the next record cannot be found, so one BadRecord stands for the rest of the file. A wrong checksum of the
+data costs only its record. A length counts only if its checksum is right and the record is within the file. A record longer than
+what is allowed is skipped unread.
 """
 
 import io
@@ -25,12 +25,12 @@ SMALLEST_BUFFER = 1 << 16
 
 @dataclass(frozen=True)
 class RecordRange:
-    """Neighbouring records of a file.
+    """A range of neighbouring records of a file.
 
     Attributes:
-        offset: first byte of the first one's frame.
-        number: records before it in the file.
-        stop: number of the first record after them, None for all that the file contains.
+        offset: first byte of the first record's frame.
+        number: number of records in the file before the range.
+        stop: number of the first record after the range, None for all up to the end of the file.
     """
 
     offset: int = 0
@@ -42,30 +42,30 @@ WHOLE = RecordRange()
 
 
 def masked_crc(data: bytes | memoryview) -> int:
-    """TFRecord's checksum: crc32c rotated right by 15 bits, plus a constant.
+    """Returns TFRecord's checksum: crc32c rotated right by 15 bits, plus a constant.
 
     >>> hex(masked_crc(b"abc"))
     '0x21f1576e'
     """
-    # The library takes no views, but arrays.
+    # The library accepts arrays, but no memoryviews.
     crc: int = google_crc32c.value(np.frombuffer(data, np.uint8) if isinstance(data, memoryview) else data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_records(file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[tuple[Where, bytes] | BadRecord]:
-    """All records of a file (any fsspec path), in order.
+    """Yields all records of a file, in order.
 
     Args:
         file: path or URL.
-        verify: whether to check the data's crc too; the length's always is.
-        most: bytes of a record; a larger one is a BadRecord.
+        verify: whether to check the crc of the data too; the crc of the length is always checked.
+        most: largest size of a record in bytes; a larger one is a BadRecord.
     """
     for record in read_buffered(file, verify, most):
         yield record if isinstance(record, BadRecord) else (record[0], bytes(record[1][: record[2]]))
 
 
 def too_large(where: Where, length: int, most: int) -> BadRecord:
-    """A record that is larger than what is allowed."""
+    """Returns the BadRecord for a record of `length` bytes, if only `most` are allowed."""
     detail = f"{length:,} bytes, more than {most:,}; allow more with `index --max-record`, or `max_record` in the entry"
     return BadRecord(where, "size", detail)
 
@@ -73,16 +73,16 @@ def too_large(where: Where, length: int, most: int) -> BadRecord:
 def read_buffered(
     file: str, verify: bool = True, most: int = MAX_RECORD, part: RecordRange = WHOLE
 ) -> Iterator[tuple[Where, bytearray, int] | BadRecord]:
-    """As `read_records`, of a part of the file, as (place, buffer, length).
+    """Does what `read_records` does for a part of a file; yields (place, buffer, length).
 
-    The buffer keeps the record only until the next one is asked for.
-    (A fresh one for each record is given back to the system each time, and the page faults cost more than the reading.)
+    The buffer contains the record only until the next one is read. (With a new buffer for each record, memory would go back to
+    the system each time, and the page faults would cost more than the reading.)
     """
     filesystem, path = stores.filesystem(file)
     offset, number = part.offset, part.number
     buffer = bytearray(SMALLEST_BUFFER)
     with filesystem.open(path, "rb") as stream:
-        size = stream.seek(0, os.SEEK_END)  # known since it was opened: no request
+        size = stream.seek(0, os.SEEK_END)  # needs no request, as the size is known since the file was opened
         stream.seek(offset)
         header = stream.read(HEADER)
         while header and number != part.stop:
@@ -123,7 +123,7 @@ def read_buffered(
 
 
 def _fill(stream: io.BufferedIOBase, view: memoryview) -> int:
-    """Reads until the view is full or the file ends; returns the bytes read."""
+    """Reads until the view is full or the file ends; returns the number of bytes read."""
     got = 0
     while got < len(view):
         count = stream.readinto(view[got:])
@@ -134,13 +134,13 @@ def _fill(stream: io.BufferedIOBase, view: memoryview) -> int:
 
 
 def cut(path: str, least: int) -> list[RecordRange]:
-    """A local file in ranges of at least so many bytes, by the headers of its frames; its data is not read.
+    """Cuts a local file into ranges of at least `least` bytes. It reads the headers of the frames, not the data.
 
-    What comes after a header that cannot be believed belongs to the last range, whose reader says what is wrong.
+    What comes after a damaged header belongs to the last range, whose reader says what is wrong.
 
     Args:
-        path: of the file.
-        least: bytes of a range.
+        path: path of the file.
+        least: smallest size of a range in bytes.
     """
     starts = [(0, 0)]
     with Path(path).open("rb", buffering=0) as stream:
@@ -161,9 +161,9 @@ def cut(path: str, least: int) -> list[RecordRange]:
 
 
 def frame_words(path: str) -> Iterator[bytes]:
-    """What stands around the data of each record of a local file: its length and checksums, which change with the data.
+    """Yields the bytes around the data of each record of a local file: lengths and checksums, which change with the data.
 
-    It ends with the file, or where a length leads past its end.
+    It ends at the end of the file, or at a length that leads past it.
     """
     with Path(path).open("rb", buffering=0) as stream:
         size, stop = stream.seek(0, os.SEEK_END), 0
@@ -180,7 +180,10 @@ def frame_words(path: str) -> Iterator[bytes]:
 
 
 def large_records(file: str, most: int) -> dict[int, BadRecord]:
-    """The records that are larger than `most` bytes, by their number; reads only lengths, and those only of a larger file."""
+    """Returns number -> BadRecord of the records that are larger than `most` bytes.
+
+    It reads only the lengths, and nothing if the whole file is not larger than `most`.
+    """
     filesystem, path = stores.filesystem(file)
     size, offset, number = filesystem.size(path), 0, 0
     found: dict[int, BadRecord] = {}
@@ -204,15 +207,15 @@ def large_records(file: str, most: int) -> dict[int, BadRecord]:
 def read_record(
     file: str, offset: int, length: int, number: int = 0, verify: bool = True, most: int = MAX_RECORD
 ) -> bytes | BadRecord:
-    """The data of one record by its byte range, as an index recorded it.
+    """Reads the data of one record by its byte range, as an INDEX stores it.
 
     Args:
         file: path or URL.
-        offset: first byte of its frame.
-        length: of its frame.
-        number: records before it in the file.
-        verify: whether to check the data's crc too.
-        most: bytes of a record; a larger one is a BadRecord.
+        offset: first byte of the record's frame.
+        length: length of the frame in bytes.
+        number: number of records before it in the file.
+        verify: whether to check the crc of the data too.
+        most: largest size of a record in bytes; a larger one is a BadRecord.
     """
     where = Where(file, offset, length, number)
     if length - HEADER - FOOTER > most:

@@ -1,7 +1,8 @@
-"""`tf.train.Example` read straight from its protobuf wire format: names to arrays and byte strings.
+"""Reads a `tf.train.Example` from its protobuf wire format: name -> array or list of byte strings.
 
-The message is three levels of maps and lists, so it needs no schema compiler, and neither TensorFlow (four seconds and 700 MB to
-import) nor one Python object a number: floats are copied as they lie, varints are decoded by column, images are sliced out once.
+The message is three levels of maps and lists, so it needs no schema compiler and no TensorFlow (which takes four seconds and
+700 MB to import). It also needs no Python object per number: floats are copied as they are, varints are decoded as whole columns,
+and each image is copied once.
 
     Example  { Features features = 1; }            Feature { oneof: BytesList = 1, FloatList = 2, Int64List = 3 }
     Features { map<string, Feature> feature = 1; } each list { repeated value = 1; }   (numbers packed or not)
@@ -18,7 +19,7 @@ Value = list[bytes] | NDArray[np.float32] | NDArray[np.int64]
 BYTES, FLOATS, INTS = 1, 2, 3
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _FIRST, _SECOND = 1 << 3 | _DELIMITED, 2 << 3 | _DELIMITED  # tags of delimited fields
-_TEXT = 1 << 10  # bytes of a value that may well be the same at each step
+_TEXT = 1 << 10  # bytes; a shorter value, such as an instruction, is often the same at each step
 _MAX_VARINT = 10  # bytes of a 64-bit varint
 
 
@@ -27,16 +28,19 @@ class WireError(ValueError):
 
 
 def parse_example(data: Bytes, end: int | None = None) -> dict[str, Value | None]:
-    """All features of a serialised `tf.train.Example`, the first `end` bytes of `data`; None for one that has no kind.
+    """Parses a serialised `tf.train.Example`: the first `end` bytes of `data`, all of them by default.
+
+    Returns name -> values, None for a feature without values of any kind. Whatever the bytes are, it takes no more memory than a
+    small multiple of their number.
 
     Raises:
-        WireError: not such a message. Whatever the bytes, no more memory is taken than a small multiple of their number.
+        WireError: the bytes are not such a message.
 
     >>> parse_example(bytes.fromhex("0a0c0a0a0a016112051a030a0103"))
     {'a': array([3])}
     """
     found: dict[str, Value | None] = {}
-    view = memoryview(data)  # slices of it are no copies; single bytes are read faster from `data`
+    view = memoryview(data)  # its slices are no copies; but single bytes are read faster from `data`
     for features, a, b in _delimited(data, 0, len(data) if end is None else end):
         for entry, c, d in _delimited(data, a, b) if features == 1 else ():
             if entry == 1:
@@ -49,8 +53,8 @@ def parse_example(data: Bytes, end: int | None = None) -> dict[str, Value | None
 
 
 def _entry(data: Bytes, view: memoryview, start: int, end: int) -> tuple[bytes, Value | None]:
-    """A map entry: name and feature."""
-    if end - start > 2 and data[start] == _FIRST and data[start + 1] < 128:  # as every writer writes it
+    """Parses a map entry to (name, feature)."""
+    if end - start > 2 and data[start] == _FIRST and data[start + 1] < 128:  # the form that every writer uses
         at = start + 2 + data[start + 1]
         content = _only(data, at, end, _SECOND)
         if content:
@@ -77,7 +81,7 @@ def _feature(data: Bytes, view: memoryview, start: int, end: int) -> Value | Non
 
 
 def _only(data: Bytes, start: int, end: int, tag: int) -> int:
-    """Where the bytes of a message's only field begin; 0 if it is not a single delimited one with this tag."""
+    """Returns where the bytes of a message's only field begin; 0 if it is not one length-delimited field with this tag."""
     if end - start < 2 or data[start] != tag:
         return 0
     length, at = data[start + 1], start + 2
@@ -87,7 +91,7 @@ def _only(data: Bytes, start: int, end: int, tag: int) -> int:
 
 
 def _byte_strings(data: Bytes, view: memoryview, start: int, end: int) -> list[bytes]:
-    """The images and texts of a record: nearly all of its bytes and of its fields, so without a call for each."""
+    """Returns the images or texts of a feature. They are most of a record's bytes and fields, so there is no call for each."""
     found: list[bytes] = []
     add, limit = found.append, end - 4
     while start <= limit and data[start] == _FIRST:
@@ -113,7 +117,7 @@ def _byte_strings(data: Bytes, view: memoryview, start: int, end: int) -> list[b
         ):
             return found * ((end - start) // (stop - start))  # the same instruction at each step
         start = stop
-    for kind, at, stop in _fields(data, start, end):  # what is longer than 2 MB, or out of the ordinary
+    for kind, at, stop in _fields(data, start, end):  # values longer than 2 MB, and unusual ones
         if kind == _DELIMITED:
             add(bytes(view[at:stop]))
     return found
@@ -146,7 +150,7 @@ def _ints(data: Bytes, start: int, end: int) -> NDArray[np.int64]:
 
 
 def varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Little-endian groups of seven bits, the high bit set on all but a number's last byte.
+    """Decodes varints: little-endian groups of seven bits, with the high bit set on all but the last byte of a number.
 
     Raises:
         WireError: the last number is cut off, or one is longer than 64 bits.
@@ -170,7 +174,7 @@ def varints(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _delimited(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(field number, start, end) of a message's length-delimited fields; others are skipped."""
+    """Yields (field number, start, end) of a message's length-delimited fields; it skips other fields."""
     while start < end:
         tag = data[start]
         if tag & 0x87 == _DELIMITED and start + 1 < end and data[start + 1] < 128:  # the usual case, without a call
@@ -186,7 +190,7 @@ def _delimited(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def _fields(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(wire type, start, end) of a message's fields numbered 1."""
+    """Yields (wire type, start, end) of a message's fields with the number 1."""
     while start < end:
         number, kind, start, stop = _field(data, start, end)
         if number == 1:
@@ -195,7 +199,7 @@ def _fields(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]
 
 
 def _field(data: Bytes, start: int, end: int) -> tuple[int, int, int, int]:
-    """(field number, wire type, start, end of its bytes) of the field at `start`."""
+    """Returns (field number, wire type, start and end of its bytes) of the field at `start`."""
     tag, start = _varint(data, start, end)
     number, kind = tag >> 3, tag & 7
     if kind == _DELIMITED:
@@ -213,7 +217,7 @@ def _field(data: Bytes, start: int, end: int) -> tuple[int, int, int, int]:
 
 
 def _varint(data: Bytes, start: int, end: int) -> tuple[int, int]:
-    """A number, and where the next byte is."""
+    """Returns a number, and the position of the byte after it."""
     value = shift = 0
     for byte in data[start : min(start + _MAX_VARINT, end)]:
         start += 1

@@ -1,15 +1,15 @@
-"""How few tokens could do: the bits that ideal coders of the same rounded coefficients need.
+"""Computes how few tokens would be enough, from the bits that ideal coders of the same rounded coefficients need.
 
-An ideal coder spends -log2 p bits on a symbol that its model gives the probability p (Shannon 1948). What it may know is a
-choice, so three models are compared, all of them counted on other chunks than they are measured on:
+An ideal coder spends -log2 p bits on a symbol to which its model gives the probability p (Shannon 1948). What the model knows is
+a choice, so three models are compared. All of them are counted on other chunks than they are measured on:
 
 - `ids`: how often each id occurs;
-- `places`: how often each value occurs at each place, that is in each coefficient (frequency, dim), each on its own;
+- `places`: how often each value occurs at each place, that is, in each coefficient (frequency, dim) by itself;
 - `neighbours`: how often each value occurs at places of this size, given how large the coefficients before it are: those of
   the same dim in lower frequencies, and of the dims before it in the same frequency.
 
-The fewest bits of the three are the floor. A coder that knows more, such as the policy itself, which sees pictures and state,
-may need fewer still.
+The floor is the smallest number of bits of the three. A coder that knows more, such as the policy itself, which sees pictures and
+state, may need still fewer.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,12 @@ from numpy.typing import NDArray
 
 from fasttok.tokenizer import ActionTokenizer
 
-MOST_VALUES = 4_000_000  # coefficients that models are counted on, and measured on
-BLOCKS = 5  # without other chunks, each fifth of them is measured with a model of the others
-SMOOTHING = (
-    32.0  # values that a smooth distribution stands for beside those counted, so that no value has probability 0
-)
+MOST_VALUES = 4_000_000  # maximum number of coefficients that models are counted on, and measured on
+BLOCKS = 5  # if there are no other chunks, each fifth is measured with a model of the rest
+SMOOTHING = 32.0  # weight of the smooth distribution, as a number of counted values, so that no value has probability 0
 RARE = 0.01  # share of the smooth distribution that has a long tail, so that a glitch costs tens of bits, not thousands
-SIZES = np.array([0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])  # borders of the mean magnitude of a place
-LOUDNESS = np.array([0, 1, 2, 4, 8, 16, 32])  # borders of the magnitude of its neighbours
+SIZES = np.array([0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])  # borders between places, by mean magnitude
+LOUDNESS = np.array([0, 1, 2, 4, 8, 16, 32])  # borders between their neighbours, by magnitude
 MODELS = {
     "ids": "how often each id occurs",
     "places": "the distribution of each coefficient (frequency, dim)",
@@ -44,14 +42,14 @@ SAYS = (
 
 @dataclass(frozen=True)
 class EntropyFloor:
-    """What ideal coders need for chunks, beside what the tokenizer needs.
+    """What ideal coders need for chunks, and what the tokenizer needs.
 
     Attributes:
         vocab_size: number of ids.
-        tokens: mean ids per chunk as they are.
+        tokens: mean number of ids per chunk that the tokenizer needs.
         ids: bits per chunk of a coder that knows how often each id occurs.
-        places: bits per chunk of one that knows how often each value of each coefficient (frequency, dim) occurs.
-        neighbours: bits per chunk of one that knows how often values occur given the coefficients before.
+        places: bits per chunk of a coder that knows how often each value of each coefficient (frequency, dim) occurs.
+        neighbours: bits per chunk of a coder that knows how often values occur, given the coefficients before them.
     """
 
     vocab_size: int
@@ -62,7 +60,7 @@ class EntropyFloor:
 
     @property
     def bits(self) -> float:
-        """Bits per chunk: the fewest of the three.
+        """Bits per chunk: the smallest of the three.
 
         >>> floor = EntropyFloor(1024, 12.0, ids=90.0, places=85.0, neighbours=80.0)
         >>> floor.bits, floor.fewest_ids, round(floor.above, 2)
@@ -72,32 +70,32 @@ class EntropyFloor:
 
     @property
     def fewest_ids(self) -> float:
-        """Ids per chunk at best, of log2(vocabulary size) bits each."""
+        """Ids per chunk at best, if each id has log2(vocabulary size) bits."""
         return self.bits / self.id_bits
 
     @property
     def id_bits(self) -> float:
-        """Bits of an id if all are as frequent."""
+        """Bits of an id if all ids are equally frequent."""
         return float(np.log2(self.vocab_size))
 
     @property
     def above(self) -> float:
-        """By what share the tokenizer needs more ids than that."""
+        """Share by which the tokenizer needs more ids than `fewest_ids`."""
         return self.tokens / self.fewest_ids - 1 if self.bits else 0.0
 
     def rows(self) -> list[tuple[str, float, float]]:
-        """(model, bits per chunk, ids at best) of each model, and of the tokens as they are."""
+        """Returns (model, bits per chunk, ids at best) for the tokens as they are, and for each model."""
         models = [(what, float(getattr(self, name))) for name, what in MODELS.items()]
         whole = [("the tokens as they are", self.tokens * self.id_bits), *models]
         return [(what, bits, bits / self.id_bits) for what, bits in whole]
 
     @property
     def model(self) -> str:
-        """Which of `MODELS` needs the fewest bits."""
+        """Name of the model in `MODELS` that needs the fewest bits."""
         return min(MODELS, key=lambda name: float(getattr(self, name)))
 
     def to_json(self) -> dict[str, float | str]:
-        """Plain values."""
+        """Returns plain values, for JSON."""
         plain: dict[str, float | str] = {
             "says": SAYS,
             "model": MODELS[self.model],
@@ -125,7 +123,7 @@ class Coded:
     def of(
         cls, tok: ActionTokenizer, embodiment: str | None, chunks: NDArray[Any], reference: NDArray[Any] | None
     ) -> "Coded":
-        """Chunks (n, T, D) in raw units, coded."""
+        """Codes chunks (n, T, D) in raw units."""
         coefs = tok.coefficients(chunks, embodiment=embodiment, reference=reference)
         ids = tok.encode_report(chunks, embodiment=embodiment, reference=reference).ids
         return cls(np.clip(coefs, tok.min_token, tok.max_token), ids)
@@ -136,13 +134,13 @@ class Coded:
 
 
 def entropy_floor(vocab_size: int, measured: Coded, known: Coded | None = None) -> EntropyFloor:
-    """The floor of some chunks.
+    """Computes the floor of some chunks.
 
     Args:
         vocab_size: number of ids.
-        measured: the chunks.
-        known: chunks of other episodes, on which the models are counted; None: the measured ones replace them, in
-            blocks of which each is measured with a model of the others.
+        measured: the chunks to measure.
+        known: chunks of other episodes, on which the models are counted. If None, the measured chunks are divided into blocks,
+            and each block is measured with a model of the others.
 
     >>> rng = np.random.default_rng(0)
     >>> coin = Coded(rng.integers(0, 2, (4000, 2, 1)), [np.zeros(1, np.int32)] * 4000)
@@ -159,7 +157,7 @@ def entropy_floor(vocab_size: int, measured: Coded, known: Coded | None = None) 
 
 
 def _parts(measured: Coded, known: Coded | None) -> Iterator[tuple[Coded, Coded]]:
-    """(chunks, those on which models of them are counted)."""
+    """Yields (chunks to measure, chunks on which their models are counted)."""
     if known is not None:
         yield measured, known
         return
@@ -210,15 +208,15 @@ def _code_length(
     known_values: NDArray[Any],
     smooth: float | None = None,
 ) -> float:
-    """Bits of values whose distribution is that of the known values of the same class, smoothed.
+    """Returns the bits of values whose distribution is that of the known values of the same class, smoothed.
 
     Args:
-        classes: (n,) from 0 on.
+        classes: (n,) class of each value, from 0 on.
         values: (n,) whole numbers.
-        known_classes: (m,) as `classes`.
-        known_values: (m,) as `values`.
-        smooth: probability of any value in the smooth distribution; by default that is the two-sided geometric one whose mean
-            magnitude is that of the class, with a long tail.
+        known_classes: (m,) class of each known value.
+        known_values: (m,) whole numbers.
+        smooth: probability that the smooth distribution gives to each value; None for a two-sided geometric distribution with the
+            mean magnitude of the class and a long tail.
     """
     count = int(max(classes.max(initial=0), known_classes.max(initial=0))) + 1
     total = np.bincount(known_classes, minlength=count)

@@ -1,4 +1,4 @@
-"""The page of `fasttok eval --html`: one self-contained file."""
+"""Makes the page of `fasttok eval --html`, one self-contained file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ from fasttok.evaluation.metrics import Cell, error_rows
 from fasttok.evaluation.rate_distortion import Point, tokens_at
 from fasttok.tokenizer import ActionTokenizer
 
-MARK = RECORDED  # of the tokenizer itself, unlike every line's colour
+MARK = RECORDED  # colour of the tokenizer itself, different from those of the lines
 
 
 @dataclass(frozen=True)
 class EvalFacts:
-    """What a report says beside its numbers.
+    """What a report says besides its numbers.
 
     Attributes:
         note: a sentence below the first table; "" for none.
-        measured_on: which episodes.
-        names: of the dims of each embodiment, where they are known.
-        command: that made the page.
+        measured_on: which episodes were measured.
+        names: names of the dims, for embodiments of which they are known.
+        command: command that made the page.
     """
 
     note: str = ""
@@ -38,7 +38,7 @@ class EvalFacts:
 
 @dataclass(frozen=True)
 class RateCurves:
-    """Fits with other scales and sizes, and where the tokenizer itself is among them.
+    """Fits with other scales and sizes, and the tokenizer itself to compare with them.
 
     Attributes:
         fits: the fits, one point per embodiment, scale and vocabulary size.
@@ -51,7 +51,7 @@ class RateCurves:
 
 def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], measured: Mapping[str, Measured],
               curves: RateCurves, about: EvalFacts = EvalFacts()) -> str:  # fmt: skip
-    """The report of one tokenizer on one data set."""
+    """Makes the report of one tokenizer on one dataset."""
     mean = float(np.mean([m.metrics.fast_tokens for m in measured.values()]))
     ratio = float(np.mean([m.metrics.ratio for m in measured.values()]))
     sections: list[Any] = [
@@ -84,7 +84,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
 
 
 def _cards(measured: Mapping[str, Measured]) -> list[Markup]:
-    """How long chunks are, and what each frequency contains and loses."""
+    """Draws how long chunks are, and the signal and the rounding error of each frequency."""
     cards = []
     for embodiment, result in measured.items():
         bars = length_histogram(result.metrics.lengths, f"{embodiment}: tokens per chunk")
@@ -106,7 +106,7 @@ def _partial_plot(embodiment: str, result: Measured) -> Markup:
 
 
 def standing(own: Point, fits: Sequence[Point]) -> str:
-    """Where a tokenizer is among fits of its size, in words.
+    """Says in words how a tokenizer compares with fits of its size.
 
     >>> fits = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
     >>> standing(Point("arm", 10.0, 256, 33.0, 0.01), fits)
@@ -121,7 +121,7 @@ def standing(own: Point, fits: Sequence[Point]) -> str:
 
 
 def rate_section(curves: RateCurves) -> list[Markup]:
-    """Tokens against error for each embodiment, one line per vocabulary size, the tokenizer itself as a dot; all as a table.
+    """Draws tokens against error for each embodiment: a line per vocabulary size, a dot for the tokenizer itself; and a table.
 
     >>> fits = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
     >>> drawn = "".join(rate_section(RateCurves(fits, [Point("arm", 10.0, 256, 33.0, 0.01)])))
@@ -159,7 +159,7 @@ def rate_section(curves: RateCurves) -> list[Markup]:
 
 
 def length_histogram(lengths: NDArray[np.generic], title: str) -> Markup:
-    """How many chunks have how many tokens.
+    """Draws how many chunks have how many tokens.
 
     >>> length_histogram(np.array([3, 4, 4]), "tokens per chunk").count("<svg")
     1

@@ -16,10 +16,10 @@ class EvalTable:
     """One table.
 
     Attributes:
-        title: above it.
+        title: title above the table.
         says: what its columns mean, in sentences.
-        columns: headers.
-        rows: the cells of each line.
+        columns: headers of the columns.
+        rows: makes the cells of each row.
     """
 
     title: str
@@ -29,7 +29,7 @@ class EvalTable:
 
 
 def length_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
-    """Mean, median, 99th percentile and maximum of the tokens per chunk."""
+    """Returns one row per embodiment: mean, median, 99th percentile and maximum of the tokens per chunk."""
     return [
         [
             name,
@@ -43,7 +43,7 @@ def length_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
 
 
 def floor_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
-    """One row per embodiment and coder."""
+    """Returns one row per embodiment and coder."""
     return [
         [name, what, round(bits, 1), round(ids, 1)]
         for name, m in measured.items()
@@ -52,7 +52,7 @@ def floor_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
 
 
 def shared_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
-    """One row per embodiment that has neighbouring steps."""
+    """Returns one row per embodiment that has neighbouring steps."""
     return [
         [
             name,
@@ -70,13 +70,13 @@ def shared_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
 
 
 def partial_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
-    """One row per embodiment, one column per share of the tokens."""
+    """Returns one row per embodiment, with one column per share of the tokens."""
     columns = [SHARES.index(share) for share in PRINTED]
     return [[name, *(m.partial[i].rms for i in columns)] for name, m in measured.items()]
 
 
 def summary(name: str, m: Measured) -> list[str]:
-    """What an embodiment's tables say, in a sentence each."""
+    """Says what an embodiment's tables show, in one sentence each."""
     metrics, floor = m.metrics, m.floor
     lines = [
         f"{name}: the longest of these chunks has {metrics.fast_tokens_max} tokens, so max_token_len must leave room for them; "

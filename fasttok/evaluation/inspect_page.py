@@ -1,4 +1,4 @@
-"""The page of `fasttok inspect --html`: chunks one by one, with their curves, coefficients and tokens; self-contained."""
+"""Makes the page of `fasttok inspect --html`, one file that shows chunks one by one: curves, coefficients and tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class ShownChunk:
     """A chunk to show.
 
     Attributes:
-        title: what to call it.
-        embodiment: whose it is.
+        title: heading of the chunk.
+        embodiment: embodiment of the chunk; None if the tokenizer has none.
         chunk: (T, D) in raw units.
-        reference: (D,) what its relative dims are relative to, None if none is.
-        names: of its dims; () if they are not known.
+        reference: (D,) what its relative dims are relative to; None if no dim is relative.
+        names: names of its dims; () if they are not known.
         control_hz: steps per second; None if it is not known.
     """
 
@@ -37,11 +37,11 @@ class ShownChunk:
     control_hz: float | None = None
 
     def dim(self, number: int) -> str:
-        """What a dim is called."""
+        """Returns the name of a dim."""
         return self.names[number] if len(self.names) == self.chunk.shape[1] else f"dim {number}"
 
     def through(self, tok: ActionTokenizer) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Its ids, its coefficients (T, C), and what the ids decode to (T, D)."""
+        """Returns the chunk's ids, its coefficients (T, C), and what the ids decode to (T, D)."""
         ids = tok.encode_report(self.chunk, embodiment=self.embodiment, reference=self.reference).ids[0]
         coefs = tok.coefficients(self.chunk, embodiment=self.embodiment, reference=self.reference)[0]
         horizon, dim = self.chunk.shape
@@ -51,19 +51,19 @@ class ShownChunk:
         return ids, coefs, back
 
     def relative(self, tok: ActionTokenizer) -> dict[int, float]:
-        """The state that each relative dim is relative to."""
+        """Returns the state that each relative dim is relative to."""
         dims = tok.channels(self.embodiment).relative if self.reference is not None else ()
         return {d: float(self.reference[d]) for d in dims if self.reference is not None}
 
 
 def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk], command: str = "") -> str:
-    """Chunks one by one: curves, coefficients, tokens.
+    """Makes the page of some chunks: curves, coefficients, tokens.
 
     Args:
         tok: the tokenizer.
-        name: what to call it.
+        name: name of the tokenizer.
         shown: the chunks.
-        command: that made the page.
+        command: command that made the page.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> tok = ActionTokenizer.fit(chunks, 256)
@@ -83,7 +83,7 @@ def inspect_page(tok: ActionTokenizer, name: str, shown: Sequence[ShownChunk], c
 
 
 def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
-    """One chunk.
+    """Makes the section of one chunk.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> len(chunk_section(ActionTokenizer.fit(chunks, 256), ShownChunk("", None, chunks[0])))
@@ -104,7 +104,7 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
         name = shown.dim(d)
         if d in relative:
             name += f", relative to {relative[d]:.4g}"
-        elif not name.endswith(")"):  # with its unit
+        elif not name.endswith(")"):  # the name already has its unit
             name += ", raw units"
         axes = Axes(x_label, name, least=0.4 * span[d])
         curves.append(tag("div", plot([recorded, decoded], axes), class_="card"))
@@ -129,14 +129,14 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
 def heatmap(
     coefs: NDArray[Any], owner: Sequence[int], hues: Sequence[str], names: Sequence[str] = (), said: str = OF_DCT
 ) -> Markup:
-    """Coefficients as cells; frequencies that are 0 in all dims to the end are left out, and said so.
+    """Draws coefficients as cells. The last frequencies are left out if they are 0 in all dims; a note says how many.
 
     Args:
         coefs: (T, C).
         owner: (T * C,) place of the token that each coefficient belongs to.
         hues: colour of each token.
-        names: (C,) of the dims; () for their numbers.
-        said: what rows and columns are.
+        names: (C,) names of the dims; () for their numbers.
+        said: what the rows and columns are.
 
     >>> heatmap(np.array([[3, 0]]), [0, 1], ["red", "blue"]).count("<rect")
     2

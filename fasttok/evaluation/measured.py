@@ -1,4 +1,4 @@
-"""All that `fasttok eval` measures on one embodiment."""
+"""Measures all that `fasttok eval` reports on one embodiment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Measured:
         metrics: tokens and errors.
         signal: (T,) root mean square coefficient of each frequency, in normalised units.
         error: (T,) root mean square rounding error of each frequency, in normalised units.
-        floor: how few tokens could do.
+        floor: how few tokens would be enough.
         partial: error after a share of each chunk's tokens, from none to all.
         shared: tokens that neighbouring steps share; None if no two steps follow each other.
     """
@@ -48,9 +48,9 @@ class Measured:
         Args:
             tok: the tokenizer.
             group: the chunks.
-            name: of the embodiment.
-            most: largest number of chunks.
-            held_out: (n, T, D) some of them, whose references are taken off, for the spectrum.
+            name: name of the embodiment.
+            most: maximum number of chunks.
+            held_out: (n, T, D) some of the held-out chunks, with their references subtracted, for the spectrum.
         """
         own = tok.embodiment_argument(name)
         chunks, reference = group.sample("held_out", most)
@@ -67,7 +67,7 @@ class Measured:
         )
 
     def to_json(self) -> dict[str, Plain]:
-        """Plain values of all but the spectrum."""
+        """Returns plain values of all but the spectrum."""
         return {
             **self.metrics.to_json(),
             "entropy_floor": self.floor.to_json(),

@@ -1,4 +1,4 @@
-"""How good a tokenizer is on given chunks: tokens against naive binning and against no BPE, error per dimension in raw units."""
+"""Measures a tokenizer on given chunks: tokens against naive binning and against no BPE, error per dimension in raw units."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ Cell = str | int | float | None  # of a table
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """Measured on (n, T, D) chunks.
+    """Metrics of a tokenizer on (n, T, D) chunks.
 
     Attributes:
         chunks: n.
         naive_tokens: T * D, one token per step and dim (256 bins).
-        dct_tokens: mean number of non-zero coefficients, what sparse coding without BPE would need at least.
+        dct_tokens: mean number of non-zero coefficients, which sparse coding without BPE would need at least.
         fast_tokens: mean number of ids per chunk.
-        fast_tokens_p50: its median.
-        fast_tokens_p99: its 99th percentile.
-        fast_tokens_max: its maximum.
+        fast_tokens_p50: median number of ids per chunk.
+        fast_tokens_p99: 99th percentile of the number of ids per chunk.
+        fast_tokens_max: largest number of ids in a chunk.
         rms: (D,) root mean square error in raw units.
         max_error: (D,) largest error in raw units.
         rms_normalized: root mean square error over all dims, in normalised units.
@@ -58,7 +58,7 @@ class Metrics:
         return self.naive_tokens / self.fast_tokens
 
     def row(self) -> dict[str, Cell]:
-        """The columns of the paper's table, and what goes with them."""
+        """Returns the columns of the paper's table, and a few more."""
         return {
             "naive tokens": self.naive_tokens,
             "without BPE": round(self.dct_tokens, 1),
@@ -70,7 +70,7 @@ class Metrics:
         }
 
     def to_json(self) -> dict[str, float | list[float | None] | list[str]]:
-        """Plain values without `lengths`; None for the error of dims that are left out."""
+        """Returns plain values without `lengths`; None for the error of dims that are left out."""
         plain = {name: value for name, value in vars(self).items() if name != "lengths"}
         for name in ("rms", "max_error"):
             plain[name] = [None if np.isnan(error) else float(error) for error in plain[name]]
@@ -78,11 +78,11 @@ class Metrics:
 
 
 def error_rows(metrics: Mapping[str, Metrics], names: Mapping[str, tuple[str, ...]] = {}) -> list[list[Cell]]:
-    """One row per dim: embodiment, dim, root mean square and largest error in raw units, what normalises it.
+    """Returns one row per dim: embodiment, dim, root mean square and largest error in raw units, what normalises it.
 
     Args:
-        metrics: by embodiment.
-        names: of the dims of those embodiments whose data records them; the others have numbers.
+        metrics: metrics of each embodiment.
+        names: names of the dims, for embodiments whose data records them; other dims have numbers.
 
     >>> chunks = np.ones((4, 15, 1))
     >>> [row[:2] for row in error_rows({"arm": measure(ActionTokenizer.fit(chunks, 256), chunks)})]
@@ -104,7 +104,7 @@ def error_rows(metrics: Mapping[str, Metrics], names: Mapping[str, tuple[str, ..
 def normalized_error(
     channels: Channels, chunks: NDArray[Any], back: NDArray[np.float64], reference: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
-    """What decoded chunks (n, T, D) differ by, in normalised units; NaN in dims that the embodiment leaves out."""
+    """Returns the error of decoded chunks (n, T, D), in normalised units; NaN in dims that the embodiment leaves out."""
     if channels.stats is None:
         return np.asarray(back - chunks)
     offset = channels.offset(reference, chunks)
@@ -115,7 +115,7 @@ def normalized_error(
 def measure(
     tok: ActionTokenizer, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
 ) -> Metrics:
-    """Encodes and decodes chunks (n, T, D), raw units; dims that the embodiment leaves out have error NaN.
+    """Encodes and decodes chunks (n, T, D) in raw units. Dims that the embodiment leaves out have the error NaN.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> metrics = measure(ActionTokenizer.fit(chunks, 256), chunks)

@@ -1,4 +1,4 @@
-"""How close a chunk is when only the first of its tokens are read: the error curve of `decode(..., partial=True)`."""
+"""Measures how close a chunk is if only its first tokens are read: the error curve of `decode(..., partial=True)`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +11,16 @@ from fasttok.evaluation.metrics import normalized_error
 from fasttok.tokenizer import ActionTokenizer
 
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
-MEASURED = 2_000  # most chunks per embodiment
+MEASURED = 2_000  # maximum number of chunks per embodiment
 
 
 @dataclass(frozen=True)
 class PartialPoint:
-    """What the first tokens of chunks are worth.
+    """The error of chunks if only their first tokens are read.
 
     Attributes:
-        share: of each chunk's tokens, rounded up to whole ones.
-        tokens: mean number of tokens per chunk that this is.
+        share: share of each chunk's tokens that are read, rounded up to whole tokens.
+        tokens: mean number of tokens per chunk that are read.
         rms: root mean square error over all dims, in normalised units.
     """
 
@@ -32,7 +32,9 @@ class PartialPoint:
 def partial_curve(
     tok: ActionTokenizer, chunks: NDArray[Any], embodiment: str | None = None, reference: NDArray[Any] | None = None
 ) -> list[PartialPoint]:
-    """The error after 0, 10, ..., 100 % of the tokens of chunks (n, T, D), raw units; at most `MEASURED` of them, evenly spread.
+    """Returns the error of chunks (n, T, D), in raw units, after 0, 10, ..., 100 % of their tokens.
+
+    At most `MEASURED` chunks are used, evenly spread.
 
     >>> chunks = np.cumsum(np.random.default_rng(0).normal(0, 0.1, (50, 10, 2)), axis=1)
     >>> curve = partial_curve(ActionTokenizer.fit(chunks, 300), chunks)

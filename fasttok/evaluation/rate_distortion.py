@@ -1,4 +1,4 @@
-"""Tokens against error: over scale and vocabulary size, per dimension and frequency, and the scale for a wanted error."""
+"""Compares tokens with error, over scale and vocabulary size and per frequency, and finds the scale for a wanted error."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class Point:
     """One tokenizer, measured on held-out chunks.
 
     Attributes:
-        embodiment: whose chunks.
+        embodiment: embodiment of the chunks.
         scale: factor before rounding.
         vocab_size: number of ids asked for.
         tokens: mean tokens per chunk.
@@ -40,7 +40,7 @@ class Point:
 
 
 def samples(data: Dataset, subset: Subset, most: int) -> dict[str, NDArray[Any]]:
-    """Chunks (n, T, D) of each embodiment, references taken off."""
+    """Returns chunks (n, T, D) of each embodiment, with their references subtracted."""
     return {name: np.concatenate([*group.relative_chunks(subset, most)]) for name, group in data.groups.items()}
 
 
@@ -58,23 +58,23 @@ class Spectrum:
 
     @classmethod
     def of(cls, tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> "Spectrum":
-        """Of chunks whose references are taken off."""
+        """Computes the spectrum of chunks whose references are subtracted."""
         channels = replace(tok.channels(tok.embodiment_argument(name)), relative=())
         x = channels.forward(chunks)
         return cls(dct.coefficients(x, 1.0, rounded=False), channels.unit(x.shape[2]))
 
     def rounding(self, scale: float) -> NDArray[Any]:
-        """What rounding loses, normalised units; the transform is orthonormal, so the chunks lose as much."""
+        """Returns the rounding error in normalised units. The transform is orthonormal, so the chunks have the same error."""
         lost: NDArray[Any] = (self.coefs - np.rint(self.coefs * scale) / scale) / self.unit
         return lost
 
     def by_frequency(self, scale: float) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(root mean square coefficient, root mean square rounding error) of each frequency: (T,), normalised units."""
+        """Returns (root mean square coefficient, root mean square rounding error) by frequency: (T,) each, normalised units."""
         return rms(self.coefs / self.unit, (0, 2)), rms(self.rounding(scale), (0, 2))
 
 
 def rms(values: NDArray[Any], axis: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """Root mean square.
+    """Returns the root mean square.
 
     >>> rms(np.array([[3.0, 4.0]]), (0,))
     array([3., 4.])
@@ -86,10 +86,10 @@ def rms(values: NDArray[Any], axis: tuple[int, ...] | None = None) -> NDArray[An
 def sweep(
     tok: ActionTokenizer, data: Dataset, held_out: Mapping[str, NDArray[Any]], scales: Sequence[float] = SCALES
 ) -> Iterator[Point]:
-    """Fits like `tok` with other scales and sizes, on the training chunks; smaller vocabularies are cuts of the largest.
+    """Fits tokenizers like `tok` with other scales and sizes on the training chunks, and yields what each one measures.
 
-    The scale and the size of `tok` itself are among them, so that it can be compared at its own. All have the DCT, so that the
-    point of a tokenizer with another transform is below the curve by what it saves.
+    Smaller vocabularies are cuts of the largest. The scale and the size of `tok` itself are among them, so that it can be
+    compared at its own. All have the DCT, so the point of a tokenizer with another transform is below the curve by what it saves.
     """
     train = samples(data, "train", LEARNED)
     spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
@@ -102,14 +102,14 @@ def sweep(
                 if largest is None:
                     largest = ActionTokenizer.fit(train, size, scale, "native", tok.stats, plain)
                 candidate = replace(largest, bpe=largest.bpe.truncated(min(size, largest.vocab_size)))
-            except InputError:  # fewer ids than coefficients of this scale
+            except InputError:  # the vocabulary is too small for the coefficients at this scale
                 continue
             for name, chunks in held_out.items():
                 yield Point(name, scale, size, _tokens(candidate, chunks, name), errors[name])
 
 
 def own_points(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]]) -> list[Point]:
-    """The tokenizer itself, as `sweep` measures its fits: one point per embodiment.
+    """Measures the tokenizer itself, as `sweep` measures its fits: one point per embodiment.
 
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
     >>> tok = ActionTokenizer.fit(chunks, 256)
@@ -125,7 +125,7 @@ def own_points(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]]) -> li
 
 
 def _error(tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> float:
-    """What coding loses, root mean square, normalised units; of chunks whose references are taken off."""
+    """Returns the root mean square error of coding, in normalised units, of chunks whose references are subtracted."""
     embodiment = tok.embodiment_argument(name)
     if not tok.transforms:
         return float(rms(Spectrum.of(tok, chunks, name).rounding(tok.scale)))
@@ -137,7 +137,7 @@ def _error(tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> float:
 
 
 def _without_references(tok: ActionTokenizer) -> dict[str, Embodiment]:
-    """Its embodiments, for chunks whose references are taken off."""
+    """Returns the embodiments of a tokenizer without relative dims, for chunks whose references are subtracted."""
     return {name: replace(what, relative=(), relative_to=()) for name, what in tok.embodiments.items()}
 
 
@@ -147,7 +147,7 @@ def _tokens(tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> float:
 
 
 def tokens_at(points: Iterable[Point], own: Point) -> float | None:
-    """Tokens that fits of `own`'s size need at its error, between their two nearest scales; None outside all of them.
+    """Returns the tokens that fits of the size of `own` need at its error, interpolated; None outside of their errors.
 
     >>> curve = [Point("arm", 10.0, 256, 30.0, 0.01), Point("arm", 20.0, 256, 50.0, 0.005)]
     >>> tokens_at(curve, Point("arm", 10.0, 256, 33.0, 0.01)), tokens_at(curve, Point("arm", 1.0, 256, 9.0, 0.1))
@@ -163,7 +163,7 @@ def tokens_at(points: Iterable[Point], own: Point) -> float | None:
 
 
 def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]], target: float) -> float:
-    """The smallest scale, to 1 %, whose rounding error on held-out chunks is at most `target` (root mean square, normalised).
+    """Finds the smallest scale, to 1 %, with a rounding error on held-out chunks of at most `target` (rms, normalised units).
 
     Raises:
         InputError: the target is not positive, or no scale searched reaches it.

@@ -1,8 +1,8 @@
-"""How many tokens neighbouring steps share: what a model could copy from the chunk that it said one step before.
+"""Counts the tokens that neighbouring steps share: what a model could copy from its chunk of one step before.
 
-For the chunk at step t and the one at t + 1 of the same episode: how many ids both begin with, and how many ids of the later
-one are in the earlier one in the same order (their longest common subsequence). Short vocabularies agree by chance, so the
-same is counted for chunks that have nothing to do with each other.
+For the chunks at steps t and t + 1 of the same episode, it counts the ids that both begin with, and the ids of the later chunk
+that are in the earlier one in the same order (their longest common subsequence). With small vocabularies, chunks agree by
+chance, so the same is counted for chunks that have nothing to do with each other.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fasttok.actions.embodiment_actions import EmbodimentActions
 from fasttok.tokenizer import ActionTokenizer
 
-PAIRS = 2_000  # most pairs that are compared
+PAIRS = 2_000  # maximum number of pairs that are compared
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SharedTokens:
     """Means over pairs of neighbouring steps.
 
     Attributes:
-        pairs: how many pairs.
+        pairs: number of pairs.
         tokens: ids of the later chunk.
         beginning: ids that both begin with.
         in_order: ids of the later chunk that the earlier one has in the same order.
@@ -48,12 +48,12 @@ class SharedTokens:
         return self.in_order / self.tokens if self.tokens else 0.0
 
     def to_json(self) -> dict[str, float]:
-        """Plain values."""
+        """Returns plain values, for JSON."""
         return vars(self) | {"share": self.share}
 
 
 def shared_tokens(tok: ActionTokenizer, group: EmbodimentActions, name: str | None) -> SharedTokens | None:
-    """Of the episodes that are held out; None if no two steps follow each other."""
+    """Compares neighbouring steps of the held-out episodes; None if no two steps follow each other."""
     pairs = group.neighbours("held_out", PAIRS)
     if not pairs:
         return None
@@ -62,7 +62,7 @@ def shared_tokens(tok: ActionTokenizer, group: EmbodimentActions, name: str | No
 
 
 def compare(before: Sequence[NDArray[Any]], after: Sequence[NDArray[Any]]) -> SharedTokens:
-    """Ids of chunks, and of those one step later.
+    """Compares the ids of chunks with those of the chunks one step later.
 
     >>> found = compare([np.array([5, 6, 7, 8])], [np.array([5, 7, 8, 9])])
     >>> found.beginning, found.in_order, found.share
@@ -86,7 +86,7 @@ def _beginning(one: list[int], other: list[int]) -> int:
 
 
 def in_order(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the longest common subsequence, by the bits of one number per row (Hyyrö 2004).
+    """Returns the length of the longest common subsequence, by the bits of one number per row (Hyyrö 2004).
 
     >>> in_order([1, 2, 3, 4], [2, 9, 4, 1]), in_order([], [1])
     (2, 0)

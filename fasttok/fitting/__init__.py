@@ -1,1 +1,1 @@
-"""Fitting a tokenizer on episodes, with a report on held-out ones and the README of the saved folder."""
+"""Fits a tokenizer on episodes, reports on held-out ones, and writes the README of the saved folder."""

@@ -1,4 +1,4 @@
-"""The README of a saved tokenizer: data, counts, settings, metrics, how to load it."""
+"""Writes the README of a saved tokenizer: data, counts, settings, metrics, how to load it."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ STATES = 'reference = tok.embodiments["{}"].reference(states)  # states: (batch,
 
 
 def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequence[str]) -> str:
-    """The card as Markdown.
+    """Returns the card as Markdown.
 
     >>> import numpy as np
     >>> from fasttok.actions.embodiment import Embodiment

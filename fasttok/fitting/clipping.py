@@ -1,4 +1,4 @@
-"""What `--clip` cuts off: how many values of each dim, of everything that was read."""
+"""Counts the values of each dim that `--clip` cuts off, in everything that was read."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from fasttok.actions.embodiment_actions import SUBSETS, EmbodimentActions
 from fasttok.actions.normalize import NormStats
 from fasttok.errors import InputError
 
-RANGED = ("quantile", "min_max")  # what has bounds to clip to
+RANGED = ("quantile", "min_max")  # the statistics that have bounds to clip to
 
 
 @dataclass(frozen=True, eq=False)
 class Clipped:
-    """Values of one embodiment that are outside its bounds, learned from and held out.
+    """Values of one embodiment that are outside its bounds, in all of its episodes, whether held out or not.
 
     Attributes:
-        values: (D,) how many of each dim.
-        total: values that each dim has.
-        unit: what is counted: steps, or values of chunks where these are relative.
+        values: (D,) number of values outside, for each dim.
+        total: number of values that each dim has.
+        unit: what is counted: steps, or values of chunks if the chunks are relative or in another form than stored.
     """
 
     values: NDArray[np.int64]
@@ -27,7 +27,7 @@ class Clipped:
     unit: str
 
     def text(self) -> str:
-        """In words.
+        """Says in words what was cut.
 
         >>> Clipped(np.array([0, 3]), 4000, "steps").text()
         'clipped 3 values: dim 1: 3 (0.075 %) of 4,000 steps'
@@ -38,7 +38,7 @@ class Clipped:
 
 
 def check_mode(mode: str) -> None:
-    """Whether statistics have bounds to clip to.
+    """Checks that statistics have bounds to clip to.
 
     Raises:
         InputError: they have none.

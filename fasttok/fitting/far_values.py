@@ -1,7 +1,7 @@
-"""Values far from what is usual of their dim: glitches and sentinels, which take most of a vocabulary or all of a range.
+"""Finds values far from what is usual for their dim: glitches and sentinels, which take most of a vocabulary or all of a range.
 
-Usual is what lies between the 1st and the 99th percentile. A step that is `FAR` half ranges away is named by file, episode,
-step and dim, whether a fit can hold it or not.
+Values between the 1st and the 99th percentile are usual. A step that is `FAR` half ranges away is named by file, episode, step
+and dim, whether a fit has codes for it or not.
 """
 
 from collections.abc import Iterable
@@ -41,17 +41,21 @@ class FarValues:
 
     @property
     def steps(self) -> int:
-        """Steps that are wrong, if actions are; or states, which are wrong in every action relative to them."""
+        """Number of wrong steps, whether actions or states are wrong.
+
+        A wrong action is in several chunks, and counts once in `ends`. A wrong state makes all actions of one chunk wrong, and
+        counts once in `starts`.
+        """
         return min(len(self.ends), len(self.starts))
 
     @property
     def distance(self) -> float:
-        """From the middle, in half ranges."""
+        """Distance of the farthest value from the middle, in half ranges."""
         half = self.high / 2 - self.low / 2
         return abs(self.value - (self.low / 2 + self.high / 2)) / half if half else float("inf")
 
     def text(self, what: str) -> str:
-        """In words.
+        """Says in words what is far; `what` names the values.
 
         >>> far = FarValues(2, -0.5, 0.5, 100.0, "a.npz: episode 3, step 10", {("3", 10)}, {("3", 10)})
         >>> far.text("action")
@@ -65,26 +69,26 @@ class FarValues:
 def far_actions(
     group: EmbodimentActions, stats: NormStats, subset: Subset, most: int, halves: float = FAR
 ) -> list[FarValues]:
-    """Far values in what is tokenised of a group, the farthest dim first; `stats` say what is usual.
+    """Returns the far values in what is tokenised of a group, the farthest dim first.
 
     Args:
         group: the actions.
-        stats: their statistics.
+        stats: their statistics, which say what is usual.
         subset: which of them to look at.
         most: number of chunks to look at.
-        halves: half ranges from the middle from which on a value is far.
+        halves: a value is far if it is more than this many half ranges from the middle.
     """
     return _far(group.located(subset, most), stats, halves)
 
 
 def seen_far(stats: NormStats, halves: float = FAR) -> bool:
-    """Whether the values that statistics were made of may have far ones; if not, there is no need to look for them."""
+    """Whether there may be far values among those of the statistics; if not, there is no need to look for them."""
     centre, _, limit = _limits(stats, halves)
     return bool((np.maximum(stats.max - centre, centre - stats.min) > limit).any())
 
 
 def far_states(group: EmbodimentActions, stats: NormStats) -> list[FarValues]:
-    """Far values in a group's states."""
+    """Returns the far values in a group's states."""
     episodes = zip(group.proprio_places, group.proprio, strict=True)
     steps = ((name, x, np.arange(len(x))) for name, x in episodes)
     return _far((LocatedChunks(name, t, t + 1, x[:, None]) for name, x, t in steps), stats)
@@ -97,7 +101,7 @@ def _far(chunks: Iterable[LocatedChunks], stats: NormStats, halves: float = FAR)
         distances = np.abs(chunk.values - centre)
         for b, t, d in np.argwhere(distances > limit).tolist():
             far, begin = found[d], int(chunk.steps[b])
-            step = min(begin + t, int(chunk.stops[b]) - 1)  # padding repeats the last one
+            step = min(begin + t, int(chunk.stops[b]) - 1)  # padding repeats the last step
             if not far.place or distances[b, t, d] > abs(far.value - centre[d]):
                 far.value, far.place = float(chunk.values[b, t, d]), f"{chunk.name}, step {step}"
             far.ends.add((chunk.name, step))
@@ -107,9 +111,9 @@ def _far(chunks: Iterable[LocatedChunks], stats: NormStats, halves: float = FAR)
 
 
 def _limits(stats: NormStats, halves: float) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """(D,) the middle of each dim, whether it rests between its quantiles, and the distance from which on a value is far.
+    """Returns (D,) each: the middle of a dim, whether it rests between its quantiles, and the distance from which a value is far.
 
-    A dim that rests but for one step is shown too; one that moves seldom is no error.
+    A dim that rests except for one step is shown, too; a dim that moves seldom is not an error.
     """
     centre, half = middle(stats.q01, stats.q99)
     rounding = CONSTANT * np.maximum(1.0, np.abs(centre))

@@ -1,7 +1,7 @@
-"""Episodes -> chunks -> a fitted tokenizer with a held-out report: what `fasttok fit` and `tokenizer: fit` run.
+"""Fits a tokenizer on episodes and reports on held-out ones. `fasttok fit` and `tokenizer: fit` run this.
 
-Every figure reported is measured on held-out episodes, or on the only one there is, and says so. Memory does not grow with the
-data: actions and coefficients wait in temporary files, statistics are exact and read in batches.
+Every figure of the report is measured on held-out episodes, or on the only episode there is, and the report says which. Memory
+does not grow with the data: actions and coefficients are kept in temporary files, and statistics are exact and read in batches.
 """
 
 import functools
@@ -33,10 +33,10 @@ from fasttok.tokenizer import ActionTokenizer
 if TYPE_CHECKING:
     from fasttok.actions.representation import Representation
 
-GLITCHES = 0.002  # share of the steps up to which far values are glitches to `clip`, and do not widen a range
-WIDE = 3.0  # half ranges from which on values are named if they are why a vocabulary is too small, and none is far off
-MEASURED = 20_000  # most held-out chunks that the report is measured on
-COMPARED_ON = 2_000  # most held-out chunks that a transform is chosen on
+GLITCHES = 0.002  # up to this share of the steps, far values are glitches to `clip` and do not widen a range
+WIDE = 3.0  # if a vocabulary is too small and no value is `FAR` off, values so many half ranges off are named
+MEASURED = 20_000  # maximum number of held-out chunks that the report is measured on
+COMPARED_ON = 2_000  # maximum number of held-out chunks that a transform is chosen on
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FitConfig(ChunkConfig):
         mode: native, published for the published code's files, or fixed for control points of splines.
         transform: what turns chunks into coefficients, see `ActionTokenizer.fit`.
         points: control points of each dim in a fixed fit.
-        degree: of its splines.
+        degree: degree of the splines in a fixed fit.
         max_chunks: maximum number of chunks per embodiment to learn from, sampled evenly.
         clip: whether values outside the bounds of the statistics are cut to them, in the fit and in the tokenizer.
     """
@@ -77,7 +77,7 @@ class FitConfig(ChunkConfig):
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit saw and how good it is; everything is by embodiment.
+    """What a fit saw and how good it is; the dicts are by embodiment.
 
     Attributes:
         episodes: number of episodes.
@@ -85,7 +85,7 @@ class FitReport:
         held_out: number of chunks in held-out episodes.
         metrics: measured on held-out episodes, or on all if there is only one.
         left_out: records that could not be used.
-        far: values that are far from what is usual of their dim, in words.
+        far: values that are far from what is usual for their dim, in words.
         clipped: what was cut to the bounds; empty if nothing was cut.
     """
 
@@ -98,7 +98,7 @@ class FitReport:
     clipped: dict[str, Clipped] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
-        """What was left out, clipped, or is far off, one line each; [] if there is nothing to say."""
+        """Says what was left out, was clipped, or is far off, one line each; [] if there is nothing to say."""
         cut = [f"{name}: {what.text()}" for name, what in self.clipped.items()]
         return [*self.left_out.lines(), *cut, *(f"far off: {line}" for line in self.far)]
 
@@ -111,15 +111,15 @@ def fit_tokenizer(
     track: Track = lambda merges: merges,
     left_out: LeftOut | None = None,
 ) -> tuple[ActionTokenizer, FitReport]:
-    """Fits one vocabulary on all embodiments, each normalised by its own statistics of what is tokenised.
+    """Fits one vocabulary on all embodiments, each normalised by its own statistics (of what is tokenised).
 
     Args:
-        episodes: read once.
+        episodes: episodes to fit on, read once.
         config: how to fit.
-        represent: embodiments whose actions take another form first.
+        represent: form to which the actions of some embodiments are converted first.
         horizons: steps per chunk, for embodiments that do not take `config`'s.
         track: wraps the loop over merges, to show progress.
-        left_out: what the reader of the episodes left out by the end of reading, for the report.
+        left_out: for the report, what the reader of the episodes has left out once all are read.
 
     Raises:
         InputError: as `Dataset`, or the vocabulary is too small for the coefficient range.
@@ -130,10 +130,10 @@ def fit_tokenizer(
 
 
 def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merges) -> ActionTokenizer:
-    """Statistics of each group, one vocabulary for all.
+    """Computes the statistics of each group, and fits one vocabulary for all.
 
     Raises:
-        InputError: the vocabulary is too small for the coefficients; it names the values that are to blame, if there are any.
+        InputError: the vocabulary is too small for the coefficients; the message names the values that cause this, if any do.
     """
     stats, state_stats = {}, {}
     for name, group in data.groups.items():
@@ -168,7 +168,7 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
 
 
 def _plan(data: Dataset, config: FitConfig) -> TransformPlan:
-    """The transform asked for, to be chosen on held-out episodes where there are any."""
+    """Returns the plan for the transform that the user asked for, to choose it on held-out episodes if there are any."""
     held_out = {
         name: np.concatenate([*group.relative_chunks("held_out", COMPARED_ON)])
         for name, group in data.groups.items()
@@ -197,7 +197,7 @@ def _action_stats(group: EmbodimentActions, config: FitConfig) -> NormStats:
 def far_lines(
     data: Dataset, stats: Mapping[str, NormStats], most: int, subset: Subset = "train", halves: float = FAR
 ) -> list[str]:
-    """Where actions are `halves` half ranges from the middle of their dim, in words, a line per dim."""
+    """Says where actions are more than `halves` half ranges from the middle of their dim, one line per dim."""
     lines = []
     for name, group in data.groups.items():
         if name in stats:
@@ -230,13 +230,13 @@ def report(tok: ActionTokenizer, data: Dataset, config: FitConfig, left_out: Lef
 
 
 def measure_group(tok: ActionTokenizer, group: EmbodimentActions, name: str | None, most: int) -> Metrics:
-    """Metrics on at most so many held-out chunks of a group."""
+    """Measures metrics on at most `most` held-out chunks of a group."""
     chunks, reference = group.sample("held_out", most)
     return measure(tok, chunks, name, reference)
 
 
 def measured_on(held_out: Mapping[str, int]) -> str:
-    """What figures were measured on, in words; `held_out` counts what is held out of each embodiment.
+    """Says in words what figures were measured on; `held_out` counts what is held out of each embodiment.
 
     >>> measured_on({"arm": 3, "planar": 1}), measured_on({"arm": 0})
     ('held-out episodes', 'the only episode, which the fit saw')
@@ -250,7 +250,7 @@ def measured_on(held_out: Mapping[str, int]) -> str:
 
 
 def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]]:
-    """The report as rows: one per embodiment.
+    """Returns the report as rows, one per embodiment.
 
     >>> import numpy as np
     >>> from fasttok.actions.embodiment import Embodiment
@@ -279,7 +279,7 @@ def report_rows(tok: ActionTokenizer, report: FitReport) -> list[dict[str, Cell]
 
 
 def relative_pairs(what: Embodiment) -> dict[str, int]:
-    """The state column of each relative dim, by the dim's number as text; {} if none is.
+    """Returns the state column of each relative dim, by the dim's number as text; {} if no dim is relative.
 
     >>> relative_pairs(Embodiment(10, 3, relative=(0, 2), relative_to=(4, 1)))
     {'0': 4, '2': 1}
@@ -288,7 +288,7 @@ def relative_pairs(what: Embodiment) -> dict[str, int]:
 
 
 def runs(numbers: Sequence[int]) -> str:
-    """Numbers in words, neighbours as a range.
+    """Writes numbers as text, neighbours as a range.
 
     >>> runs([0, 1, 2, 5, 4])
     '0-2, 5, 4'
@@ -303,7 +303,7 @@ def runs(numbers: Sequence[int]) -> str:
 
 
 def relative_lines(tok: ActionTokenizer) -> list[str]:
-    """Which dims are relative to the state, one line per embodiment.
+    """Says which dims are relative to the state, one line per embodiment.
 
     >>> import numpy as np
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
@@ -321,7 +321,7 @@ def relative_lines(tok: ActionTokenizer) -> list[str]:
 
 
 def exceptions(tok: ActionTokenizer) -> list[str]:
-    """Which dims the statistics do not normalise as asked, and what replaces it, one line for each.
+    """Says which dims are not normalised as the user asked, and what they are normalised by instead, one line for each way.
 
     >>> import numpy as np
     >>> x = np.zeros((1000, 2))

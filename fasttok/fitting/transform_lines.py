@@ -1,4 +1,4 @@
-"""What a report says of a tokenizer's transforms: what they are, and what `auto` compared."""
+"""Says for a report what the transforms of a tokenizer are, and what `auto` compared."""
 
 from fasttok.codec.spline import Spline
 from fasttok.codec.transform import Learned, Transform
@@ -6,7 +6,7 @@ from fasttok.tokenizer import ActionTokenizer
 
 
 def transform_lines(tok: ActionTokenizer) -> list[str]:
-    """One line for each embodiment whose transform is not the DCT, or was chosen.
+    """Returns one line for each embodiment whose transform is not the DCT, or was chosen by `auto`.
 
     >>> import numpy as np
     >>> chunks = np.linspace(-1.0, 1.0, 60).reshape(4, 15, 1)
@@ -23,7 +23,7 @@ def transform_lines(tok: ActionTokenizer) -> list[str]:
 
 
 def compared(tok: ActionTokenizer, name: str) -> str:
-    """What `auto` compared for an embodiment, in words."""
+    """Says in words what `auto` compared for an embodiment."""
     return ", ".join(
         f"{one.name} {one.tokens:.1f} tokens (rms error {one.error:.4f}){', chosen' if one.chosen else ''}"
         for one in tok.tried[name]
@@ -31,7 +31,7 @@ def compared(tok: ActionTokenizer, name: str) -> str:
 
 
 def in_words(transform: Transform | None) -> str:
-    """What a transform is.
+    """Says in words what a transform is.
 
     >>> in_words(None)
     'dct'

@@ -1,1 +1,1 @@
-"""Files: the tokenizer folder, and chunks and ids in npz, Parquet and JSON lines."""
+"""Reads and writes files: the tokenizer folder, and chunks and ids in npz, Parquet and JSON lines."""

@@ -1,18 +1,18 @@
-"""The tokenizer folder: plain JSON, loadable without network, pickle or remote code.
+"""Reads and writes the tokenizer folder: plain JSON, which loads without network, pickle or remote code.
 
 tokenizer.json          merges and alphabet, as the `tokenizers` library writes them
 processor_config.json   the published processor's fields and a `fasttok` block, see `ProcessorConfig`
-tokenizer_config.json   what transformers asks for beside tokenizer.json, and a `fasttok` block, see `saved_again`
-bpe_tokenizer/          a second copy of tokenizer.json and tokenizer_config.json: where transformers 5.4 and 5.5 look for them
+tokenizer_config.json   what transformers needs beside tokenizer.json, and a `fasttok` block, see `saved_again`
+bpe_tokenizer/          a second copy of tokenizer.json and tokenizer_config.json, where transformers 5.4 and 5.5 look for them
 norm_stats.json         action and state statistics, see `NormStatsFile`
-README.md               the card
+README.md               the tokenizer's card
 
-A tokenizer with a transform other than the DCT has format 3, in which tokenizer.json, tokenizer_config.json and bpe_tokenizer/
-are missing. By these, transformers and the published class would find the vocabulary, and decode its ids by a DCT: wrongly.
+A tokenizer with a transform other than the DCT has format 3, without tokenizer.json, tokenizer_config.json and bpe_tokenizer/.
+With these, transformers and the published class would find the vocabulary and decode its ids wrongly, by a DCT. Instead it has:
 
-vocabulary.json         what else is tokenizer.json
+vocabulary.json         the content of tokenizer.json
 transform.json          the transforms, see `transform_file`
-only_fasttok.py         what AutoProcessor loads instead of the published class, see `only_fasttok`: it says why it refuses
+only_fasttok.py         what AutoProcessor loads instead of the published class: it refuses and says why, see `only_fasttok`
 """
 
 import inspect
@@ -40,12 +40,12 @@ from fasttok.storage.transform_file import TRANSFORM_FILE
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
-TRANSFORM_VERSION = 3  # of folders with a transform other than the DCT: older releases refuse them
+TRANSFORM_VERSION = 3  # of folders with a transform other than the DCT; older releases refuse them
 SUBFOLDER = (
     "bpe_tokenizer"  # where transformers 5 saves a processor's tokenizer, and some releases of it look only there
 )
 VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-COPIED = (VOCABULARY, TOKENIZER_CONFIG)  # what `SUBFOLDER` has a second copy of
+COPIED = (VOCABULARY, TOKENIZER_CONFIG)  # files of which `SUBFOLDER` has a second copy
 OWN_VOCABULARY, REFUSAL = "vocabulary.json", "only_fasttok.py"
 TOKENIZER = OutputKind(
     "tokenizer folder of fasttok",
@@ -66,7 +66,7 @@ TOKENIZER = OutputKind(
 # Where AutoProcessor finds the class, if its user trusts remote code; nothing here ever loads it.
 PUBLISHED_CODE = "physical-intelligence/fast--processing_action_tokenizer.UniversalActionProcessor"
 PROCESSOR = "UniversalActionProcessor"
-# The published processor's own, but for the class: the library's backend, which reads tokenizer.json as it stands.
+# The settings of the published processor, except for the class: the library's backend, which reads tokenizer.json as it is.
 FOR_TRANSFORMERS = {
     "clean_up_tokenization_spaces": False,
     "model_max_length": 10**30,
@@ -80,8 +80,8 @@ class FasttokBlock:
     """The `fasttok` block of processor_config.json, which published folders do not have.
 
     Attributes:
-        format_version: of the folder.
-        mode: `native`, `published` or `fixed`; for readers, as tokenizer.json or transform.json decides it.
+        format_version: version of the folder's format.
+        mode: `native`, `published` or `fixed`; only for information, since tokenizer.json or transform.json decides it.
         max_token: largest coefficient that has a code; None if it is unknown.
         embodiments: what each embodiment is: horizon, dims, Hz, encoding, and what is tokenised.
     """
@@ -104,7 +104,7 @@ class ProcessorConfig:
         min_token: smallest coefficient that has a code.
         scale: factor before rounding.
         vocab_size: number of ids.
-        fasttok: None in published folders.
+        fasttok: our block; None in published folders.
     """
 
     action_dim: int | None = None
@@ -120,7 +120,7 @@ class ProcessorConfig:
 NEEDED = (
     "min_token",
     "scale",
-)  # what is read of the published fields; other versions of the processor have more of them
+)  # the published fields that are read; other versions of the processor have more fields
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class NormStatsFile:
 
 @dataclass(frozen=True, eq=False)
 class TokenizerFolder:
-    """What a folder contains and a tokenizer is made of.
+    """The content of a folder, from which a tokenizer is made.
 
     Attributes:
         bpe: the vocabulary.
@@ -146,8 +146,8 @@ class TokenizerFolder:
         stats: action statistics by embodiment.
         state_stats: proprio statistics by embodiment.
         embodiments: what each embodiment is.
-        fingerprint: of the tokenizer that was saved, as the folder says; None if it does not.
-        transforms: by embodiment; the DCT where there is none.
+        fingerprint: fingerprint of the saved tokenizer, as the folder records it; None if it does not.
+        transforms: transform of each embodiment; an embodiment without an entry has the DCT.
     """
 
     bpe: Bpe
@@ -162,12 +162,12 @@ class TokenizerFolder:
 
     @property
     def mode(self) -> FitMode:
-        """The fit's."""
+        """Mode of the fit."""
         return transform_file.mode_of(self.transforms) or self.bpe.mode
 
 
 def save(content: TokenizerFolder, path: Path, card: str, overwrite: bool, fingerprint: str) -> None:
-    """Writes beside `path`, then renames; see `ActionTokenizer.save`."""
+    """Writes the folder beside `path`, then renames it; see `ActionTokenizer.save`."""
     out = check_output(path, TOKENIZER, overwrite=overwrite, how="--overwrite (overwrite=True)", other="another folder")
     bpe = content.bpe
     files = {
@@ -255,7 +255,7 @@ def load(path: Path) -> TokenizerFolder:
 
 
 def _check_whole(path: Path, bpe: Bpe, config: ProcessorConfig, actions: Mapping[str, NormStats]) -> SavedAs | None:
-    """Notices what another program left out when it saved the folder again; gives what the folder held at first."""
+    """Notices what another program left out when it saved the folder again; returns what fasttok had recorded in it."""
     block = config.fasttok
     files = [path / TOKENIZER_CONFIG, path / SUBFOLDER / TOKENIZER_CONFIG]
     marks = [(saved, file) for file in files if (saved := saved_again.read(file)) is not None]
@@ -273,7 +273,7 @@ def _check_whole(path: Path, bpe: Bpe, config: ProcessorConfig, actions: Mapping
 
 
 def _vocabulary(path: Path) -> Bpe:
-    """The vocabulary of a folder; of one that has it twice, both must be the same."""
+    """Reads the vocabulary of a folder. If the folder has it twice, both must be the same."""
     files = [file for file in (path / VOCABULARY, path / SUBFOLDER / VOCABULARY) if file.is_file()]
     if not files or (files[0].parent != path and saved_again.read(path / TOKENIZER_CONFIG) is not None):
         also = f"; {files[0]} is a copy of it" if files else ""
@@ -293,7 +293,7 @@ def _vocabulary(path: Path) -> Bpe:
 
 
 def _own_vocabulary(path: Path) -> Bpe:
-    """The vocabulary of a folder with transforms."""
+    """Reads the vocabulary of a folder with transforms."""
     file = path / OWN_VOCABULARY
     if not file.is_file():
         raise InputError(f"{file} is missing; copy it from the folder that fasttok saved, or fit again")
@@ -331,7 +331,7 @@ def _read_config(file: Path) -> ProcessorConfig:
 
 
 def _named(entries: Mapping[str, NormStatsEntry], what: str, alone: str) -> dict[str, NormStats]:
-    """Statistics by embodiment: of `actions` or of `state`; `alone` is the name of the only embodiment."""
+    """Returns the statistics of `actions` or of `state` by embodiment; `alone` is the name of the only embodiment."""
     return {
         alone if key == what else key.removesuffix(f"/{what}"): NormStats.from_entry(entry)
         for key, entry in entries.items()
@@ -340,7 +340,7 @@ def _named(entries: Mapping[str, NormStatsEntry], what: str, alone: str) -> dict
 
 
 def _stats_entries(content: TokenizerFolder) -> dict[str, NormStatsEntry]:
-    """norm_stats.json's entries: flat, so that openpi's loader takes them."""
+    """Returns the entries of norm_stats.json. They are flat, so that openpi's loader takes them."""
     names = sorted({*content.stats, *content.state_stats, *content.embodiments})
     return {
         (what if len(names) == 1 else f"{name}/{what}"): stats[name].to_entry()

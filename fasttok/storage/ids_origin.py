@@ -1,7 +1,7 @@
-"""What made the ids of a file: another tokenizer of the same shape would decode some of them, to other actions.
+"""Records what made the ids of a file, since another tokenizer of the same shape would decode some of them to other actions.
 
-npz has it once, as JSON in the text `fasttok`; Parquet and JSON lines have it in each row, as the struct or object `fasttok`,
-so that it stays true when rows are filtered, shuffled, split or joined.
+npz has this record once, as JSON in the text `fasttok`. Parquet and JSON lines have it in each row, as the struct or object
+`fasttok`, so that it stays true when rows are filtered, shuffled, split or joined.
 """
 
 import json
@@ -26,9 +26,9 @@ class IdsOrigin:
     """What made a row of ids.
 
     Attributes:
-        format_version: of this record.
+        format_version: version of this record's format.
         tokenizer: `ActionTokenizer.fingerprint`, hex.
-        embodiment: whose statistics normalised the chunk; None if the tokenizer has none.
+        embodiment: embodiment whose statistics normalised the chunk; None if the tokenizer has none.
         horizon: steps of the chunk; None in an npz whose chunks differ.
         action_dim: dims of the chunk; None in an npz whose chunks differ.
     """
@@ -40,7 +40,7 @@ class IdsOrigin:
     action_dim: int | None
 
     def joined(self, other: "IdsOrigin") -> "IdsOrigin":
-        """What is said of two batches at once.
+        """Returns the origin of two batches at once: a horizon or action_dim that differs becomes None.
 
         >>> IdsOrigin(1, "ab", None, 10, 7).joined(IdsOrigin(1, "ab", None, 20, 7))
         IdsOrigin(format_version=1, tokenizer='ab', embodiment=None, horizon=None, action_dim=7)
@@ -53,10 +53,10 @@ class IdsOrigin:
 
 
 def parse(raw: object, where: str) -> IdsOrigin | None:
-    """What a file says; None if it says nothing, as files that other programs wrote, and fasttok 0.1.0.
+    """Reads the record of a file; None if it has none, as files have that other programs or fasttok 0.1.0 wrote.
 
     Raises:
-        InputError: it is not what `fasttok encode` writes, or that of a newer fasttok.
+        InputError: the record is not what `fasttok encode` writes, or a newer fasttok wrote it.
     """
     if raw is None:
         return None
@@ -70,14 +70,14 @@ def parse(raw: object, where: str) -> IdsOrigin | None:
 
 @dataclass(frozen=True)
 class Decoder:
-    """What is to decode ids.
+    """What should decode ids.
 
     Attributes:
-        folder: the tokenizer's.
-        tokenizer: its fingerprint.
-        embodiment: whose statistics it would use.
-        horizon: steps that were asked for; None: those of the ids, or the tokenizer's own.
-        action_dim: dims that were asked for; None as for the horizon.
+        folder: folder of the tokenizer.
+        tokenizer: fingerprint of the tokenizer.
+        embodiment: embodiment whose statistics it would use.
+        horizon: steps that the user asked for; None for those of the ids, or the tokenizer's own.
+        action_dim: dims that the user asked for; None as for the horizon.
     """
 
     folder: Path
@@ -91,10 +91,10 @@ class Decoder:
 
         Args:
             origin: what made them.
-            where: file, and row where rows can differ.
+            where: file, and row if rows can differ.
 
         Raises:
-            InputError: another tokenizer, embodiment or shape.
+            InputError: another tokenizer made the ids, or they have another embodiment or shape.
         """
         if origin.tokenizer != self.tokenizer:
             raise InputError(

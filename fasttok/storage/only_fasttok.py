@@ -1,6 +1,6 @@
-"""What transformers' AutoProcessor finds in a tokenizer folder that only fasttok decodes: a refusal that says why.
+"""Refuses to load, and says why, when transformers' AutoProcessor opens a tokenizer folder that only fasttok decodes.
 
-A folder with a transform other than the DCT has a copy of this file. It imports nothing, so it answers in any environment.
+A folder with a transform other than the DCT has a copy of this file. It imports only `typing`, so it works in any environment.
 """
 
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ class OnlyFasttok:
 
     @classmethod
     def from_pretrained(cls, folder: object = "", *_: Any, **__: Any) -> NoReturn:
-        """As AutoProcessor calls it.
+        """Raises an error that says why, when AutoProcessor loads the folder.
 
         Raises:
             ValueError: always.
@@ -26,4 +26,4 @@ class OnlyFasttok:
 
     @classmethod
     def register_for_auto_class(cls, *_: Any) -> None:
-        """As AutoProcessor calls it before."""
+        """Does nothing. AutoProcessor calls this before `from_pretrained`."""

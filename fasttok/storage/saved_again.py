@@ -1,8 +1,8 @@
-"""Folders of ours that another program saved again: what it left out is noticed.
+"""Notices what another program left out when it saved a folder of ours again.
 
 A processor of transformers saves the vocabulary and the fields that it knows. It drops norm_stats.json and the `fasttok` block
-of processor_config.json: without these, raw actions would be taken for normalised ones. But it keeps all of
-tokenizer_config.json, so that file says, under `fasttok`, what the folder held when fasttok saved it.
+of processor_config.json; without these, raw actions would be taken for normalised ones. But it keeps all of
+tokenizer_config.json, so that file says, under `fasttok`, what the folder contained when fasttok saved it.
 """
 
 import json
@@ -24,8 +24,8 @@ class SavedAs:
     """The `fasttok` block of tokenizer_config.json.
 
     Attributes:
-        format_version: of this block.
-        fingerprint: of the tokenizer.
+        format_version: version of this block's format.
+        fingerprint: fingerprint of the tokenizer.
         max_token: largest coefficient that has a code; None if it is unknown.
         embodiments: names of the embodiments that are described in processor_config.json.
         statistics: names of the embodiments whose action statistics are in norm_stats.json; "" is the only one without a name.
@@ -39,7 +39,7 @@ class SavedAs:
 
 
 def read(file: Path) -> SavedAs | None:
-    """The block of a tokenizer_config.json; None if there is none, as in folders of fasttok 0.1.0 and published ones.
+    """Reads the block of a tokenizer_config.json; None if there is none, as in folders of fasttok 0.1.0 and published ones.
 
     Raises:
         InputError: the file or the block is damaged.
@@ -57,17 +57,17 @@ def read(file: Path) -> SavedAs | None:
 def check(
     saved: SavedAs, path: Path, file: Path, embodiments: Collection[str] | None, statistics: Collection[str]
 ) -> None:
-    """Refuses a folder that lacks what it held when fasttok saved it.
+    """Refuses a folder that lacks what it contained when fasttok saved it.
 
     Args:
-        saved: what it held.
+        saved: what it contained.
         path: the folder.
         file: the tokenizer_config.json that says so.
-        embodiments: those described in processor_config.json; None if it has no `fasttok` block.
-        statistics: those with action statistics.
+        embodiments: embodiments that processor_config.json describes; None if it has no `fasttok` block.
+        statistics: embodiments that have action statistics.
 
     Raises:
-        InputError: it says what is missing, and where to get it.
+        InputError: something is missing; the message says what, and where to get it.
     """
     missing = []
     if embodiments is None and saved.embodiments:
@@ -86,7 +86,10 @@ def check(
 
 
 def warn_of_unmarked(path: Path, statistics: bool) -> None:
-    """Of a folder without either block, whose vocabulary only fasttok fits: fasttok 0.1.0 saved it, and another program again."""
+    """Warns of a folder without either block whose vocabulary only fasttok fits.
+
+    fasttok 0.1.0 saved such a folder, and another program saved it again.
+    """
     without = (
         "what is tokenised of each embodiment" if statistics else "statistics, so actions must be normalised already"
     )

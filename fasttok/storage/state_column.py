@@ -1,4 +1,4 @@
-"""The states beside the chunks or ids of a file: what relative dims are relative to, one row for each chunk."""
+"""Reads the states beside the chunks or ids of a file: what relative dims are relative to, one row for each chunk."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ REFERENCE, STATE, PROPRIO, LEROBOT = "reference", "state", "proprio", "observati
 
 @contextmanager
 def read_twice(path: str) -> Iterator[str]:
-    """A path whose file may be read more than once: stdin waits in a temporary file."""
+    """Yields a path whose file may be read more than once. stdin is copied to a temporary file."""
     if path != "-":
         yield path
         return
@@ -36,20 +36,21 @@ def read_twice(path: str) -> Iterator[str]:
 
 
 class StateColumn:
-    """References of a file's rows, read batch by batch beside them; a context manager.
+    """Reads the references of a file's rows batch by batch, beside the rows; a context manager.
 
     Attributes:
-        key: the column: `reference` (n, D), what `encode` takes and writes; or the state at each chunk's first step (n, S).
+        key: name of the column: `reference` (n, D), which `encode` takes and writes; or the state (n, S) at the first steps.
     """
 
     def __init__(self, path: str, what: Embodiment, state_key: str = "", states: int | None = None) -> None:
-        """Nothing is read yet.
+        """Finds the column. No rows are read yet.
 
         Args:
             path: .npz, .parquet or .jsonl.
             what: the embodiment whose relative dims need it.
-            state_key: the column, "" for `reference`, `state`, what the embodiment calls its state, or `observation.state`.
-            states: S, None if it is not known.
+            state_key: name of the column; "" for the first that is there of `reference`, `state`, the embodiment's own key for
+                its state (`proprio` by default), and `observation.state`.
+            states: S, columns of the state; None if it is not known.
 
         Raises:
             InputError: there is no such column.
@@ -73,7 +74,7 @@ class StateColumn:
             self._npz.close()
 
     def take(self, count: int) -> NDArray[np.float64]:
-        """The references of the next so many rows, (count, D).
+        """Returns the references of the next `count` rows, (count, D).
 
         Raises:
             InputError: there are fewer rows, they are not of one width, or a number is not finite.

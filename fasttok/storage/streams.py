@@ -1,4 +1,4 @@
-"""Chunks and ids in files, in batches: npz, Parquet, JSON lines, stdin and stdout. Several GB need a few MB.
+"""Reads and writes chunks and ids in batches: npz, Parquet, JSON lines, stdin and stdout. A few MB of memory suffice for GBs.
 
 chunks: npz `actions` (n, T, D); Parquet and JSON lines `actions`, per row T lists of D numbers
 ids:    npz `ids` (all rows concatenated) and `lengths` (n,); Parquet and JSON lines `ids`, one list per row; and what made
@@ -39,10 +39,10 @@ FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 
 def kind_of(path: str) -> FileKind:
-    """npz, parquet or jsonl; "-" (stdin, stdout) is jsonl.
+    """Returns the kind of a file by its suffix: npz, parquet or jsonl; "-" (stdin, stdout) is jsonl.
 
     Raises:
-        InputError: another suffix.
+        InputError: the path has another suffix.
 
     >>> kind_of("ids.npz"), kind_of("-")
     ('npz', 'jsonl')
@@ -57,10 +57,10 @@ def kind_of(path: str) -> FileKind:
 
 
 def read_chunks(path: str) -> Iterator[NDArray[Any]]:
-    """Batches (n, T, D); T and D may change from one batch to the next, except in npz.
+    """Yields batches (n, T, D); T and D may change from one batch to the next, except in npz.
 
     Raises:
-        InputError: not such a file, rows that are no chunks, or NaN or inf (with its place).
+        InputError: the file cannot be read, a row is not a chunk, or a value is NaN or inf (the message names its place).
     """
     if kind_of(path) == "npz":
         with NpzFile(path) as archive:
@@ -94,19 +94,19 @@ def _chunk(path: str, number: int, row: Any) -> NDArray[np.float64]:
 
 
 def read_ids(path: str) -> Iterator[list[NDArray[np.int64]]]:
-    """Batches of rows of ids, whatever made them.
+    """Yields batches of rows of ids, whatever made them.
 
     Raises:
-        InputError: not such a file, or rows that are no ids.
+        InputError: the file cannot be read, or a row is not ids.
     """
     return (rows for _, rows in read_encoded(path))
 
 
 def read_encoded(path: str) -> Iterator[tuple[IdsOrigin | None, list[NDArray[np.int64]]]]:
-    """Batches of rows of ids, with what made all of the batch: None if the file does not say.
+    """Yields (what made the ids, or None if the file does not say; a batch of rows of ids).
 
     Raises:
-        InputError: not such a file, or rows that are no ids.
+        InputError: the file cannot be read, or a row is not ids.
     """
     if kind_of(path) == "npz":
         with NpzFile(path) as archive, NpzFile(path) as other:
@@ -142,12 +142,12 @@ def _id_rows(path: str) -> Iterator[tuple[IdsOrigin | None, NDArray[np.int64]]]:
 
 
 def read_column(path: str, field: str) -> Iterator[tuple[int, Any]]:
-    """(number, value of the field) of each row of Parquet or JSON lines."""
+    """Yields (number, value of the field) of each row of Parquet or JSON lines."""
     return ((number, value) for number, value, _ in read_columns(path, field))
 
 
 def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, Any, Any]]:
-    """As `read_column`, with the value of another field that may be missing (None)."""
+    """Yields what `read_column` yields, and the value of another field, None if it is missing."""
     if kind_of(path) == "parquet":
         try:
             file = pq.ParquetFile(path)
@@ -200,7 +200,7 @@ def _open_lines(path: str) -> TextIO:
 
 
 class NpzFile:
-    """Arrays of an npz file, read piece by piece; nothing is unpickled."""
+    """Reads arrays of an npz file piece by piece. It unpickles nothing."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -222,14 +222,14 @@ class NpzFile:
 
     @property
     def names(self) -> list[str]:
-        """Of its arrays."""
+        """Names of the arrays."""
         return [name.removesuffix(".npy") for name in self._zip.namelist()]
 
     def text(self, name: str) -> str:
-        """An array that is one short text.
+        """Reads an array that is one short text.
 
         Raises:
-            InputError: it is something else.
+            InputError: the array is something else.
         """
         stream, shape, _, dtype = self._opened(name)
         with stream:
@@ -239,7 +239,7 @@ class NpzFile:
         return str(np.frombuffer(raw, dtype)[0])
 
     def _opened(self, name: str) -> tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]:
-        """(stream at the first value, shape, whether in Fortran order, dtype) of an array."""
+        """Returns (stream at the first value, shape, whether in Fortran order, dtype) of an array."""
         if name not in self.names:
             raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}")
         stream = self._zip.open(f"{name}.npy")
@@ -251,7 +251,7 @@ class NpzFile:
             raise InputError(f"{self.path}: {name} is not an array: {error}") from None
 
     def rows(self, name: str, ndim: int) -> Iterator[NDArray[Any]]:
-        """Batches along the first axis."""
+        """Yields batches along the first axis."""
         values = self.values(name)
         if len(values.shape) != ndim:
             raise InputError(f"{self.path}: {name} has shape {values.shape}, expected {ndim} axes")
@@ -262,15 +262,15 @@ class NpzFile:
             yield values.take(count * width).reshape(count, *values.shape[1:])
 
     def values(self, name: str) -> "NpzArray":
-        """One array, to be read from its beginning.
+        """Opens an array, to read it from its beginning.
 
         Raises:
-            InputError: there is none, or it is not an array of plain numbers.
+            InputError: there is no such array, or it is not an array of plain numbers.
         """
         stream, shape, fortran, dtype = self._opened(name)
         if dtype.kind not in "fiub":
             raise InputError(f"{self.path}: {name} is {dtype}; expected plain numbers")
-        if fortran and len(shape) > 1:  # such as a choice of columns; has to be in memory to be turned
+        if fortran and len(shape) > 1:  # such as a choice of columns; it has to be in memory to be transposed
             columns = np.frombuffer(stream.read(), dtype)
             if columns.size == np.prod(shape):
                 stream = io.BytesIO(np.ascontiguousarray(columns.reshape(shape[::-1]).T).tobytes())
@@ -285,10 +285,10 @@ class NpzArray:
         self.left = int(np.prod(shape))
 
     def take(self, count: int) -> NDArray[Any]:
-        """The next so many.
+        """Returns the next `count` numbers.
 
         Raises:
-            InputError: there are fewer.
+            InputError: there are fewer numbers left.
         """
         raw = b"" if count > self.left else self._stream.read(count * self.dtype.itemsize)
         if len(raw) < count * self.dtype.itemsize:
@@ -298,14 +298,14 @@ class NpzArray:
 
 
 class RowWriter:
-    """Rows to a file that is whole or not there; a context manager."""
+    """Writes rows to a file that is complete or not there at all; a context manager."""
 
     def __init__(self, path: str, fields: dict[str, DTypeLike]) -> None:
         """Nothing is written until the first `write`.
 
         Args:
             path: .npz, .parquet, .jsonl, or - for JSON lines on stdout.
-            fields: fields of each row, with the dtype that npz stores: "ids" of varying length, others of equal shape.
+            fields: fields of each row, with the dtype that npz stores. "ids" may vary in length; other fields have equal shapes.
         """
         self.path, self.kind, self.fields = path, kind_of(path), fields
         self._columns = {name: unnamed_file() for name in fields} if self.kind == "npz" else {}
@@ -341,7 +341,7 @@ class RowWriter:
                 self._temporary.unlink(missing_ok=True)
 
     def write(self, origin: IdsOrigin | None = None, /, **columns: Sequence[Any] | NDArray[Any]) -> None:
-        """A batch: one sequence of rows for each field; `origin` is what made the ids."""
+        """Writes a batch: one sequence of rows for each field; `origin` is what made the ids."""
         if self.kind == "npz":
             self._origin = origin if self._origin is None or origin is None else self._origin.joined(origin)
             for name, rows in columns.items():

@@ -1,4 +1,4 @@
-"""transform.json: what turns chunks into coefficients, where that is not the DCT."""
+"""Reads and writes transform.json: what turns chunks into coefficients, if it is not the DCT."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ by which they would load it. For these, fit with `--transform dct`.
 
 @dataclass(frozen=True)
 class LearnedEntry:
-    """A `Learned` transform.
+    """A `Learned` transform in the file.
 
     Attributes:
         horizon: as in `Learned`.
@@ -40,7 +40,7 @@ class LearnedEntry:
         dead: as in `Learned`.
         order: as in `Learned`.
         basis: base64 of little-endian float64, row by row; "" for the DCT.
-        rotations: likewise; "" for none.
+        rotations: as `basis`; "" for none.
     """
 
     horizon: int
@@ -54,7 +54,7 @@ class LearnedEntry:
 
 @dataclass(frozen=True)
 class SplineEntry:
-    """A `Spline`.
+    """A `Spline` in the file.
 
     Attributes:
         points: as in `SplineConfig`.
@@ -73,7 +73,7 @@ class SplineEntry:
 
 @dataclass(frozen=True)
 class TransformEntry:
-    """One of them.
+    """A transform in the file: one of the two kinds.
 
     Attributes:
         learned: a learned transform, or None.
@@ -86,11 +86,11 @@ class TransformEntry:
 
 @dataclass(frozen=True)
 class TransformFile:
-    """The file.
+    """The content of transform.json.
 
     Attributes:
-        format_version: of the file.
-        transforms: by embodiment, "" for chunks of none; embodiments that are not here have the DCT.
+        format_version: version of the file's format.
+        transforms: transform of each embodiment, "" for chunks without one; embodiments that are not here have the DCT.
     """
 
     format_version: int
@@ -98,25 +98,25 @@ class TransformFile:
 
 
 def text(transforms: Mapping[str, Transform]) -> str:
-    """The file's text."""
+    """Returns the text of the file."""
     return json_files.write(TransformFile(FORMAT_VERSION, {name: _entry(one) for name, one in transforms.items()}))
 
 
 def digest(transforms: Mapping[str, Transform]) -> str:
-    """16 hex characters of what the file says."""
+    """Returns a digest of what the file says, 16 hex characters."""
     ordered = {name: transforms[name] for name in sorted(transforms)}
     return hashlib.sha256(text(ordered).encode()).hexdigest()[:16]
 
 
 def read(file: Path, embodiments: Mapping[str, Embodiment]) -> dict[str, Transform]:
-    """The transforms of a folder.
+    """Reads the transforms of a folder.
 
     Args:
         file: transform.json.
-        embodiments: of the folder.
+        embodiments: embodiments of the folder.
 
     Raises:
-        InputError: the file is missing or damaged, is not of these embodiments, or a transform would not keep errors small.
+        InputError: the file is missing or damaged, is for other embodiments, or has a transform that would make errors grow.
     """
     if not file.is_file():
         raise InputError(
@@ -141,12 +141,12 @@ def read(file: Path, embodiments: Mapping[str, Embodiment]) -> dict[str, Transfo
 
 
 def mode_of(transforms: Mapping[str, Transform]) -> FitMode | None:
-    """`fixed` if there are splines, else None."""
+    """Returns `fixed` if there are splines, else None."""
     return "fixed" if any(isinstance(one, Spline) for one in transforms.values()) else None
 
 
 def only_here(transforms: Mapping[str, Transform]) -> str:
-    """For the card: why no other program decodes the ids; "" if all transforms are the DCT."""
+    """Says, for the card, why no other program decodes the ids; "" if all transforms are the DCT."""
     if not transforms:
         return ""
     return ONLY_HERE.format(what="splines" if mode_of(transforms) else "a transform that was learned")
@@ -201,7 +201,7 @@ def _packed(array: NDArray[np.float64]) -> str:
 
 
 def _unpacked(packed: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The array, empty for ""."""
+    """Returns the array, which is empty for ""."""
     if not packed:
         return np.zeros((0,) * len(shape))
     try:

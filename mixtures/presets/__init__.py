@@ -1,1 +1,1 @@
-"""The packaged mixtures, a YAML file each; those of a project are in a folder of its name."""
+"""The packaged mixtures, one YAML file each. Mixtures of another project are in a folder with its name."""

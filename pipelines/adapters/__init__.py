@@ -1,1 +1,1 @@
-"""Shards for the loaders of other libraries; each module needs its library."""
+"""Reads shards with the data loaders of other libraries; each module needs its library."""

@@ -1,4 +1,4 @@
-"""Shards for Grain: a random-access source in the global order, and a dataset of batches, both with checkpointable positions.
+"""Reads shards with Grain: a random-access source in the global order, and a dataset of batches. Positions can be checkpointed.
 
 rows = grain.MapDataset.source(ShardSource("shards", epochs=3)).map(encode).batch(256)      # do not shuffle: it is shuffled
 batches = ShardIterDataset("shards", 256, mode="block", rank=jax.process_index(), world=jax.process_count()).map(encode)
@@ -20,11 +20,11 @@ from pipelines.shards.schedule import Weights
 
 grain = require("grain", "grain", "reading shards as a Grain dataset")
 if TYPE_CHECKING:
-    IterDataset = object  # Grain is optional, so nothing is known of it here
+    IterDataset = object  # Grain is optional, so the type checker has no types of it
     DatasetIterator = object
 else:
     IterDataset, DatasetIterator = grain.IterDataset, grain.DatasetIterator
-BLOCK, KEPT = 64, 32  # rows read at a time around the one asked for, and how many such blocks are kept
+BLOCK, KEPT = 64, 32  # rows that are read together, and the number of such blocks that are kept
 
 
 class SourceOptions(NamedTuple):
@@ -40,8 +40,9 @@ class SourceOptions(NamedTuple):
 class ShardSource:
     """Rows by their position in the global order: `source[0]` is its first sample, as a dict of Python values.
 
-    `block` rows are read together and kept for a while, as positions are asked for in turn; where they are not (a shuffle, or a
-    stride of many processes), `block=1` reads only what is asked for. Threads may share a source; it may be pickled.
+    A source reads `block` rows together and keeps them for a while, because most loaders ask for positions in ascending order.
+    If yours does not (it shuffles, or each of many processes takes every n-th row), use `block=1`, which reads only the rows
+    asked for. Threads may share a source; it may be pickled.
     """
 
     def __init__(
@@ -57,20 +58,20 @@ class ShardSource:
         """Opens the manifest only.
 
         Args:
-            shards: SHARDS or a reader of them.
+            shards: folder or URL of SHARDS, or a reader of them.
             weights: as in `ShardReader.batches`.
-            seed: of the permutations.
-            epochs: `len(source)` is `epochs * num_rows`; each epoch has another order.
-            columns: which columns to read; all by default.
-            block: see above.
+            seed: seed of the permutations.
+            epochs: number of epochs, at least 1: `len(source)` is `epochs * num_rows`, and each epoch has another order.
+            columns: names of the columns to read; None for all.
+            block: number of rows that are read together, at least 1.
 
         Raises:
-            InputError: as `ShardReader.batches`; a block of no rows.
+            InputError: as in `ShardReader.batches`; or `block` or `epochs` is less than 1.
         """
         if block < 1 or epochs < 1:
             raise InputError(f"a source needs block >= 1 and epochs >= 1; got {block} and {epochs}")
         self.reader = ShardReader(shards) if isinstance(shards, str) else shards
-        self.reader.batches(1, weights=weights, columns=columns)  # says now what is wrong with the arguments
+        self.reader.batches(1, weights=weights, columns=columns)  # reports wrong arguments now
         self._options = SourceOptions(weights, seed, epochs, columns, block)
         self._order = GlobalOrder(self.reader.layout, self.reader.schedule(weights), seed)
         self._columns, self._block, self._epochs = columns, block, epochs
@@ -104,7 +105,7 @@ class ShardSource:
 
 
 class ShardIterDataset(IterDataset):
-    """Batches of `ShardReader.batches`; its iterators hold the reader's state."""
+    """Batches of `ShardReader.batches`; the state of an iterator is the position of the reader."""
 
     def __init__(
         self, shards: str | ShardReader, n: int, *, transform: Callable[[Batch], Any] | None = None, **order: Any
@@ -112,30 +113,31 @@ class ShardIterDataset(IterDataset):
         """Opens the manifest only.
 
         Args:
-            shards: SHARDS or a reader of them.
-            n: samples in a global batch, over all ranks.
-            transform: makes of a `pipelines.shards.batch.Batch` an element; `arrays` by default.
-            order: mode, rank, world, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.
+            shards: folder or URL of SHARDS, or a reader of them.
+            n: number of samples in a global batch, over all ranks.
+            transform: turns a `pipelines.shards.batch.Batch` into an element of the dataset; None for `arrays`.
+            order: arguments of `ShardReader.batches`: mode, rank, world, weights, seed, epochs, window, pool, columns, workers,
+                ahead.
 
         Raises:
-            InputError: as `ShardReader.batches`.
+            InputError: as in `ShardReader.batches`.
         """
         super().__init__()
         self._reader = ShardReader(shards) if isinstance(shards, str) else shards
         self._transform: Callable[[Batch], Any] = transform or arrays
         self._n, self._order = n, order
-        self._after(None)  # says now what is wrong with the arguments
+        self._after(None)  # reports wrong arguments now
 
     def __iter__(self) -> "_Batches":
         return _Batches(self)
 
     def _after(self, state: ReadState | None) -> Iterator[Batch]:
-        """Batches after a position; None: from the beginning."""
+        """Returns the batches after a position; None for the beginning."""
         return self._reader.batches(self._n, state=state, **self._order)
 
 
 class _Batches(DatasetIterator):
-    """One pass, which may be moved."""
+    """One pass over the batches, whose position can be set."""
 
     def __init__(self, dataset: ShardIterDataset) -> None:
         super().__init__()
@@ -151,17 +153,20 @@ class _Batches(DatasetIterator):
         return self._dataset._transform(batch)
 
     def get_state(self) -> dict[str, str | int]:
-        """`ReadState.to_json` after the batch that was returned last."""
+        """Returns `ReadState.to_json` after the batch that was returned last."""
         return (self._state or ReadState(self._dataset._reader.digest, 0)).to_json()
 
     def set_state(self, state: Mapping[str, str | int]) -> None:
-        """Goes on after this position."""
+        """Continues after this position."""
         self._state = ReadState.from_json(state)
         self._iterator = None
 
 
 def arrays(batch: Batch) -> dict[str, list[Any] | NDArray[Any]]:
-    """A batch as a dict: numbers, and lists whose rows have one width, as arrays over the batch's memory; the rest as lists."""
+    """Returns a batch as a dict of columns.
+
+    Numbers, and lists of equal length in all rows, become arrays that share the batch's memory; other columns become lists.
+    """
     return {name: batch.array(name) if batch.is_array(name) else batch[name] for name in batch.data}
 
 

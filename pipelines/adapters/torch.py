@@ -1,4 +1,4 @@
-"""Shards for PyTorch: an `IterableDataset` of whole batches, whose order does not depend on the number of loader workers.
+"""Reads shards with PyTorch: an `IterableDataset` of whole batches, in an order that does not depend on the number of workers.
 
     dataset = ShardDataset("shards", 256, columns=["image/primary", "prompt", "action"])
     for batch in torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=4):
@@ -6,8 +6,8 @@
         position = batch["read_state"]              # goes into the checkpoint
     dataset.load_state_dict(position)               # goes on after that batch, with any number of ranks and workers
 
-Worker i of k reads batches i, i + k, i + 2k, ... of its rank; a DataLoader takes from its workers in turn, so what it returns
-out is the rank's order. The position is in the batch because workers read ahead of the loop that trains.
+Worker i of k reads batches i, i + k, i + 2k, ... of its rank. A DataLoader takes from its workers in turn, so it returns the
+batches in the rank's order. The position is in the batch because workers read ahead of the loop that trains.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,18 +20,18 @@ from pipelines.shards.reader import ShardReader
 torch = require("torch", "torch", "reading shards as a PyTorch dataset")
 data = require("torch.utils.data", "torch", "reading shards as a PyTorch dataset")
 if TYPE_CHECKING:
-    IterableDataset = object  # PyTorch is optional, so nothing is known of it here
+    IterableDataset = object  # PyTorch is optional, so the type checker has no types of it
 else:
     IterableDataset = data.IterableDataset
 
 
 class LoaderState(TypedDict, total=False):
-    """Where a dataset is.
+    """Position of a dataset.
 
     Attributes:
         read_state: `ReadState.to_json` after the batch that was returned last; None at the beginning.
-        worker: the loader's worker that read it.
-        workers: how many workers there are.
+        worker: number of the loader's worker that read that batch, from 0.
+        workers: number of workers of the loader.
     """
 
     read_state: Required[dict[str, str | int] | None]
@@ -55,15 +55,15 @@ class ShardDataset(IterableDataset):
         """Opens the manifest only; each worker opens shards of its own.
 
         Args:
-            shards: SHARDS or a reader of them.
-            n: samples in a global batch, over all ranks.
-            transform: makes of a `pipelines.shards.batch.Batch` what the loader returns, in the worker; `tensors` by default.
-            rank: this process's number; that of torch.distributed if it is initialised, else 0.
-            world: how many processes there are; as torch.distributed says if it is initialised, else 1.
-            order: mode, weights, seed, epochs, window, pool, columns, workers, ahead of `ShardReader.batches`.
+            shards: folder or URL of SHARDS, or a reader of them.
+            n: number of samples in a global batch, over all ranks.
+            transform: turns a `pipelines.shards.batch.Batch` into what the loader returns, in the worker; None for `tensors`.
+            rank: number of this process; None for the rank in torch.distributed if that is initialised, else 0.
+            world: number of processes; None for the world size of torch.distributed if that is initialised, else 1.
+            order: arguments of `ShardReader.batches`: mode, weights, seed, epochs, window, pool, columns, workers, ahead.
 
         Raises:
-            InputError: as `ShardReader.batches`.
+            InputError: as in `ShardReader.batches`.
         """
         super().__init__()
         group = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -74,7 +74,7 @@ class ShardDataset(IterableDataset):
         self.rank = rank if rank is not None else torch.distributed.get_rank() if group else 0
         self.world = world if world is not None else torch.distributed.get_world_size() if group else 1
         self._at: LoaderState = {"read_state": None}
-        self._batches((0, 1), None).close()  # says now what is wrong with the arguments
+        self._batches((0, 1), None).close()  # reports wrong arguments now
 
     def __iter__(self) -> Iterator[Any]:
         info = data.get_worker_info()
@@ -85,15 +85,15 @@ class ShardDataset(IterableDataset):
             yield self.transform(batch)
 
     def state_dict(self) -> LoaderState:
-        """Where this object is: exact in the process that iterates.
+        """Returns the position of this object, which is exact only in the process that iterates.
 
-        If a DataLoader's workers iterate, take the batch's own `read_state`, or a loader that asks each worker for its state and
-        gives it back to the same worker.
+        If the workers of a DataLoader iterate, use the `read_state` of a batch instead, or a loader that asks each worker for its
+        state and gives it back to the same worker.
         """
         return self._at.copy()
 
     def load_state_dict(self, state: LoaderState | Mapping[str, str | int] | ReadState) -> None:
-        """Goes on after this position: a batch's `read_state`, a `ReadState`, or what `state_dict` gave."""
+        """Continues after this position: a batch's `read_state`, a `ReadState`, or what `state_dict` returned."""
         if isinstance(state, ReadState):
             state = state.to_json()
         if "read_state" in state:
@@ -114,7 +114,7 @@ class ShardDataset(IterableDataset):
                 f"the state is that of worker {self._at.get('worker')} of {before}, and this is worker {worker} of {workers}: "
                 "keep num_workers, or go on after a batch's own read_state, which fits any number"
             )
-        # Its own batches after this one: those of the next round, of which it takes number `worker`.
+        # The next batch of this worker is number `worker` of the next round: skip what is left of this round.
         return ReadState(state.manifest, state.consumed + (workers - 1 - worker) * self.n, state.order)
 
     def _batches(self, turn: tuple[int, int], state: ReadState | None) -> Any:
@@ -122,10 +122,10 @@ class ShardDataset(IterableDataset):
 
 
 def tensors(batch: Batch) -> dict[str, Any]:
-    """A batch as a dict of columns, and `read_state`.
+    """Returns a batch as a dict of its columns and `read_state`.
 
-    Numbers, and lists whose rows have one width, are tensors over the batch's memory; other lists are one tensor per row; text
-    and images are lists of str and bytes.
+    Numbers, and lists of equal length in all rows, become tensors that share the batch's memory. Other lists of numbers become
+    one tensor per row. Text and images become lists of str and bytes.
     """
     columns: dict[str, Any] = {}
     for name in batch.data:

@@ -1,1 +1,1 @@
-"""Stages 2 and 3: an INDEX and a mixture to SHARDS."""
+"""Stages 2 and 3: make SHARDS from an INDEX and a mixture."""

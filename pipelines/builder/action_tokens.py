@@ -1,4 +1,4 @@
-"""The tokenizer of a build: checked against the data, fitted where asked, and copied into SHARDS/tokenizer."""
+"""Checks the tokenizer of a build against the data, fits one if asked, and copies it into SHARDS/tokenizer."""
 
 import logging
 import tempfile
@@ -25,10 +25,14 @@ CONFIG_LAST = "processor_config.json"  # copied last: a tokenizer folder without
 
 
 def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionTokenizer | None:
-    """Loads the tokenizer that the mixture names and compares it with the data; None for `fit` or without robot sources.
+    """Loads the tokenizer that the mixture names and compares it with the data.
+
+    Returns:
+        The tokenizer; None for `fit`, and without robot sources.
 
     Raises:
-        InputError: no such tokenizer, or it lacks an embodiment or has another action_dim.
+        InputError: the tokenizer does not exist or lacks an embodiment; or its action_dim, its form of actions, or the horizon
+            of a learned transform does not match the data.
     """
     if mixture.tokenizer == "fit" or not any(source.robot for source in facts):
         return None
@@ -69,7 +73,7 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
 
 
 def _check_horizon(tok: ActionTokenizer, source: ResolvedSource, where: str) -> None:
-    """Refuses chunks of another length than that which a tokenizer's transform was learned for."""
+    """Raises InputError if the tokenizer learned its transform for another horizon than the source's."""
     try:
         tok.transform(source.embodiment).rows(source.horizon)
     except InputError as error:
@@ -84,21 +88,21 @@ def place_tokenizer(
     given: ActionTokenizer | FitConfig,
     holdings: Mapping[str, Holding],
 ) -> str | None:
-    """Puts the tokenizer into SHARDS/tokenizer, fitting it first where asked; keeps one that a build left there.
+    """Puts the tokenizer into SHARDS/tokenizer, and fits it first if asked. Keeps one that an earlier run left there.
 
     Args:
-        out: SHARDS.
-        mixture: names the tokenizer, for messages.
-        facts: the sources.
-        index: the INDEX.
+        out: path or URL of SHARDS.
+        mixture: names the tokenizer folder, which is copied.
+        facts: sources of the mixture.
+        index: path or URL of the INDEX.
         given: the tokenizer, or how to fit one.
-        holdings: source -> what the INDEX has of it.
+        holdings: source -> its records in the INDEX.
 
     Returns:
-        Its fingerprint, None without robot sources.
+        Fingerprint of the tokenizer; None without robot sources.
 
     Raises:
-        InputError: an earlier run of this build used another tokenizer.
+        InputError: an earlier run of this build used another tokenizer, or fitted it with other options.
     """
     if not any(source.robot for source in facts):
         return None
@@ -125,7 +129,7 @@ def place_tokenizer(
 
 
 def _check_fitted_so(out: str, placed: ActionTokenizer, wanted: FitConfig) -> None:
-    """Refuses to go on with a tokenizer that was fitted in another way."""
+    """Raises InputError if the tokenizer in SHARDS was fitted with other options."""
     other = "constant" if wanted.constants == "low" else "constant_low"
     every = placed.stats.values()
     if any(stats.clip != wanted.clip or other in stats.normalized_by for stats in every):
@@ -137,9 +141,9 @@ def _check_fitted_so(out: str, placed: ActionTokenizer, wanted: FitConfig) -> No
 def fit_on_index(
     facts: list[ResolvedSource], index: str, holdings: Mapping[str, Holding], config: FitConfig
 ) -> ActionTokenizer:
-    """`tokenizer: fit`: one vocabulary over the mixture's robot sources, from the INDEX's standardised columns.
+    """Fits one vocabulary on the mixture's robot sources (`tokenizer: fit`), from the INDEX's standardised columns.
 
-    Episodes that every source's filters leave out are not seen, so what is held out by a filter stays held out.
+    The fit does not see episodes that the filters of every source leave out, so episodes that a filter sets aside stay held out.
     """
     robots = [source for source in facts if source.robot]
     logger.info("fitting a tokenizer on %s ...", ", ".join(sorted({source.dataset for source in robots})))
@@ -175,7 +179,7 @@ def _wanted(rows: Mapping[tuple[str, int], set[int]], dataset: str, file: int) -
 
 
 def copy_tokenizer(source: str, folder: str) -> None:
-    """Copies a tokenizer's files, the one without which it does not load last."""
+    """Copies a tokenizer's files. The file without which the tokenizer does not load comes last."""
     for name in sorted(relative_files(source), key=lambda name: (name == CONFIG_LAST, name)):
         with atomic_write(join(folder, name)) as stream:
             stream.write((Path(source) / name).read_bytes())

@@ -1,4 +1,7 @@
-"""`build --array I/N`: one task's share of the shards. `--array finish` checks them all and writes the manifest."""
+"""Runs `build --array I/N`, which writes one task's share of the shards.
+
+`run_build` runs `--array finish`, which checks all shards and writes the manifest.
+"""
 
 from functools import partial
 
@@ -19,12 +22,12 @@ def run_build_task(config: BuildConfig, task: ArrayTask, beam_args: list[str]) -
     """Writes a task's share of the shards.
 
     Args:
-        config: of the command.
-        task: which of how many.
+        config: configuration of the command.
+        task: number of this task, and of all tasks.
         beam_args: flags for Beam.
 
     Raises:
-        InputError: as `run_build`, or another task was given something else.
+        InputError: as for `run_build`, or another task got other arguments or sources.
     """
     inputs = check_inputs(config)
     plan, out = inputs.plan, absolute(config.out)

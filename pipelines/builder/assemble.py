@@ -1,4 +1,4 @@
-"""The manifest out of the shards' sidecars."""
+"""Makes the manifest from the sidecars of all shards."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -22,10 +22,11 @@ def assemble(
     index_digest: str,
     states: Sequence[ShardSidecar | None],
 ) -> Manifest:
-    """The manifest out of the shards' sidecars.
+    """Makes the manifest from the sidecars of all shards (`states`; None for a shard that was not written).
 
     Raises:
-        InputError: a shard was not written, or planned != written + rejected.
+        InputError: a shard was not written; planned != written + rejected; or the workers encoded images with different versions
+            of the libraries.
     """
     lost = [shard_name(k, plan.shards) for k, state in enumerate(states) if state is None]
     if lost:
@@ -78,7 +79,7 @@ def assemble(
 
 
 def _longest(states: Sequence[ShardSidecar], source: int) -> LongestRow | None:
-    """What no row of a source exceeds; None if an older version wrote a shard that was kept, and did not say."""
+    """Returns the lengths that no row of a source exceeds; None if an older version, which did not record them, wrote a shard."""
     if not all(state.longest_per_source for state in states):
         return None
     return reduce(or_, (state.longest_per_source[source] for state in states), LongestRow())

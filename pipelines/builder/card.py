@@ -1,4 +1,4 @@
-"""SHARDS/README.md: what these shards hold and under which licences, for people; with the front matter of a dataset card."""
+"""Writes SHARDS/README.md, a dataset card: what the shards contain, under which licences, and how to load them."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pipelines.shards.manifest import Manifest
 from pipelines.shards.tokenizer import load_tokenizer
 
 NOT_STATED = "not stated"
-# Identifiers of licences that dataset cards may name (huggingface.co/docs/hub/repositories-licenses); others are "other".
+# Licences that dataset cards have an identifier for (huggingface.co/docs/hub/repositories-licenses); others become "other".
 LICENCES = {
     *(
         "apache-2.0",
@@ -65,7 +65,7 @@ fasttok-pipelines stats path/to/this/folder --html     # lengths, histograms, pi
 
 
 def write_card(folder: str, manifest: Manifest, mixture: Mixture, reasons: Mapping[str, int]) -> None:
-    """Writes README.md into SHARDS, whose tokenizer is there already; `reasons`: rejected rows by reason."""
+    """Writes README.md into SHARDS, which must have its tokenizer already. `reasons`: reason -> number of rejected rows."""
     tok = None if manifest.tokenizer is None else load_tokenizer(join(folder, manifest.tokenizer.folder))
     with atomic_write(join(folder, "README.md")) as stream:
         stream.write(card(manifest, mixture, reasons, tok).encode())
@@ -74,13 +74,13 @@ def write_card(folder: str, manifest: Manifest, mixture: Mixture, reasons: Mappi
 def card(
     manifest: Manifest, mixture: Mixture, reasons: Mapping[str, int] | None = None, tok: ActionTokenizer | None = None
 ) -> str:
-    """Markdown: sources, counts, licences, tokenizer, mixture, how to load. Names no time and no place.
+    """Returns the card as Markdown: counts, sources, licences, tokenizer, mixture, how to load. It has no dates and no paths.
 
     Args:
-        manifest: of the shards.
-        mixture: that they were built from.
-        reasons: rejected rows by reason.
-        tok: the tokenizer in the folder, None without robot rows.
+        manifest: manifest of the shards.
+        mixture: mixture that the shards were built from.
+        reasons: reason -> number of rejected rows.
+        tok: tokenizer in the folder of the shards; None without robot rows.
     """
     counts = manifest.counts
     size = sum(shard.bytes for shard in manifest.shards)
@@ -103,7 +103,7 @@ def card(
 
 
 def front_matter(manifest: Manifest, name: str) -> str:
-    """What huggingface.co reads of a card."""
+    """Returns the front matter of the card, which huggingface.co reads."""
     kinds = [source.kind for source in manifest.sources.values()]
     found = sorted({identifier(source.license) for source in manifest.sources.values()})
     value = {
@@ -117,7 +117,7 @@ def front_matter(manifest: Manifest, name: str) -> str:
 
 
 def identifier(licence: str) -> str:
-    """A licence as dataset cards name it.
+    """Returns the identifier that dataset cards use for a licence.
 
     >>> identifier("CC-BY-4.0"), identifier("CC BY 4.0"), identifier("ask us"), identifier("")
     ('cc-by-4.0', 'cc-by-4.0', 'other', 'unknown')
@@ -127,7 +127,7 @@ def identifier(licence: str) -> str:
 
 
 def sources(manifest: Manifest) -> str:
-    """A line each."""
+    """Returns a table with one line per source."""
     written = max(manifest.counts.written, 1)
     rows = []
     for name, s in manifest.sources.items():
@@ -144,7 +144,7 @@ def sources(manifest: Manifest) -> str:
 
 
 def rejected(reasons: Mapping[str, int]) -> str:
-    """Why rows were rejected."""
+    """Returns a table of the reasons for rejected rows; "" if there are none."""
     if not reasons:
         return ""
     said = markdown_table(["reason", "rows"], [[name, f"{rows:,}"] for name, rows in sorted(reasons.items())])
@@ -152,7 +152,7 @@ def rejected(reasons: Mapping[str, int]) -> str:
 
 
 def licences(manifest: Manifest) -> str:
-    """Sources by licence, those that state none last and called out."""
+    """Returns a list of the licences with their sources. Sources without a licence come last, with a warning."""
     groups: dict[str, list[str]] = {}
     for name, s in manifest.sources.items():
         facts = [f"cite `{plain(s.citation)}`" if s.citation else "", plain(s.homepage)]
@@ -167,7 +167,7 @@ def licences(manifest: Manifest) -> str:
 
 
 def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
-    """What made the FAST ids."""
+    """Returns the section about the tokenizer that made the FAST ids; "" if there is none."""
     if manifest.tokenizer is None:
         return ""
     lines = [
@@ -204,7 +204,7 @@ def tokenizer(manifest: Manifest, tok: ActionTokenizer | None) -> str:
 
 
 def settings(manifest: Manifest) -> str:
-    """What made these rows and no others."""
+    """Returns the section about the settings that decided the rows."""
     chunk = manifest.mixture.get("chunk") or {}
     said = ", ".join(f"{value:g} {unit}" for unit, value in chunk.items() if isinstance(value, int | float))
     resizes = [
@@ -222,13 +222,13 @@ def settings(manifest: Manifest) -> str:
 
 
 def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:
-    """Cells hold no bars, line breaks or tags."""
+    """Returns a Markdown table. Bars, line breaks and tags in its cells are escaped or removed."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return "\n".join(lines + ["| " + " | ".join(plain(cell) for cell in row) + " |" for row in rows])
 
 
 def plain(value: Any) -> str:
-    r"""Text that cannot end a cell, a line or a span of code, nor begin a tag.
+    r"""Returns a value as text that cannot end a cell, a line or a span of code, nor begin a tag.
 
     >>> plain("a|b\n<script>")
     'a\\|b &lt;script>'

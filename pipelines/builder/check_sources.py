@@ -1,8 +1,9 @@
-"""Are the source files still those that the INDEX describes? Asked before a plan is made, once for each file, side by side.
+"""Checks that the source files are still those that the INDEX describes.
 
-An INDEX contains offsets, actions and statistics of the files as they were; rows made from other files at the same places would
-fit neither. What is compared: `pipelines/common/source_stamp.py`; what cannot be noticed: docs/scale.md. Besides, a worker
-compares the checksum of each record that it reads (`source_records.py`), so a file that changes later gives dead letters.
+`build` does this once per file, for many files at a time, before it makes a plan. An INDEX contains offsets, actions and
+statistics of the files as they were, and rows from changed files would not match them. `pipelines/common/source_stamp.py` says
+what is compared, and docs/scale.md which changes are not noticed. A worker also compares the checksum of each record that it
+reads (`source_records.py`), so a file that changes later gives dead letters.
 """
 
 import logging
@@ -20,11 +21,11 @@ def check_sources(wanted: Collection[tuple[str, str]], index: str) -> None:
     """Compares the source files of some datasets with the INDEX.
 
     Args:
-        wanted: (dataset, split) of what is read.
-        index: the INDEX.
+        wanted: (dataset, split) of all sources of the build.
+        index: path or URL of the INDEX.
 
     Raises:
-        InputError: a file changed, or is not there any more.
+        InputError: a file changed, or does not exist any more.
     """
     files = read_table(index)
     if files is None:

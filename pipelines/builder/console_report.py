@@ -1,4 +1,4 @@
-"""What `build` prints: the plan before, and the counts after."""
+"""Prints the plan before a build, and the counts after it."""
 
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -14,11 +14,11 @@ from pipelines.builder.sources import ResolvedSource
 from pipelines.common.reject_share import joined, more_rejected, rejects_said
 from pipelines.shards.manifest import Manifest
 
-NAMED = 3  # reasons for which rows were rejected
+NAMED = 3  # number of reasons for rejected rows that are printed
 
 
 def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
-    """What will be written, before it is."""
+    """Prints what the build will write."""
     rows: list[list[Any]] = []
     for source, fact in zip(plan.sources, facts, strict=True):
         chunk = f"{fact.horizon} x {fact.action_dim}" if fact.robot else None
@@ -31,7 +31,7 @@ def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
 
 
 def report(result: BuildResult, plan: BuildPlan) -> None:
-    """The table after a build."""
+    """Prints the counts of a finished build."""
     manifest = result.manifest
     rows: list[list[Any]] = []
     for source in plan.sources:
@@ -42,18 +42,18 @@ def report(result: BuildResult, plan: BuildPlan) -> None:
     rows.append(["total", "", c.planned, c.written, c.rejected, None, None, None])
     columns = ["source", "kind", "planned", "written", "rejected", "epochs", "FAST ids/row", "clamped"]
     table("planned = written + rejected", columns, rows)
-    # Only records that are byte ranges count.
+    # Records without a byte range do not count in bytes_read.
     size_read = f", {result.bytes_read / 1e6:,.1f} MB" if result.bytes_read else ""
     log(f"read {result.records_read:,} source records once each{size_read}")
 
 
 def report_rejected(sidecars: Sequence[ShardSidecar], out: str, robots: Container[str]) -> None:
-    """Says why rows were rejected, with an example each, and which files list all of them.
+    """Prints the most frequent reasons for rejected rows, with an example of each, and the folder that lists all of them.
 
     Args:
-        sidecars: of the shards.
-        out: their folder.
-        robots: sources whose records are episodes.
+        sidecars: sidecars of all shards, in their order.
+        out: folder of the shards.
+        robots: names of the sources whose records are episodes.
     """
     total = sum((Counter(sidecar.rejected_by_reason) for sidecar in sidecars), Counter[str]())
     if not total:
@@ -65,12 +65,14 @@ def report_rejected(sidecars: Sequence[ShardSidecar], out: str, robots: Containe
 
 
 def last_line(manifest: Manifest, sidecars: Sequence[ShardSidecar], out: str) -> str:
-    """What `build` says at its end: where the shards are, of which sources more than 1 % was rejected and why, and what is next.
+    """Returns the last line of `build`: where the shards are, why rows were rejected, and the next command.
+
+    It names only sources of which more than 1 % of the rows was rejected.
 
     Args:
-        manifest: of the shards.
-        sidecars: of all shards, in their order.
-        out: where they are, as the user wrote it.
+        manifest: manifest of the shards.
+        sidecars: sidecars of all shards, in their order.
+        out: folder of the shards, as the user wrote it.
     """
     said = []
     for i, (name, source) in enumerate(manifest.sources.items()):

@@ -1,4 +1,4 @@
-"""Dead letters of a build: frames of which no row could be made, SHARDS/rejected/shard-....jsonl with one of them per line."""
+"""Dead letters of a build: frames from which no row could be made. SHARDS/rejected/shard-....jsonl has one per line."""
 
 import json
 from collections import Counter
@@ -13,17 +13,17 @@ from pipelines.shards.writer import shard_name
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A frame, or all planned frames of a record, of which no row could be made.
+    """A frame, or all planned frames of a record, from which no row could be made.
 
     Attributes:
-        source: source in the mixture.
+        source: name of the source in the mixture.
         file: source file, relative to its dataset's directory.
-        offset: byte offset of the source record in it.
+        offset: byte offset of the source record in the file; -1 if the record has no byte range.
         episode: number of the record in its file.
-        step: step within the episode; None for all that were planned.
-        reason: in one word.
-        detail: in a sentence.
-        rows: planned rows that are missing for it.
+        step: step within the episode; None for all planned steps.
+        reason: what is wrong, in one word.
+        detail: what is wrong, in a sentence.
+        rows: number of planned rows that are missing because of it.
     """
 
     source: str
@@ -37,25 +37,25 @@ class DeadLetter:
 
 
 def rejected_path(folder: str, shard: int, total: int) -> str:
-    """Where a shard's dead letters are, if it has any."""
+    """Returns the path of a shard's dead letters. The file exists only if there are some."""
     return join(folder, "rejected", shard_name(shard, total).replace(".arrow", ".jsonl"))
 
 
 def to_lines(letters: Iterable[DeadLetter]) -> str:
-    """The text of a file of dead letters."""
+    """Returns the text of a file of dead letters: one JSON object per line."""
     values = (json_files.encode(letter) for letter in letters)
     return "".join(json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values)
 
 
 def example(folder: str, shard: int, total: int, reason: str, robots: Container[str]) -> str:
-    """The first frame of a shard that was left out for a reason, in words; "" if the shard's dead letters are gone.
+    """Describes the first dead letter of a shard with this reason; "" if the shard's dead letters are gone.
 
     Args:
-        folder: SHARDS.
-        shard: its number.
-        total: how many there are.
-        reason: of the dead letter.
-        robots: sources whose records are episodes.
+        folder: path or URL of SHARDS.
+        shard: number of the shard.
+        total: number of all shards.
+        reason: reason of the dead letter.
+        robots: names of the sources whose records are episodes.
     """
     path = rejected_path(folder, shard, total)
     try:
@@ -71,7 +71,7 @@ def example(folder: str, shard: int, total: int, reason: str, robots: Container[
 
 
 def rows_by_reason(letters: Iterable[DeadLetter]) -> dict[str, int]:
-    """Missing rows, by reason."""
+    """Returns reason -> number of missing rows."""
     counts: Counter[str] = Counter()
     for letter in letters:
         counts[letter.reason] += letter.rows
@@ -79,13 +79,13 @@ def rows_by_reason(letters: Iterable[DeadLetter]) -> dict[str, int]:
 
 
 def source_reasons(folder: str, shards: Iterable[int], total: int, source: str) -> dict[str, int]:
-    """Why rows of one source are missing from some shards.
+    """Returns reason -> number of missing rows, for one source in some shards.
 
     Args:
-        folder: of the shards.
-        shards: numbers of those that lack some.
-        total: of all shards.
-        source: its name.
+        folder: path or URL of SHARDS.
+        shards: numbers of the shards that lack rows of the source.
+        total: number of all shards.
+        source: name of the source.
     """
     counts: Counter[str] = Counter()
     for shard in shards:

@@ -1,7 +1,7 @@
-"""Which frames of a source a build takes, and how often: a function of Philox bits, so nothing but a threshold is stored.
+"""Decides which frames of a source a build takes, and how often.
 
-Of F frames and a quota of n, every frame is taken n // F times, and n mod F frames once more: those with the smallest bits.
-Everything is computed in blocks, so memory does not grow with F.
+With F frames and a quota of n, every frame is taken n // F times. The n mod F frames with the smallest Philox bits are taken once
+more, so only a threshold on these bits is stored. Everything is computed in blocks, so memory does not grow with F.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.common.random_bits import words
 
-BLOCK = 1 << 22  # frames at a time: 32 MB of bits
+BLOCK = 1 << 22  # frames that are computed at once: 32 MB of bits
 BINS = 1 << 16
 
 
@@ -22,9 +22,9 @@ class Draws:
 
     Attributes:
         key: name of the Philox stream.
-        passes: times every frame is taken.
-        threshold: frames whose bits are below are taken once more.
-        tie: and those whose bits equal the threshold, up to this frame (-1: none).
+        passes: how often every frame is taken.
+        threshold: frames whose bits are below this are taken once more.
+        tie: frames up to this one whose bits equal the threshold are taken once more, too; -1 for none.
     """
 
     key: str
@@ -33,7 +33,7 @@ class Draws:
     tie: int
 
     def takes(self, first: int, frames: int) -> NDArray[np.int64]:
-        """How often the frames first .. first + frames - 1 of the source are taken, (frames,) int64."""
+        """Returns how often each of the frames first .. first + frames - 1 of the source is taken, (frames,) int64."""
         bits = words(self.key, first, first + frames)
         threshold = np.uint64(self.threshold)
         tied = (bits == threshold) & (np.arange(first, first + frames) <= self.tie)
@@ -42,7 +42,7 @@ class Draws:
 
 
 def draw(key: str, frames: int, quota: int) -> Draws:
-    """The draws of `quota` samples from `frames` > 0 frames; exact, by two passes over the bits.
+    """Returns the draws of exactly `quota` samples from `frames` > 0 frames, by two passes over the bits.
 
     >>> d = draw("k", 10, 23)
     >>> int(d.takes(0, 10).sum()), sorted(set(d.takes(0, 10).tolist()))
@@ -69,7 +69,10 @@ def draw(key: str, frames: int, quota: int) -> Draws:
 
 
 def group_takes(draws: Draws, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of each group of consecutive frames, (groups,) int64; all of a source's frames belong to a group."""
+    """Returns the number of rows of each group, (groups,) int64.
+
+    `frames` has the number of frames of each group. The groups are consecutive and contain all frames of the source.
+    """
     ends = np.cumsum(frames)
     rows = np.empty(len(frames), np.int64)
     start = 0

@@ -1,4 +1,4 @@
-"""What a build is given and is not there: refused before Beam and the tokenizer's kernels are imported."""
+"""Checks that the inputs of a `build` command exist, before Beam and the tokenizer's kernels are imported."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from pipelines.builder.config import BuildConfig
 
 
 def check_there(config: BuildConfig) -> None:
-    """Refuses a mixture, an INDEX or a tokenizer that is not there; URLs are looked at when they are read.
+    """Checks that the mixture, the INDEX and the tokenizer exist. URLs are checked when they are read.
 
     Raises:
-        InputError: no such mixture, or no finished INDEX or tokenizer at the paths that it names.
+        InputError: the mixture does not exist, or there is no finished INDEX or no tokenizer at the path that it names.
     """
     mixture = with_overrides(load_mixture(config.mixture, config.index), config.index, config.tokenizer, config.seed)
     if mixture.index is not None and not is_url(mixture.index):

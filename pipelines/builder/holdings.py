@@ -1,4 +1,4 @@
-"""What the INDEX has of each source of a mixture, read once for sources that take the same records."""
+"""Reads what the INDEX has of each source of a mixture, once for sources that take the same records."""
 
 from fasttok.common.console import track
 from mixtures.index_sizes import Holding, read_holding
@@ -8,7 +8,7 @@ from pipelines.builder.sources import ResolvedSource
 
 
 def read_holdings(mixture: Mixture, facts: list[ResolvedSource], index: str) -> dict[str, Holding]:
-    """What the INDEX has of each source; sources that take the same records of a dataset share one object."""
+    """Returns source -> its records in the INDEX. Sources that take the same records of a dataset share one object."""
     known: dict[tuple[str, str, SourceFilters], Holding] = {}
     names: dict[str, Holding] = {}
     for source, fact in track(list(zip(mixture.sources, facts, strict=True)), "reading the INDEX", unit="sources"):

@@ -1,4 +1,4 @@
-"""How the folder of SHARDS is known again (`fasttok.common.output_folder`)."""
+"""Says how `build` recognises a folder of SHARDS that it wrote (`fasttok.common.output_folder`)."""
 
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.storage.folder import SUBFOLDER
@@ -21,7 +21,7 @@ SHARDS = OutputKind(
         "plan/plan.json",
         "plan/sources.json",
         "plan/*.parquet",
-        "tokenizer/*",  # what was in the folder that --tokenizer named
+        "tokenizer/*",  # the files of the folder that --tokenizer named
         f"tokenizer/{SUBFOLDER}/*",
     ),
     begun=WORK,

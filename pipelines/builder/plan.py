@@ -1,11 +1,11 @@
-"""Stage 2: which records go to which shard. Pure numpy over the INDEX's sizes; no source byte is read.
+"""Stage 2: decides which records go to which shard. It uses only the sizes in the INDEX and reads no source file.
 
-A source's records are placed in groups (`mixtures.index_sizes`): shuffled, and cut at group boundaries into one run a shard, so
-each source record is read exactly once in the whole build. Which frames of a record are rows follows from a threshold on
-Philox bits (`draws.py`), so the plan contains one line a group, and a worker derives its shard from (plan folder, shard number).
+A source's records are placed in groups (`mixtures.index_sizes`). The groups are shuffled, and each shard gets a stretch of them,
+so the whole build reads each record of a source at most once. A threshold on Philox bits decides which frames of a record become
+rows (`draws.py`), so the plan has only one row per group, and a worker needs only the plan's folder and the number of its shard.
 
-    PLAN/plan.json                digest, seed, shards, per source: quota, passes, threshold, ...
-    PLAN/<number of source>.parquet  a group a row, by shard: shard, file, row, records, first, frames, rows
+    PLAN/plan.json                   digest, seed, shards; per source: samples per phase, passes, threshold, ...
+    PLAN/<number of source>.parquet  one row per group, by shard: shard, file, row, records, first, frames, rows
 """
 
 import hashlib
@@ -31,11 +31,12 @@ from pipelines.shards.manifest import SourceFacts
 
 PLAN_FILE = "plan.json"
 FORMAT_VERSION = 2
-SHARD_BYTES = 128 << 20  # aimed at when --shards is not given: between the 64 and 256 MB that object stores like
-ROWS_FOR_A_SHARD = 512  # small builds are still cut, so that workers and resume have something to share
+SHARD_BYTES = 128 << 20  # target size without --shards: between the 64 and 256 MB that suit object stores
+# A small build has one shard for every so many rows, up to SMALL_BUILD_SHARDS: workers share them, and --resume keeps some.
+ROWS_FOR_A_SHARD = 512
 SMALL_BUILD_SHARDS = 8
 MOST_SHARDS = 99_999
-TEXT_BYTES = 512  # of a row that are not image: texts, chunk, ids, provenance; only to guess a number of shards
+TEXT_BYTES = 512  # guess for a row without its images (texts, chunk, ids, provenance), to estimate sizes
 COLUMNS = {
     "shard": pa.int32(),
     "file": pa.int32(),
@@ -49,21 +50,21 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """What is planned of one source.
+    """The plan of one source.
 
     Attributes:
-        name: source in the mixture.
+        name: name of the source in the mixture.
         dataset: dataset of the INDEX.
         split: split of that dataset.
-        share: of all samples, as the weights ask; in [0, 1].
-        phases: samples of each phase of the curriculum; one phase without any.
+        share: share of all samples that the weights ask for, in [0, 1].
+        phases: number of samples in each phase of the curriculum; a single phase without a curriculum.
         capped: whether max_epochs kept the quota below the share.
-        frames: steps (or VLM records) that the INDEX has of it after the source's filters.
-        left_out: records that its filters left out, by filter.
-        image_bytes: of a frame, on average.
-        draws: which frames are taken.
-        bundle: number shared by sources that take the same records of a dataset: they are placed and read together.
-        key: name of its Philox streams.
+        frames: number of steps (or VLM records) that the INDEX has of the source after its filters.
+        left_out: filter -> number of records that it left out.
+        image_bytes: average bytes of the images of a frame.
+        draws: which frames are taken, and how often.
+        bundle: number of the source's bundle: sources that take the same records of a dataset are placed and read together.
+        key: prefix of the names of its Philox streams.
     """
 
     name: str
@@ -81,7 +82,7 @@ class SourcePlan:
 
     @property
     def quota(self) -> int:
-        """Samples planned, exact."""
+        """Exact number of samples planned."""
         return sum(self.phases)
 
     @property
@@ -91,22 +92,22 @@ class SourcePlan:
 
     @property
     def bytes(self) -> float:
-        """Of its rows, about."""
+        """Estimated size of its rows, in bytes."""
         return self.quota * (self.image_bytes + TEXT_BYTES)
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What `build` will write: SHARDS/plan/plan.json, which has the key `format_version`, too.
+    """What `build` will write. SHARDS/plan/plan.json stores it, together with a `format_version`.
 
     Attributes:
-        seed: of every choice.
-        samples: rows in all shards together.
-        shards: how many output files.
+        seed: seed of every random choice.
+        samples: number of rows in all shards together.
+        shards: number of shard files.
         index_digest: digest of the INDEX.
         mixture_digest: digest of the mixture.
-        digest: names the plan: of the seed, both digests, the settings, and every group's shard and rows.
-        sources: in the mixture's order.
+        digest: digest of the whole plan: seed, number of shards, both digests, settings, and every group's shard and rows.
+        sources: plans of the sources, in the mixture's order.
     """
 
     seed: int
@@ -119,12 +120,12 @@ class BuildPlan:
 
     @property
     def planned(self) -> dict[str, int]:
-        """Rows of each source."""
+        """Name of each source -> number of rows planned."""
         return {source.name: source.quota for source in self.sources}
 
     @property
     def bytes(self) -> float:
-        """Of all shards, about."""
+        """Estimated size of all shards, in bytes."""
         return sum(source.bytes for source in self.sources)
 
 
@@ -140,19 +141,19 @@ def make_plan(
     """Plans a build.
 
     Args:
-        mixture: the sources and shares.
-        holdings: per source name, its records.
-        index_digest: names the INDEX.
-        samples: rows in all shards together.
-        seed: of every choice.
-        shards: output files; None: about 128 MB each.
-        facts: per source name, what else decides its rows; used only for the digest.
+        mixture: the sources and their shares.
+        holdings: name of each source -> its records in the INDEX.
+        index_digest: digest of the INDEX.
+        samples: number of rows in all shards together, at least 1.
+        seed: seed of every random choice.
+        shards: number of shard files, in [1, 99999]; None for shards of about 128 MB.
+        facts: name of each source -> other facts that decide its rows; used only for the digest.
 
     Returns:
-        The plan, and per source its groups (`COLUMNS`), by shard. Groups of which no frame is taken are left out.
+        The plan, and for each source a table of its groups (`COLUMNS`), by shard. Groups without a taken frame are left out.
 
     Raises:
-        InputError: no samples, a source without records, caps that cannot hold the samples.
+        InputError: a number is out of range, a source has no records, or max_epochs allows fewer samples.
     """
     if samples < 1:
         raise InputError(f"--samples must be at least 1, got {samples}")
@@ -201,7 +202,7 @@ def make_plan(
 
 
 def records_of(source: Source) -> tuple[str, str, SourceFilters]:
-    """Which records of an INDEX a source takes: sources of which this is the same take the same ones."""
+    """Returns a key for the records that a source takes: sources with equal keys take the same records of an INDEX."""
     return source.dataset, source.split, source.filters
 
 
@@ -217,7 +218,7 @@ def load_plan(folder: str) -> BuildPlan:
     """Reads a saved plan.
 
     Raises:
-        InputError: none is there, or it is of another version.
+        InputError: there is no plan, or another version wrote it.
     """
     where = join(folder, PLAN_FILE)
     raw = read_json(where, "the plan of a build")
@@ -228,15 +229,15 @@ def load_plan(folder: str) -> BuildPlan:
 
 
 def check_same_plan(out: str, folder: str, plan: BuildPlan) -> None:
-    """Whether a build that a user resumes has this plan.
+    """Checks that a build that a user resumes has this plan. It passes if the build has no plan yet.
 
     Args:
-        out: SHARDS, for messages.
-        folder: of its plan.
-        plan: of this run.
+        out: path or URL of SHARDS, for messages.
+        folder: folder of the build's plan.
+        plan: plan of this run.
 
     Raises:
-        InputError: it has another one.
+        InputError: the build has another plan.
     """
     if not exists(join(folder, PLAN_FILE)):
         return
@@ -253,7 +254,7 @@ def check_same_plan(out: str, folder: str, plan: BuildPlan) -> None:
 
 
 def shard_groups(folder: str, plan: BuildPlan, shard: int) -> list[pa.Table]:
-    """Per source of the plan, the groups of one shard, in source order (by first frame)."""
+    """Returns for each source of the plan the groups of one shard, in the order of their first frames."""
     tables = []
     for number in range(len(plan.sources)):
         fs, path = filesystem(join(folder, f"{number:03d}.parquet"))
@@ -264,7 +265,7 @@ def shard_groups(folder: str, plan: BuildPlan, shard: int) -> list[pa.Table]:
 
 
 def _default_shards(mixture: Mixture, holdings: Mapping[str, Holding], amounts: Allocation) -> int:
-    """Shards of about 128 MB, from the image bytes that the INDEX has per frame."""
+    """Returns the number of shards of about 128 MB, from the bytes per frame that the images have in the INDEX."""
     size = 0.0
     for source, count in zip(mixture.sources, amounts.quotas.tolist(), strict=True):
         holding = holdings[source.name]
@@ -274,7 +275,11 @@ def _default_shards(mixture: Mixture, holdings: Mapping[str, Holding], amounts: 
 
 
 def _place(plans: list[SourcePlan], holding: Holding, shards: int) -> list[pa.Table]:
-    """Counts each group's rows, shuffles the groups and cuts them into one run a shard, of about as many rows of a bundle."""
+    """Shuffles the groups of a bundle and gives each shard a stretch of them, with about equally many rows.
+
+    Returns:
+        For each plan a table of its groups (`COLUMNS`).
+    """
     first = np.cumsum(holding.frames) - holding.frames
     rows = [group_takes(plan.draws, holding.frames) for plan in plans]
     total = np.sum(rows, axis=0) if len(rows) > 1 else rows[0]
@@ -301,7 +306,7 @@ def _place(plans: list[SourcePlan], holding: Holding, shards: int) -> list[pa.Ta
 
 
 def _digest(plans: list[SourcePlan], placed: list[pa.Table], head: list[Any]) -> str:
-    """sha256 over values, not over files: the same whatever the library that wrote them."""
+    """Returns the sha256 of the values, not of the files, which depend on the library that writes them."""
     digest = hashlib.sha256(json.dumps([head, [asdict(plan) for plan in plans]], sort_keys=True).encode())
     for table in placed:
         for name in COLUMNS:

@@ -1,4 +1,4 @@
-"""How fast a build would be: rows that a dry run makes and throws away."""
+"""Measures how fast a build would be: a dry run makes some rows and throws them away."""
 
 import time
 
@@ -10,13 +10,13 @@ from pipelines.builder.plan import BuildPlan
 from pipelines.builder.rows import make_rows
 from pipelines.builder.sources import ResolvedSource
 
-PROBED = 64  # groups of each source that a dry run makes rows of
+PROBED = 64  # groups of each source from which a dry run makes rows
 
 
 def probe(
     plan: BuildPlan, facts: list[ResolvedSource], placed: list[pa.Table], tok: ActionTokenizer | None, index: str
 ) -> float:
-    """Rows per second of one process, measured on the first groups of the first shard, with encoding if there is a tokenizer."""
+    """Returns rows per second of one process, measured on the first groups of the first shard. With `tok`, it encodes actions."""
     began = time.perf_counter()
     groups = [table.filter(pc.equal(table.column("shard"), 0)).sort_by("first").slice(0, PROBED) for table in placed]
     gathered, _, _ = make_rows(plan, facts, tok, groups, index, lambda _rows, _size: None)

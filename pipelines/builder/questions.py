@@ -1,7 +1,7 @@
-"""Questions and captions that a robot episode answers by itself. Words are in `questions.yaml`, facts are computed here.
+"""Makes questions and captions that a robot episode answers by itself.
 
-The answer follows from the standardised episode: its instruction, commanded motion, gripper and length. A row's wording is
-chosen by its own bits, so it is the same in every build.
+`questions.yaml` has the wording, and this module computes the facts from the standardised episode: its instruction, commanded
+motion, gripper and length. A row's own random bits choose its wording, so repeated builds have the same rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ from fasttok.common import json_files
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 
-STILL_CM = 1  # motions that round to less are none
-HALF = 0.5  # of a gripper's opening: above is open
+STILL_CM = 1  # a motion that rounds to less counts as no motion
+HALF = 0.5  # a gripper with a larger opening counts as open
 AXES = ("x", "y", "z")
 NEEDS = {"motion": "x, y, z in metres", "gripper": "a gripper", "subtask": "a gripper"}
 
@@ -28,14 +28,14 @@ class Scene:
     """An episode at one step, as questions see it.
 
     Attributes:
-        task: its instruction.
-        step: place in the episode.
-        action: (T, D) float32, standardised.
-        dims: axis name -> column that moves along it.
-        absolute: whether those columns are positions rather than steps.
-        rate: seconds that a value is multiplied with.
-        gripper: (T,) opening, None without a gripper.
-        ahead: steps that a motion looks forward.
+        task: instruction of the episode.
+        step: step in the episode, from 0.
+        action: (T, D) float32 standardised actions.
+        dims: axis name -> column of `action` that moves along it.
+        absolute: whether these columns are positions; False for changes and velocities.
+        rate: factor that turns a value of these columns into metres: seconds per step for velocities in m/s, else 1.
+        gripper: (T,) opening of the gripper, 1 = open; None without a gripper.
+        ahead: number of steps that a motion looks ahead.
     """
 
     task: str
@@ -50,22 +50,24 @@ class Scene:
 
 @dataclass(frozen=True)
 class Wording:
-    """How one question is asked and answered: an entry of questions.yaml. Most keys belong to one question only.
+    """How one question is asked and answered: an entry of questions.yaml.
+
+    Most attributes are for one question only, whose name comes first below.
 
     Attributes:
-        prompts: of which each row takes one.
-        answers: of which each row takes one.
-        axes: motion: axis -> words for moving forwards and backwards along it.
-        still: motion: that there is none.
-        move: motion: along one axis, by {cm} in a {direction}.
-        opens: motion: the gripper does.
-        closes: motion: the gripper does.
-        open: gripper: it is.
-        closed: gripper: it is.
-        reach: subtask: before the gripper closes.
-        hold: subtask: while it is closed.
-        release: subtask: shortly before it opens.
-        done: subtask: after that.
+        prompts: each row takes one of these.
+        answers: each row takes one of these.
+        axes: motion: axis -> words for the positive and for the negative direction.
+        still: motion: text if nothing moves.
+        move: motion: text for a motion along one axis, with {cm} and {direction}.
+        opens: motion: text if the gripper opens.
+        closes: motion: text if the gripper closes.
+        open: gripper: word for an open gripper.
+        closed: gripper: word for a closed gripper.
+        reach: subtask: text before the gripper closes.
+        hold: subtask: text while the gripper is closed.
+        release: subtask: text shortly before the gripper opens.
+        done: subtask: text after the gripper opened.
     """
 
     prompts: tuple[str, ...]
@@ -85,7 +87,7 @@ class Wording:
 
 @cache
 def words() -> dict[str, Wording]:
-    """questions.yaml: the wording of each question."""
+    """Reads questions.yaml. Returns name of each question -> its wording."""
     text = files("pipelines.builder").joinpath("questions.yaml").read_text(encoding="utf-8")
     return {
         name: json_files.decode(Wording, value, f"questions.yaml: {name}")
@@ -94,10 +96,10 @@ def words() -> dict[str, Wording]:
 
 
 def check(names: Sequence[str], entry: IndexedEntry, source: str) -> None:
-    """Whether a dataset can answer.
+    """Checks that a dataset can answer these questions.
 
     Raises:
-        InputError: it lacks what a question is about.
+        InputError: the dataset lacks what a question is about, or `caption` is not the only question of the source.
     """
     if "caption" in names and len(names) > 1:
         raise InputError(f"source {source!r}: `caption` makes captions, the others questions; give them a source each")
@@ -111,7 +113,10 @@ def check(names: Sequence[str], entry: IndexedEntry, source: str) -> None:
 
 
 def motion_columns(entry: IndexedEntry) -> dict[str, int]:
-    """Axis -> column of the action that moves the end effector along it; {} unless it has metres, or metres per second."""
+    """Returns axis -> column of the action that moves the end effector along it.
+
+    {} unless there are two axes or more, all with the same encoding and the same unit, m or m/s.
+    """
     columns = _columns(entry)
     found: dict[str, int] = {}
     for axis in AXES:
@@ -123,13 +128,13 @@ def motion_columns(entry: IndexedEntry) -> dict[str, int]:
 
 
 def gripper_column(entry: IndexedEntry) -> int | None:
-    """Column of the first gripper of an action."""
+    """Returns the column of the first gripper of an action; None without a gripper."""
     encoding = list(entry.action_encoding)
     return encoding.index("gripper") if "gripper" in encoding else None
 
 
 def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int) -> Scene:
-    """An episode's step with what its dataset's entry says of the columns."""
+    """Returns one step of an episode, with the meaning of the action's columns from the dataset's entry."""
     dims = motion_columns(entry)
     first = next(iter(dims.values()), 0)
     unit = _columns(entry)[first][1] if dims else ""
@@ -148,10 +153,10 @@ def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int
 
 
 def ask(name: str, bits: int, at: Scene) -> tuple[str, str] | None:
-    """(prompt, answer) of one question, or None where it has no answer: an episode without an instruction.
+    """Returns (prompt, answer) of one question; None if the episode has no instruction.
 
     Args:
-        name: of the question.
+        name: name of the question.
         bits: 64 random bits that choose the wording.
         at: the episode and the step.
     """
@@ -168,12 +173,12 @@ def ask(name: str, bits: int, at: Scene) -> tuple[str, str] | None:
 
 
 def subtask(at: Scene) -> str:
-    """What the robot is at, as its gripper tells: "reaching for the object", "moving the object" and so on."""
+    """Returns what the robot is doing, judged by its gripper: "reaching for the object", "moving the object" and so on."""
     return _subtask(words()["subtask"], at)["subtask"]
 
 
 def _fill(template: str, fields: Mapping[str, str]) -> str:
-    """Fields in braces replaced once: what an instruction contains is never read as a field."""
+    """Replaces the fields in braces, once: braces that an instruction contains are never read as a field."""
     parts = template.split("{")
     return parts[0] + "".join(fields[name] + rest for name, rest in (part.split("}", 1) for part in parts[1:]))
 
@@ -196,7 +201,7 @@ def _motion(said: Wording, at: Scene) -> dict[str, str]:
 
 
 def _gripper(said: Wording, at: Scene) -> dict[str, str]:
-    assert at.gripper is not None  # `check` saw to it
+    assert at.gripper is not None  # `check` made sure of it
     return {"gripper": said.open if at.gripper[at.step] > HALF else said.closed}
 
 
@@ -222,7 +227,7 @@ def _listed(phrases: list[str]) -> str:
 
 
 def _columns(entry: IndexedEntry) -> list[tuple[str, str]]:
-    """(name, unit) of each column of an action."""
+    """Returns (name, unit) of each column of an action."""
     found: list[tuple[str, str]] = []
     for piece, width in zip(entry.action, entry.action_widths, strict=True):
         names = piece.names if len(piece.names) == width else ("",) * width
@@ -230,5 +235,5 @@ def _columns(entry: IndexedEntry) -> list[tuple[str, str]]:
     return found
 
 
-Answerer = Callable[[Wording, Scene], dict[str, str]]  # -> what fills the fields of an answer
+Answerer = Callable[[Wording, Scene], dict[str, str]]  # returns field of an answer -> its text
 _ANSWERERS: dict[str, Answerer] = {"motion": _motion, "gripper": _gripper, "progress": _progress, "subtask": _subtask}

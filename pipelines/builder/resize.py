@@ -1,4 +1,4 @@
-"""Encoded images of another size, because a mixture asked for it."""
+"""Resizes encoded images, if a mixture asks for it."""
 
 from fasttok.common import images
 from fasttok.errors import require
@@ -8,22 +8,25 @@ from pipelines.common.image_headers import image_size
 
 
 def resized(data: bytes, to: Resize, bgr: bool = False) -> tuple[bytes, bool]:
-    """(JPEG bytes of that size, True), or (the very bytes, False) of an image that has it already.
+    """Resizes an encoded image.
 
     Args:
-        data: JPEG, PNG or WebP.
-        to: the size, and how to fit.
-        bgr: the channels are stored reversed; they are turned, as the image is encoded anyway. Such an image is never passed on.
+        data: bytes of a JPEG, PNG or WebP image.
+        to: the size, and how the image is fitted to it.
+        bgr: whether the channels are stored reversed. They are then put in order, even if the image has the right size.
+
+    Returns:
+        (JPEG bytes of the resized image, True), or (`data`, False) if the image needs no change.
 
     Raises:
-        UndecodableError: it cannot be decoded.
+        UndecodableError: the image cannot be decoded.
         InputError: Pillow is not installed.
     """
     size = image_size(data)
     if size == target(*size, to) and not bgr:
         return data, False
     image_module = require("PIL.Image", "pipelines", "resizing images")
-    # A JPEG decodes to a half, a quarter or an eighth on the way; twice the size asked for keeps the filter's work.
+    # A JPEG may be decoded at a half, a quarter or an eighth of its size; twice the target size leaves the filter its work.
     picture = images.decoded(images.opened(data), near=(2 * to.width, 2 * to.height))
     if bgr:
         red, green, blue = picture.split()

@@ -1,4 +1,4 @@
-"""What came of a build."""
+"""The result of a build."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ from pipelines.shards.manifest import Manifest
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The shards, and how they were made.
+    """The shards of a build, and how they were made.
 
     Attributes:
-        manifest: of the shards.
-        skipped: shards that an earlier run had made, and that were kept.
-        rejected_by_reason: rows that could not be made, by reason.
-        bytes_read: source bytes.
-        records_read: source records.
+        manifest: manifest of the shards.
+        skipped: number of shards that an earlier run made and that were kept.
+        rejected_by_reason: reason -> number of rows that could not be made.
+        bytes_read: number of source bytes that were read.
+        records_read: number of source records that were read.
     """
 
     manifest: Manifest
@@ -29,7 +29,7 @@ class BuildResult:
 
     @classmethod
     def of(cls, manifest: Manifest, sidecars: Iterable[ShardSidecar], skipped: int) -> "BuildResult":
-        """Adds up what the shards' sidecars say."""
+        """Adds up the counts in the shards' sidecars."""
         reasons: Counter[str] = Counter()
         read = size = 0
         for sidecar in sidecars:
@@ -38,7 +38,7 @@ class BuildResult:
         return cls(manifest, skipped, dict(reasons), size, read)
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest's keys and the other numbers, as `build --json` prints them."""
+        """Returns the keys of the manifest and the other numbers, as `build --json` prints them."""
         return {
             **self.manifest.to_json(),
             "skipped": self.skipped,

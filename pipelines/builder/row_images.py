@@ -1,4 +1,7 @@
-"""The images of one record for all sources that take steps of it: each video is decoded once, each frame encoded once a wish."""
+"""Makes the images of one record, for all sources that take steps of it.
+
+Each video is decoded once, and each frame is encoded once for each form that the sources want.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +21,9 @@ class ImageForm:
     """How a source wants the images of a camera.
 
     Attributes:
-        resize: None for the size that they have.
-        encoding: of frames that are not encoded yet.
-        bgr: whether the channels are stored reversed and must be turned, as the image is resized anyway.
+        resize: the size to give them; None to keep their size.
+        encoding: format and quality for frames that are not encoded yet.
+        bgr: whether the channels are stored reversed and must be put in order, as the image is resized anyway.
     """
 
     resize: Resize | None
@@ -28,7 +31,7 @@ class ImageForm:
     bgr: bool
 
     def of(self, frame: Frame) -> "RowImage":
-        """A frame in this form."""
+        """Returns a frame in this form."""
         if isinstance(frame, BadFrame):
             return RowImage(None, frame.detail)
         try:
@@ -50,10 +53,10 @@ class RowImage:
     """An image of a row.
 
     Attributes:
-        data: encoded; None if there is none.
-        problem: why it cannot be made, "" for nothing.
-        encoded: whether it came as pixels.
-        resized: whether it was encoded again.
+        data: bytes of the encoded image; None if there is no image.
+        problem: why the image cannot be made; "" if nothing is wrong.
+        encoded: whether the frame came as pixels.
+        resized: whether an encoded image was resized, and so encoded again.
     """
 
     data: bytes | None
@@ -67,9 +70,9 @@ class ImageWish:
     """The images of one camera that a source wants of a record.
 
     Attributes:
-        camera: slot of the dataset.
-        steps: (k,) ascending.
-        form: how.
+        camera: camera slot of the dataset.
+        steps: (k,) int64 steps of the record, ascending.
+        form: form of the images.
     """
 
     camera: str
@@ -78,11 +81,11 @@ class ImageWish:
 
 
 def row_images(cameras: Mapping[str, Frames], wishes: Sequence[ImageWish]) -> list[list[RowImage]]:
-    """For each wish its images, in the order of its steps; a camera that the record lacks has none.
+    """Returns the images of each wish, in the order of its steps. For a camera that the record lacks, their data is None.
 
     Args:
         cameras: slot -> images of all steps of the record.
-        wishes: of all sources.
+        wishes: wishes of all sources.
     """
     found: list[list[RowImage]] = [[] for _ in wishes]
     for camera in dict.fromkeys(wish.camera for wish in wishes):
@@ -106,7 +109,7 @@ def row_images(cameras: Mapping[str, Frames], wishes: Sequence[ImageWish]) -> li
 
 
 def _all(frames: Frames, count: int) -> Iterator[Frame]:
-    """So many frames, whatever a reader gives."""
+    """Yields exactly `count` frames, even if a reader gives more or fewer."""
     given = 0
     for frame in frames.read():
         if given < count:

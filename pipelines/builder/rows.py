@@ -1,4 +1,7 @@
-"""A source's records -> its rows in one shard, column by column. What cannot be made is a dead letter, never another row."""
+"""Makes the rows of a shard from source records, column by column.
+
+A row that cannot be made becomes a dead letter. It is never replaced by another row.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,11 +25,11 @@ from pipelines.builder.source_records import RecordReader, SourceRecord
 from pipelines.builder.sources import ResolvedSource
 from pipelines.common.random_bits import words
 
-ENCODE_CHUNKS = 4096  # at a time: bounds the memory of the DCT's float64 copies
+ENCODE_CHUNKS = 4096  # chunks that are encoded at once: limits the memory of the DCT's float64 copies
 
 
 class RowMaker:
-    """Makes a source's rows in a shard."""
+    """Makes the rows of one source in one shard."""
 
     def __init__(self, plan: SourcePlan, facts: ResolvedSource, tok: ActionTokenizer | None) -> None:
         self.plan, self.facts, self.tok = plan, facts, tok
@@ -35,13 +38,13 @@ class RowMaker:
         self.worded = bool(facts.questions or len(facts.prompts) > 1)
 
     def bits(self, first: int, frames: int) -> NDArray[np.uint64]:
-        """64 bits for each frame, which choose its wording."""
+        """Returns 64 random bits per frame, which choose its wording, (frames,) uint64; zeros if there is only one wording."""
         if not self.worded:
             return np.zeros(frames, np.uint64)
         return words(f"{self.plan.key}/words", first, first + frames)
 
     def wishes(self, record: SourceRecord | BadRecord, takes: NDArray[np.int64]) -> list[ImageWish]:
-        """The images that `add` will need of a record."""
+        """Returns wishes for the images that `add` will need of a record."""
         if isinstance(record, BadRecord) or self._problem(record, len(takes)) is not None:
             return []
         steps = np.flatnonzero(takes)
@@ -55,7 +58,7 @@ class RowMaker:
         bits: NDArray[np.uint64],
         images: Sequence[list[RowImage]],
     ) -> None:
-        """Adds a record's selected frames, repeated as planned, with the images that it wished for."""
+        """Adds the selected frames of a record, repeated as planned, with the images that `wishes` asked for."""
         columns = self.columns
         planned = int(takes.sum())
         columns.planned += planned
@@ -88,7 +91,7 @@ class RowMaker:
             self._numbers(record, kept)
 
     def encode(self) -> None:
-        """FAST ids of all frames; a chunk that has none makes dead letters of its rows."""
+        """Encodes the chunks of all frames as FAST ids. If a chunk cannot be encoded, its rows become a dead letter."""
         columns = self.columns
         if not self.facts.robot or self.tok is None:
             return
@@ -97,7 +100,7 @@ class RowMaker:
         for chunks in _blocks(columns.chunks, ENCODE_CHUNKS):
             try:
                 columns.tokens += self._ids(chunks)
-            except InputError:  # one chunk spoils a batch: find which
+            except InputError:  # one bad chunk fails the whole batch: find out which
                 for i, chunk in enumerate(chunks):
                     try:
                         columns.tokens += self._ids(chunk[None])
@@ -112,7 +115,7 @@ class RowMaker:
                     self._letter(Where(file, offset, 0, episode), step, "action", detail, columns.times[i]), file=file
                 )
             )
-            columns.times[i] = 0  # the frame stays in the columns, and no row is made of it
+            columns.times[i] = 0  # the frame stays in the columns, but becomes no row
 
     def _ids(self, chunks: NDArray[np.float32]) -> list[NDArray[np.int32]]:
         assert self.tok is not None
@@ -134,7 +137,7 @@ class RowMaker:
         columns.state.append(record.proprio[steps])
 
     def _texts(self, record: SourceRecord, step: int, bits: int) -> tuple[str, str] | None:
-        """(prompt, target) of a frame; None where a question has no answer."""
+        """Returns (prompt, target) of a frame; None if its question has no answer."""
         facts = self.facts
         prompt, target = record.prompt, record.target
         if facts.questions:
@@ -150,18 +153,18 @@ class RowMaker:
         return prompt, target
 
     def _slots(self, record: SourceRecord) -> Sequence[tuple[str, str]]:
-        """(slot of the rows, slot of the dataset) of each camera."""
+        """Returns (slot of the rows, slot of the dataset) of each camera."""
         return self.facts.taken or tuple((slot, slot) for slot in record.cameras)
 
     def _form(self, camera: str) -> ImageForm:
-        """How the rows hold a camera's images."""
+        """Returns the form in which the rows store a camera's images."""
         encoding = self.facts.encode or ImageEncoding(quality=self.facts.resize.quality if self.facts.resize else 95)
         return ImageForm(self.facts.resize, encoding, bool(self.facts.resize) and camera in self.facts.entry.bgr)
 
     def _images(
         self, record: SourceRecord, images: Sequence[list[RowImage]], count: int
     ) -> tuple[dict[str, list[bytes | None]], list[str]]:
-        """Slot -> images of so many frames, and what is wrong with each frame, "" for nothing."""
+        """Returns slot -> images of `count` frames, and what is wrong with each frame, "" for nothing."""
         views: dict[str, list[bytes | None]] = {}
         bad = [""] * count
         for (slot, of), own in zip(self._slots(record), images, strict=True):
@@ -174,7 +177,7 @@ class RowMaker:
         return views, bad
 
     def _problem(self, record: SourceRecord | BadRecord, frames: int) -> tuple[str, str] | None:
-        """Why a record that could be read is not the one that was indexed."""
+        """Returns (reason, detail) if a record could be read, but is not the one that was indexed; else None."""
         if isinstance(record, BadRecord):
             return None
         if len(record.action) != frames:
@@ -208,21 +211,21 @@ def make_rows(
     index: str,
     done: Callable[[int, int], None],
 ) -> tuple[list[SourceColumns], int, int]:
-    """All sources' rows of a shard. Sources that take the same records of a dataset read each of them once together.
+    """Makes the rows of all sources in a shard. A record that several sources of a bundle take is read once for all of them.
 
     Args:
-        plan: of the build.
-        facts: its sources, in the plan's order.
-        tok: encodes the actions; None makes no ids.
-        groups: of each source: which of its records belong to the shard.
-        index: the INDEX.
-        done: called with the rows and bytes of each record that was read.
+        plan: plan of the build.
+        facts: sources of the build, in the plan's order.
+        tok: tokenizer that encodes the actions; None for rows without FAST ids.
+        groups: for each source, the table of its groups in the shard.
+        index: path or URL of the INDEX.
+        done: called after each record, with the number of its planned rows and of the bytes that were read.
 
     Returns:
-        The columns of each source, and how many records and bytes were read.
+        The columns of each source, the number of records that were read, and the number of bytes.
 
     Raises:
-        InputError: the INDEX is not the one that the plan was made of.
+        InputError: the INDEX changed since the plan was made.
     """
     makers = [RowMaker(source, fact, tok) for source, fact in zip(plan.sources, facts, strict=True)]
     read = size = 0
@@ -263,7 +266,7 @@ def _add(
     where: Where,
     record: SourceRecord | BadRecord,
 ) -> None:
-    """One record's frames for all sources that take some; an image that several take is made once."""
+    """Adds the frames of one record to all sources that take some. An image that several need in the same form is made once."""
     wishes = [maker.wishes(record, takes) for maker, takes, _ in taking]
     asked = [wish for own in wishes for wish in own]
     images = iter(row_images(record.cameras, asked) if isinstance(record, SourceRecord) else [])
@@ -272,7 +275,7 @@ def _add(
 
 
 def _union(tables: Sequence[pa.Table]) -> list[tuple[int, ...]]:
-    """(file, row, records, first, frames) of all groups of some sources, once each, in source order."""
+    """Returns (file, row, records, first, frames) of all groups in the tables, each once, in the order of their first frames."""
     columns = ("file", "row", "records", "first", "frames")
     groups = {
         row[3]: row for t in tables for row in zip(*[t.column(name).to_pylist() for name in columns], strict=True)
@@ -281,7 +284,7 @@ def _union(tables: Sequence[pa.Table]) -> list[tuple[int, ...]]:
 
 
 def relative(file: str, directory: str) -> str:
-    """A source file's name for provenance: relative to its dataset's directory, so it is the same wherever that lies.
+    """Returns a source file's path relative to its dataset's directory, so that provenance does not depend on where that is.
 
     >>> relative("/data/toy/1.0.0/toy-train.tfrecord-00000-of-00001", "/data/toy/1.0.0")
     'toy-train.tfrecord-00000-of-00001'
@@ -290,7 +293,7 @@ def relative(file: str, directory: str) -> str:
 
 
 def _blocks(parts: list[NDArray[np.float32]], most: int) -> "list[NDArray[np.float32]]":
-    """Consecutive (k, T, D) arrays joined to about so many chunks."""
+    """Joins consecutive (k, T, D) arrays, until each has at least `most` chunks; the last one may have fewer."""
     joined: list[NDArray[np.float32]] = []
     waiting: list[NDArray[np.float32]] = []
     count = 0

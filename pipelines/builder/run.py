@@ -1,4 +1,4 @@
-"""Whole builds: mixture + INDEX + tokenizer -> plan -> Beam -> shards, manifest, card."""
+"""Runs whole builds: mixture + INDEX + tokenizer -> plan -> Beam -> shards, manifest, card."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,17 +42,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class CheckedInputs:
-    """All that a build needs, looked up and found to fit together; nothing is written yet.
+    """The inputs of a build, looked up and checked to fit together. Nothing is written yet.
 
     Attributes:
-        mixture: with what the command line overrides.
-        index: where the INDEX is.
-        index_digest: its digest.
-        sources: the mixture's, looked up in the INDEX.
+        mixture: the mixture, with the values that the command line overrides.
+        index: path or URL of the INDEX.
+        index_digest: digest of the INDEX.
+        sources: sources of the mixture, looked up in the INDEX.
         tok: the tokenizer that the mixture names; None to fit one, or without robot sources.
-        holdings: source -> what the INDEX has of it.
+        holdings: source -> its records in the INDEX.
         plan: what will be written.
-        placed: the groups of each source, by shard.
+        placed: for each source, a table of its groups, by shard.
     """
 
     mixture: Mixture
@@ -66,17 +66,17 @@ class CheckedInputs:
 
     @property
     def given(self) -> list[str]:
-        """What is read besides the INDEX."""
+        """Paths and URLs that are read besides the INDEX."""
         return [self.mixture.tokenizer]
 
     def tokenizer_in(self, out: str, config: BuildConfig) -> str | None:
-        """The fingerprint of the tokenizer in SHARDS, which is put there if it is not; None without robot sources."""
+        """Puts the tokenizer into SHARDS if it is not there. Returns its fingerprint; None without robot sources."""
         fit = FitConfig(embodiments="together", constants=config.fit_constants, clip=config.fit_clip)
         return place_tokenizer(out, self.mixture, self.sources, self.index, self.tok or fit, self.holdings)
 
 
 def leave_inputs(inputs: CheckedInputs, config: BuildConfig, out: str) -> str | None:
-    """Leaves in SHARDS what the workers read: plan, tokenizer and sources. Returns the tokenizer's fingerprint."""
+    """Writes into SHARDS what the workers read: plan, tokenizer and sources. Returns the tokenizer's fingerprint."""
     save_plan(join(out, PLAN), inputs.plan, inputs.placed)
     fingerprint = inputs.tokenizer_in(out, config)
     save_sources(out, BuildSources(fingerprint, tuple(inputs.sources)), inputs.index)
@@ -84,10 +84,10 @@ def leave_inputs(inputs: CheckedInputs, config: BuildConfig, out: str) -> str | 
 
 
 def check_inputs(config: BuildConfig) -> CheckedInputs:
-    """Looks everything up, plans, and prints the plan.
+    """Looks up and checks all inputs, makes the plan, and prints it (not with --json).
 
     Raises:
-        InputError: something given does not fit.
+        InputError: an input is missing, or does not fit the others.
     """
     if config.resume and config.overwrite:
         raise InputError("--resume keeps what is there and --overwrite removes it; give one of them")
@@ -111,10 +111,10 @@ def check_inputs(config: BuildConfig) -> CheckedInputs:
 
 
 def dry_run(config: BuildConfig) -> BuildPlan:
-    """Prints the plan and how long it would take, and writes nothing.
+    """Prints the plan and how long the build would take, and writes nothing.
 
     Raises:
-        InputError: something given does not fit.
+        InputError: an input is missing, or does not fit the others.
     """
     inputs = check_inputs(config)
     plan = inputs.plan
@@ -132,7 +132,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     """Runs stages 2 and 3 and prints a summary.
 
     Raises:
-        InputError: something given does not fit, OUT is in the way, or counts do not balance.
+        InputError: an input is missing or does not fit the others, OUT may not be written, or counts do not balance.
     """
     if config.array:
         config = replace(config, resume=True)
@@ -143,7 +143,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
     if config.resume:
         check_same_plan(out, join(out, PLAN), plan)
     with place.replacing() as under_way:
-        remove(join(out, NAME))  # the manifest says "finished", and comes back when that is true again
+        remove(join(out, NAME))  # the manifest means "finished", so it comes back only when that is true again
         forget_array(out)
         fingerprint = leave_inputs(inputs, config, out)
         read_sidecars = partial(each_shard, plan, lambda k: left_sidecar(out, k, plan, fingerprint))
@@ -173,6 +173,6 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
 
 
 def each_shard(plan: BuildPlan, look: Callable[[int], T]) -> list[T]:
-    """Something small about each shard; side by side, as object stores take their time to answer."""
+    """Calls `look` for each shard and returns the answers. It makes 16 calls at a time, because object stores answer slowly."""
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(look, range(plan.shards)))

@@ -1,4 +1,4 @@
-"""SHARDS/state/shard-....json: what one shard became; the manifest adds them up.
+"""Sidecars, SHARDS/state/shard-....json: counts and digests of one shard each. The manifest adds up their counts.
 
 A shard whose sidecar is missing is made again.
 """
@@ -16,28 +16,28 @@ from pipelines.shards.writer import shard_name
 
 @dataclass(frozen=True)
 class ShardSidecar:
-    """One finished shard. Lists have a number for each source, in the plan's order.
+    """Counts and digests of one finished shard. `..._per_source` has a value for each source, in the plan's order.
 
     Attributes:
         plan_digest: digest of the plan that the shard belongs to.
-        tokenizer: fingerprint of the tokenizer that made its FAST ids, None without robot rows.
+        tokenizer: fingerprint of the build's tokenizer; None without robot sources.
         name: file name of the shard, within SHARDS.
-        rows: rows in it.
-        bytes: its size.
-        sha256: hex digest of the file.
-        rows_per_source: rows in it.
+        rows: rows in the shard.
+        bytes: bytes of the shard's file.
+        sha256: hex digest of the shard's file.
+        rows_per_source: rows in the shard.
         planned_per_source: rows that the plan asked for.
         rejected_per_source: rows that could not be made.
-        rejected_sha256: hex digest of the file with its dead letters, None if there are none.
-        rejected_by_reason: rows that could not be made, by reason.
-        action_tokens_per_source: FAST ids in all of its rows.
-        clamped_per_source: chunks of which a coefficient lay outside the tokenizer's range.
-        resized_per_source: images that were encoded again.
-        records_read: source records that were read for it.
-        bytes_read: bytes of those records.
-        encoded_per_source: images that came as pixels; () for none.
-        image_encoders: what decided their bytes: library -> version.
-        longest_per_source: what no row exceeds; () in files that older versions wrote.
+        rejected_sha256: hex digest of the file with the shard's dead letters; None if there are none.
+        rejected_by_reason: reason -> number of rows that could not be made.
+        action_tokens_per_source: FAST ids in all rows together.
+        clamped_per_source: chunks with a coefficient outside the tokenizer's range.
+        resized_per_source: images that were resized, and so encoded again.
+        records_read: source records that were read for the shard.
+        bytes_read: source bytes that were read for the shard.
+        encoded_per_source: images that came as pixels; () if there are none at all.
+        image_encoders: library -> version, for the libraries that decided the bytes of these images.
+        longest_per_source: lengths that no row exceeds; () in files of older versions.
     """
 
     plan_digest: str
@@ -62,12 +62,12 @@ class ShardSidecar:
 
 
 def state_path(folder: str, shard: int, total: int) -> str:
-    """Where a shard's sidecar is."""
+    """Returns the path of a shard's sidecar."""
     return join(folder, "state", shard_name(shard, total).replace(".arrow", ".json"))
 
 
 def write_sidecar(folder: str, shard: int, total: int, sidecar: ShardSidecar) -> None:
-    """Writes a shard's sidecar, after the shard."""
+    """Writes a shard's sidecar. The shard must be written already."""
     write_json(state_path(folder, shard, total), json_files.encode(sidecar))
 
 
@@ -75,7 +75,7 @@ def read_sidecar(folder: str, shard: int, total: int) -> ShardSidecar:
     """Reads a shard's sidecar.
 
     Raises:
-        InputError: it is missing, or its keys are not those of this version.
+        InputError: the sidecar is missing, or does not have the keys of this version.
     """
     path = state_path(folder, shard, total)
     return json_files.decode(ShardSidecar, read_json(path, "a shard's sidecar"), path)
@@ -84,7 +84,11 @@ def read_sidecar(folder: str, shard: int, total: int) -> ShardSidecar:
 def left_sidecar(
     folder: str, shard: int, plan: BuildPlan, tokenizer: str | None, digests: bool = False
 ) -> ShardSidecar | None:
-    """A shard's sidecar if it is of this plan and tokenizer, and its files have their sizes and, if asked, digests; else None."""
+    """Returns the sidecar that an earlier run left of a shard; None if the shard must be made again.
+
+    The sidecar must be of this plan and tokenizer, and the shard must have the size that it says. With `digests`, the shard and
+    its dead letters must also have the digests that it says.
+    """
     name = shard_name(shard, plan.shards)
     fs, path = filesystem(join(folder, name))
     try:

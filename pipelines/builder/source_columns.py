@@ -1,4 +1,4 @@
-"""One source's rows of a shard: columns by frame while they are gathered, then Arrow columns by row."""
+"""Collects the rows of one source in a shard: first columns with a value per frame, then Arrow columns with a value per row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,24 +17,24 @@ NO_IDS: NDArray[np.int32] = np.zeros(0, np.int32)
 
 @dataclass
 class SourceColumns:
-    """One source's frames of a shard, each of which becomes `times` rows.
+    """The frames of one source in a shard. Each frame becomes `times` rows.
 
     Attributes:
-        times: rows of each frame.
+        times: number of rows of each frame.
         place: (file, offset, episode, step) of each frame.
-        images: slot -> encoded bytes of each frame, None where the camera is absent.
-        prompt: of each frame.
-        target: of each frame.
-        answers: of each frame: all that people gave.
-        chunks: (k, horizon, action_dim) float32 of the k frames of each record.
-        action_steps: (k,) steps of each chunk that are real, of each record.
-        state: (k, state_dim) float32 of each record.
+        images: slot -> encoded bytes of each frame; None if the camera is absent.
+        prompt: prompt of each frame.
+        target: target of each frame.
+        answers: all answers that people gave, of each frame.
+        chunks: for each record, (k, horizon, action_dim) float32 chunks of its k frames.
+        action_steps: for each record, (k,) number of steps of each chunk that are not padding.
+        state: for each record, (k, state_dim) float32.
         tokens: FAST ids of each frame.
-        rejected: dead letters.
-        planned: rows that the plan asked for.
-        clamped: chunks of which a coefficient lay outside the tokenizer's range.
-        resized: images that were encoded again.
-        encoded: images that came as pixels, from videos and arrays.
+        rejected: dead letters of the source.
+        planned: number of rows that the plan asked for.
+        clamped: number of chunks with a coefficient outside the tokenizer's range.
+        resized: number of images that were resized, and so encoded again.
+        encoded: number of images that came as pixels, from videos and arrays.
     """
 
     times: list[int] = field(default_factory=list)
@@ -55,12 +55,12 @@ class SourceColumns:
 
     @property
     def rows(self) -> int:
-        """Rows that its frames become."""
+        """Number of rows that the frames become."""
         return sum(self.times)
 
     @property
     def longest(self) -> LongestRow:
-        """What none of its rows exceeds; frames that become no row do not count."""
+        """Lengths that none of the rows exceeds. Frames that become no row do not count."""
         taken = [i for i, times in enumerate(self.times) if times]
         return LongestRow(
             max((len(self.tokens[i]) for i in taken), default=0) if self.tokens else 0,
@@ -72,13 +72,16 @@ class SourceColumns:
 def table(
     columns: SourceColumns, kind: str, source: str, order: NDArray[np.int64]
 ) -> tuple[pa.Table, dict[str, list[bytes | None]]]:
-    """Rows in the given order: all columns but the images, and the images as lists of the very bytes.
+    """Makes the rows of a source in the given order.
 
     Args:
-        columns: what was gathered.
-        kind: of the rows.
-        source: its name.
+        columns: frames of the source.
+        kind: kind of the rows.
+        source: name of the source.
         order: (columns.rows,) permutation of the rows.
+
+    Returns:
+        A table of all columns except the images, and image column -> encoded images, which are not copied.
     """
     frame = np.repeat(np.arange(len(columns.times)), columns.times)
     repeat = np.arange(len(frame)) - np.repeat(np.cumsum(columns.times) - columns.times, columns.times)
@@ -119,7 +122,7 @@ def _numbers(parts: Sequence[NDArray[np.int64]], frame: NDArray[np.int64]) -> ND
 
 
 def _matrix(parts: Sequence[NDArray[np.float32]], frame: NDArray[np.int64] | None, rows: int) -> pa.ListArray:
-    """Rows of equal length as a list column; empty lists where there are none."""
+    """Returns the rows `frame` of the joined parts as a list column; `rows` empty lists if `frame` is None or empty."""
     flat = (
         np.concatenate(parts)[frame].reshape(rows, -1)
         if frame is not None and len(frame)

@@ -1,4 +1,4 @@
-"""Records of a source, read at the places that the INDEX gives: robot episodes from their files, texts from the INDEX."""
+"""Reads the records of a source at their places in the INDEX: episodes and images from source files, texts from the INDEX."""
 
 import errno
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from pipelines.datasets.standardize import standardize
 from pipelines.recordings import open_recordings
 from pipelines.recordings.encoded_frames import EncodedFrames
 
-OPEN_FILES = 32  # of the INDEX at a time
+OPEN_FILES = 32  # tables of the INDEX that are open at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,13 @@ class SourceRecord:
     """A source record, ready to be cut into rows.
 
     Attributes:
-        action: (T, D) float32 raw units; (1, 0) for vqa and caption.
-        proprio: (T, S) float32 raw units; (1, 0) for vqa and caption.
-        prompt: instruction, question, or fixed prompt.
-        target: the answer; "" for robots. answers: all that people gave.
+        action: (T, D) float32 in raw units; (1, 0) for vqa and caption.
+        proprio: (T, S) float32 in raw units; (1, 0) for vqa and caption.
+        prompt: instruction, question, or the fixed prompt of a caption.
+        target: answer or caption; "" for robots.
         cameras: slot of the dataset -> T images, which may not be read yet.
-        steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
+        steps: (T,) int64 number of each step in the stored episode; numbers are missing if the entry leaves steps out.
+        answers: all answers that people gave, if several are known.
     """
 
     action: NDArray[np.float32]
@@ -50,7 +51,7 @@ class SourceRecord:
 
 
 class RecordReader:
-    """Reads a source's records by their place in the INDEX; what cannot be used comes back as BadRecord."""
+    """Reads a source's records by their place in the INDEX. A record that cannot be used is returned as a BadRecord."""
 
     def __init__(self, facts: ResolvedSource, index: str) -> None:
         self.facts, self.index = facts, index
@@ -62,7 +63,7 @@ class RecordReader:
             self._image = vlm.open_images(self._entry, facts.directory)
 
     def load(self, indexed: EpisodeRow) -> tuple[Where, int, SourceRecord | BadRecord]:
-        """(place, source bytes read, record) of which `rows` gave the row."""
+        """Returns (place, number of source bytes read, record) for a row that `rows` yields."""
         checksum = indexed.get("checksum", -1)  # an INDEX of 0.1.0 has none
         where = Where(indexed["file"], indexed["offset"], indexed["length"], indexed["episode"], checksum)
         if self.facts.recorded:
@@ -82,7 +83,7 @@ class RecordReader:
         return SourceRecord(standard.action, standard.proprio, standard.language, "", standard.cameras, standard.steps)
 
     def _vlm(self, where: Where, indexed: EpisodeRow) -> SourceRecord | BadRecord:
-        """The image at its place, and the texts as they were when they were indexed."""
+        """Reads the image at its place. The texts are those of the INDEX."""
         data, problem = self._image(indexed["image"], indexed["image_offset"], indexed["image_length"])
         if problem:
             return BadRecord(where, "image", problem)
@@ -96,7 +97,7 @@ class RecordReader:
         )
 
     def rows(self, file: int, row: int, records: int) -> Iterator[EpisodeRow]:
-        """What the INDEX has of so many neighbours; its row groups are read once as long as they are asked for in order.
+        """Yields the INDEX's rows of `records` neighbouring records. If calls are in order, each row group is read only once.
 
         Raises:
             InputError: the INDEX is missing, damaged or shorter than the plan says.
@@ -122,12 +123,12 @@ def _changed(where: Where, checksum: int) -> BadRecord:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _open(url: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
-    """A Parquet file of the INDEX, and the first row of each of its row groups (and one past the last)."""
+    """Opens a Parquet file of the INDEX. Also returns the first row of each row group, with the number of all rows at the end."""
     fs, path = filesystem(url)
     try:
         reader = pq.ParquetFile(fs.open(path, "rb"))
     except (OSError, pa.ArrowException) as error:
-        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own have none
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # errors of pyarrow have no errno
             raise
         refuse_pointer_at(url)
         raise InputError(f"{url} is missing or damaged ({error}); run the index job again") from None

@@ -1,4 +1,4 @@
-"""A mixture's sources, looked up in an INDEX: what each one is, and how its actions, cameras and prompts are asked for."""
+"""Looks up a mixture's sources in an INDEX: what each source is, and which actions, cameras and prompts the mixture asks for."""
 
 from dataclasses import dataclass, fields
 
@@ -14,15 +14,15 @@ from pipelines.shards.manifest import SourceFacts
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSource(SourceFacts):
-    """One source of a mixture, looked up in an INDEX: its facts, and where its records are.
+    """One source of a mixture, looked up in an INDEX: the facts about it, and where its records are.
 
     Attributes:
-        name: source in the mixture.
-        directory: the dataset's.
+        name: name of the source in the mixture.
+        directory: path or URL of the dataset's directory.
         entry: the dataset entry, as index.json has it.
-        files: stems of the INDEX's files of its split, in order.
-        through: "" for the raw reader, else why it is read through TFDS.
-        taken: (slot of the rows, slot of the dataset) of each camera; None for all as they are.
+        files: stems of the INDEX's tables of the split, in order.
+        through: "" for the raw reader, else why the dataset is read through TFDS.
+        taken: (slot of the rows, slot of the dataset) of each camera; None to take all cameras under their own slots.
     """
 
     name: str
@@ -38,18 +38,18 @@ class ResolvedSource(SourceFacts):
         return self.entry.kind == "robot"
 
     def facts(self) -> SourceFacts:
-        """What the manifest says of a source, which is nothing about places."""
+        """Returns what the manifest says about the source, which includes no places."""
         return SourceFacts(**{field.name: getattr(self, field.name) for field in fields(SourceFacts)})
 
 
 def resolve(mixture: Mixture, folder: str) -> tuple[list[ResolvedSource], str]:
-    """Looks a mixture's sources up in an INDEX.
+    """Looks up a mixture's sources in an INDEX.
 
     Returns:
         The sources in the mixture's order, and the INDEX's digest.
 
     Raises:
-        InputError: no INDEX, it lacks a dataset or split, or a dataset cannot be what a source asks for.
+        InputError: there is no INDEX, it lacks a dataset or split, or a dataset cannot give what a source asks for.
     """
     index = open_index(folder)
     found = []
@@ -119,7 +119,7 @@ def _resolved(mixture: Mixture, source: Source, dataset: IndexedDataset, files: 
 
 
 def _cameras(source: Source, slots: tuple[str, ...], bgr: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The slots of a source's rows, and which of them are stored with their channels reversed."""
+    """Returns the slots of a source's rows, and those of them whose images are stored with their channels reversed."""
     if source.cameras is None:
         return slots, bgr
     for _, of in source.cameras:
@@ -130,7 +130,7 @@ def _cameras(source: Source, slots: tuple[str, ...], bgr: tuple[str, ...]) -> tu
 
 
 def _one_form(sources: list[ResolvedSource]) -> None:
-    """A tokenizer has one set of statistics per embodiment, so all its sources are represented alike."""
+    """Checks that all sources of an embodiment have one form of actions: a tokenizer has one set of statistics per embodiment."""
     seen: dict[str | None, ResolvedSource] = {}
     for source in (source for source in sources if source.robot):
         first = seen.setdefault(source.embodiment, source)

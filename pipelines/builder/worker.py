@@ -1,8 +1,8 @@
-"""Stage 3: (build folder, shard number) -> one shard. What runs inside the Beam graph, and needs no Beam itself.
+"""Stage 3: writes one shard, given the build's folder and the shard's number. It runs inside the Beam graph but needs no Beam.
 
 A job reads each of its source records once, cuts the planned frames into rows, encodes FAST ids in batches, and writes the rows
 in low-discrepancy source order. Nothing depends on the runner, the number of workers or the clock, so a job that is killed and
-run again writes the same bytes. A row that cannot be made becomes a dead letter, never another row: planned = written + rejected.
+rerun writes the same bytes. A row that cannot be made becomes a dead letter, never another row: planned = written + rejected.
 
     SHARDS/rejected/shard-....jsonl  source, file, offset, episode, step (null: all), reason, detail, rows
     SHARDS/shard-....arrow
@@ -39,7 +39,8 @@ def materialize_shard(job: ShardJob) -> Counts:
     """Writes one shard, its dead letters and its sidecar.
 
     Raises:
-        InputError: plan, tokenizer or a dataset's description cannot be read, or the disk is full. Bad records never raise.
+        InputError: the plan, the tokenizer or a dataset's description cannot be read, or the disk is full. Bad records never
+            raise.
     """
     plan = load_plan(join(job.folder, PLAN))
     build, index = load_sources(job.folder)
@@ -96,7 +97,7 @@ def materialize_shard(job: ShardJob) -> Counts:
 def batches(
     plan: BuildPlan, shard: int, facts: Sequence[ResolvedSource], gathered: list[SourceColumns]
 ) -> Iterator[pa.RecordBatch]:
-    """All rows of a shard in low-discrepancy source order, each source's in a seeded one, in batches of 256."""
+    """Yields all rows of a shard in batches of 256: sources in low-discrepancy order, the rows of each source in a seeded one."""
     tables, images = [], []
     for source, fact, own in zip(plan.sources, facts, gathered, strict=True):
         rest, views = table(own, fact.kind, fact.name, shuffled(f"{source.key}/rows/{shard}", own.rows))

@@ -1,4 +1,4 @@
-"""`fasttok-pipelines datasets list | show | draft`: the catalogue of entries, and a first entry for data of one's own."""
+"""`fasttok-pipelines datasets list | show | draft`: shows the packaged entries, and drafts one for your own data."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
@@ -64,10 +64,10 @@ class DatasetDraftConfig:
 
 
 def entry_of(name: str) -> DatasetEntry:
-    """A packaged entry.
+    """Returns a packaged entry.
 
     Raises:
-        InputError: no such dataset; names the closest.
+        InputError: there is no such dataset; names the closest.
     """
     known = packaged()
     if name not in known:
@@ -76,19 +76,19 @@ def entry_of(name: str) -> DatasetEntry:
 
 
 class CatalogueRow(TypedDict):
-    """A line of the list; its keys are the table's columns.
+    """A row of the list; its keys are the table's columns.
 
     Attributes:
-        name: of the dataset.
-        robot: its name, for people.
-        Hz: steps per second, None if unknown.
-        cameras: slots.
-        action: in a few words.
-        state: in a few words.
-        episodes: of all splits, None if unknown.
-        GiB: size of the copy that the entry was written for.
-        defects: how many are known.
-        guesses: how many things the entry says that no source states.
+        name: name of the dataset.
+        robot: name of the robot, for people.
+        Hz: control frequency, None if unknown.
+        cameras: its camera slots.
+        action: the action in a few words.
+        state: the state in a few words.
+        episodes: number of episodes in all splits, None if unknown.
+        GiB: size of the copy that the entry was written for, None if unknown.
+        defects: number of known defects.
+        guesses: number of statements in the entry that no source confirms.
         excluded: why it must not be used, "" if it may.
     """
 
@@ -106,7 +106,7 @@ class CatalogueRow(TypedDict):
 
 
 def row(entry: DatasetEntry) -> CatalogueRow:
-    """A line of the list."""
+    """Returns a row of the list."""
     return {
         "name": entry.name,
         "robot": entry.robot,
@@ -123,7 +123,7 @@ def row(entry: DatasetEntry) -> CatalogueRow:
 
 
 def in_words(columns: tuple[FeatureColumns, ...]) -> str:
-    """An action or state in a few words: "delta xyz, euler_xyz, gripper"."""
+    """Describes an action or state in a few words: "delta xyz, euler_xyz, gripper"."""
     words = []
     for piece in columns:
         first = piece.names[0].split()[0] if piece.names else piece.feature.rsplit("/", 1)[-1]
@@ -135,7 +135,7 @@ def in_words(columns: tuple[FeatureColumns, ...]) -> str:
 
 
 def run_list(config: DatasetListConfig) -> None:
-    """Prints a table, or JSON."""
+    """Prints a table, JSON or Markdown."""
     rows = [row(entry_of(name)) for name in sorted(packaged())]
     rows = [r for r in rows if config.robot.lower() in r["robot"].lower()]
     if config.json:
@@ -150,7 +150,7 @@ def run_list(config: DatasetListConfig) -> None:
 
 
 def markdown() -> str:
-    """The generated part of docs/catalogue.md."""
+    """Returns the generated part of docs/catalogue.md."""
     entries = [entry_of(name) for name in sorted(packaged())]
     lines = [
         "| name | robot | Hz | cameras | action | state | episodes | GiB | licence | soups | known defects |",
@@ -198,10 +198,11 @@ def run_show(config: DatasetShowConfig) -> None:
 
 
 def run_draft(config: DatasetDraftConfig) -> None:
-    """Prints the draft on stdout, what could not be told on stderr.
+    """Prints the draft on stdout, and what it assumed or left open on stderr.
 
     Raises:
-        InputError: it is none of RLDS that the raw reader covers, LeRobot, HDF5, and the known layouts of questions or captions.
+        InputError: the data is none of LeRobot, HDF5, tables, RLDS that the raw reader supports, or a known layout of questions
+            or captions.
     """
     recorded = format_of(config.directory)
     if recorded in PROPOSE:
@@ -229,7 +230,7 @@ def run_draft(config: DatasetDraftConfig) -> None:
 
 
 def first_steps(directory: rlds.RawRldsDirectory) -> Steps:
-    """Step columns of the first episode that can be read, for ranges; {} if there is none."""
+    """Returns the step columns of the first episode that can be read, to guess ranges from; {} if there is none."""
     for file in directory.declared:
         for record in directory.read_file(file):
             if isinstance(record, Episode):

@@ -1,4 +1,4 @@
-"""A first entry for an RLDS directory, guessed from names and shapes of its features and the values of one episode."""
+"""Drafts an entry for an RLDS directory, from names and shapes of its features and the values of one episode."""
 
 import re
 from typing import Any
@@ -20,12 +20,12 @@ LANGUAGE = re.compile(r"instruction|language|task|command")
 
 
 def propose(name: str, features: dict[str, Feature], steps: Steps) -> tuple[str, list[str]]:
-    """(YAML of an entry, what could not be told).
+    """Returns (YAML of a drafted entry, what is not clear).
 
     Args:
-        name: of the dataset.
-        features: flat name -> feature.
-        steps: columns of one episode, flat names below steps/; may be empty.
+        name: name of the dataset.
+        features: flat feature name -> feature.
+        steps: step columns of one episode, by their flat names below steps/; may be empty.
     """
     unclear = ["control_hz: features do not say it; `index --control-hz` may, too"]
     lines = [
@@ -69,7 +69,7 @@ def _language(features: dict[str, Feature], unclear: list[str]) -> str | None:
 def _columns(
     key: str, pattern: re.Pattern[str], inside: dict[str, Feature], steps: Steps, unclear: list[str]
 ) -> list[str]:
-    """The numeric features that look like an action or a state."""
+    """Returns the YAML lines of `key`, from the numeric features that look like an action or a state."""
     chosen = {
         name: f
         for name, f in inside.items()
@@ -88,14 +88,14 @@ def _columns(
 
 
 def _numeric(name: str, feature: Feature) -> bool:
-    """Whether a feature of the steps is a number or a row of them; true or false only for a gripper."""
+    """Whether a feature of the steps is a number or a row of numbers. True or false counts only for a gripper."""
     flat = feature.kind == "tensor" and len(feature.lengths) == 1 and len(feature.shape) <= 1
     number = feature.dtype != "bytes" and (feature.dtype != "bool" or bool(GRIPPER.search(name)))
     return flat and number and "terminate" not in name
 
 
 def _guess(key: str, name: str, width: int | None, values: StepValues | None, unclear: list[str]) -> list[EntryPart]:
-    """Columns of one feature: a gripper where its name says so or where it is the seventh or eighth value of an action."""
+    """Guesses the parts of a feature. A gripper is a feature with such a name, or the last of 4, 7 or 8 columns of an action."""
     if GRIPPER.search(name):
         return [_gripper(name, None, values, unclear)]
     encoding: Encoding = "delta" if re.search(r"delta|rel|vel|vector", name) else "absolute"

@@ -1,4 +1,4 @@
-"""A first entry for a folder of questions, captions or boxes, told from the names of its files and a look into the first."""
+"""Drafts an entry for a folder of questions, captions or boxes, from the names of its files and a look into the first."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pipelines.common.image_headers import CLAIMS
 from pipelines.vlm import webdataset
 from pipelines.vlm.confined_folder import ConfinedFolder
 
-MOST_FILES = 10_000  # that are listed
+MOST_FILES = 10_000  # files to list at most
 PROMPT, TARGET = re.compile(r"question|prompt|instruction|query"), re.compile(r"answer|caption|label|text|response")
 IMAGE = re.compile(r"^images?$|image|img|jpg")
 HEAD = 1 << 20
@@ -19,7 +19,7 @@ Draft = tuple[list[str], list[str]]  # lines of YAML, what is not clear
 
 
 def propose(directory: str) -> tuple[str, list[str]] | None:
-    """(YAML of an entry, what could not be told) for a folder, None if nothing is recognised."""
+    """Returns (YAML of a drafted entry, what is not clear) for a folder; None if no layout is recognised."""
     place = ConfinedFolder(directory)
     if kind_at(place.fs, place.root) != "directory":
         return None
@@ -36,7 +36,7 @@ def propose(directory: str) -> tuple[str, list[str]] | None:
 
 
 def of_features(name: str, features: dict[str, Feature]) -> tuple[str, list[str]] | None:
-    """The same for a TFDS directory whose examples are no episodes, None if they are episodes or have no image."""
+    """Like `propose`, for a TFDS directory; None if its examples are episodes or have no image."""
     image = [key for key, f in features.items() if f.kind == "image" and not f.lengths]
     if any(key.startswith("steps/") for key in features) or not image:
         return None
@@ -52,7 +52,7 @@ def _kind(lines: list[str]) -> str:
 
 
 def _keys(names: list[str], unclear: list[str]) -> Draft:
-    """Which names hold the prompt and the target."""
+    """Chooses the keys of the prompt and of the target."""
     prompt = next((name for name in names if PROMPT.search(name)), None)
     target = next((name for name in names if TARGET.search(name) and name != prompt), None)
     lines = [f"prompt: {json.dumps(prompt)}" if prompt else "fixed_prompt: caption en"]
@@ -67,7 +67,7 @@ def _keys(names: list[str], unclear: list[str]) -> Draft:
 
 
 def _split(file: str) -> str:
-    """train, val or test, as a file's name says.
+    """Returns train, val or test, from a file's name; train if the name says none of them.
 
     >>> _split("annotations/captions_val2017.json"), _split("data.json")
     ('val', 'train')
@@ -77,7 +77,7 @@ def _split(file: str) -> str:
 
 
 def _splits(files: list[str]) -> str:
-    """The first file of each split."""
+    """Returns a YAML line with the first file of each split."""
     chosen: dict[str, str] = {}
     for file in files:
         chosen.setdefault(_split(file), file)
@@ -85,7 +85,7 @@ def _splits(files: list[str]) -> str:
 
 
 def _patterns(files: list[str]) -> str:
-    """A pattern for the files of each split: runs of digits become a star."""
+    """Returns a YAML line with a file pattern for each split: runs of digits become a star."""
     chosen: dict[str, str] = {}
     for file in files:
         chosen.setdefault(_split(file), re.sub(r"\d+", "*", file))
@@ -93,7 +93,7 @@ def _patterns(files: list[str]) -> str:
 
 
 def _images(files: list[str], unclear: list[str]) -> str:
-    """The folder that most images are in."""
+    """Returns a YAML line with the folder that contains most of the images."""
     tops: dict[str, int] = {}
     for file in files:
         if file.lower().endswith((".jpg", ".jpeg", ".png")):
@@ -153,7 +153,7 @@ def _webdataset(place: ConfinedFolder, files: list[str]) -> Draft | None:
 
 
 def _texts(data: bytes) -> list[str]:
-    """Keys of a JSON object that hold texts, or lists of them."""
+    """Returns the keys of a JSON object whose values are texts or lists."""
     try:
         row = json.loads(data)
     except (ValueError, RecursionError):
@@ -182,7 +182,7 @@ def _parquet(place: ConfinedFolder, files: list[str]) -> Draft | None:
 
 
 def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
-    """JSON or JSON lines, LLaVA's or plain."""
+    """Drafts an entry for JSON or JSON lines: LLaVA's, or plain ones."""
     for file in files:
         if not file.endswith((".json", ".jsonl")):
             continue

@@ -1,5 +1,5 @@
-"""`fasttok-pipelines check DATASET`: a doctor for recordings of robots, who needs no shards.
+"""`fasttok-pipelines check DATASET`: checks recordings of robots before any shards are built.
 
-One file for each family of findings. `action_meaning` also answers for others whether an action is absolute, a delta or a
-velocity.
+Each family of findings has a file of its own. `pipelines.drafts` also uses `action_meaning`, to find out whether an action is
+absolute, a delta or a velocity.
 """

@@ -1,4 +1,4 @@
-"""Is the action what the entry says that it is? And if nothing says it: what is it?"""
+"""Checks whether actions are what the entry says (absolute or delta). Without an entry, suggests what to write."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,13 +11,13 @@ from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, FoundAt
 from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
-MOST_STEPS = 60_000  # that are measured
+MOST_STEPS = 60_000  # no further episode is measured after so many steps
 SHOWN = 120  # steps that are drawn
 PER_SECOND = ("/s", "per s", "per second", "velocity", "speed")
 
 
 def measured(sample: EpisodeSample) -> list[DimMeaning]:
-    """What each action dim is, by its state."""
+    """Measures what each action dim is, by comparing it with the state."""
     episodes, steps = [], 0
     for episode in sample.usual():
         if steps < MOST_STEPS:
@@ -30,11 +30,11 @@ def measured(sample: EpisodeSample) -> list[DimMeaning]:
 
 
 def check_actions(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[DatasetFinding]:
-    """Compares what was measured with the entry; without one, says what to write.
+    """Compares the measured meanings with the entry. Without an entry, suggests what to write into it.
 
     Args:
-        sample: what was read.
-        dims: what was measured, of each action dim.
+        sample: the episodes that were read.
+        dims: measured meaning of each action dim.
     """
     columns = sample.columns.action
     if not columns or not sample.usual():
@@ -52,7 +52,7 @@ def check_actions(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[Dat
 
 
 def _switches(sample: EpisodeSample) -> set[int]:
-    """Dims that know two values only, as a gripper that is open or closed."""
+    """Returns the dims without an entry that have exactly two values, such as a gripper that is open or closed."""
     joined = np.concatenate([episode.action for episode in sample.usual()])
     return {
         d
@@ -62,7 +62,11 @@ def _switches(sample: EpisodeSample) -> set[int]:
 
 
 def _parts(columns: Sequence[StepColumn], dims: Sequence[DimMeaning], switches: set[int]) -> list[list[int]]:
-    """Dims that belong together: those of a part of the entry, or neighbours of which nothing differs."""
+    """Groups dims that belong together: the dims of a part of the entry, or without an entry neighbours that are alike.
+
+    Neighbours are alike if their feature, their meaning, and whether they are a gripper are the same. A dim whose meaning is
+    unknown joins the dims before it.
+    """
     if all(column.meaning is not None for column in columns):
         return [list(group) for _, group in groupby(range(len(columns)), key=lambda d: columns[d].part)]
     kinds: list[tuple[str, bool, Meaning]] = []
@@ -139,7 +143,7 @@ def _article(meaning: Meaning) -> str:
 
 
 def _same_as_state(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[DatasetFinding]:
-    """Actions that are the state of the very same step: what the robot was told is not recorded."""
+    """Finds actions that equal the state of the same step. The commands that the robot got are then not recorded."""
     episodes = sample.usual()
     a, s = (np.concatenate(tables) for tables in ([e.action for e in episodes], [e.state for e in episodes]))
     same = [
@@ -161,7 +165,7 @@ def _same_as_state(sample: EpisodeSample, dims: Sequence[DimMeaning]) -> list[Da
 
 
 def _drawings(sample: EpisodeSample, d: int, dim: DimMeaning) -> tuple[Curves, ...]:
-    """The action beside its state, and its sum beside it: one of the two fits."""
+    """Draws the action and the sum of the actions, each beside the state. One of the two should follow the state."""
     state = dim.state if dim.state is not None else d if d < len(sample.columns.state) else None
     if state is None:
         return ()
@@ -185,7 +189,7 @@ def _moves(episode: SampledEpisode, d: int) -> float:
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values in [0, 1]."""
+    """Scales values to [0, 1]."""
     span = float(np.nanmax(values) - np.nanmin(values))
     scaled: NDArray[np.float64] = (values - np.nanmin(values)) / (span or 1.0)
     return scaled

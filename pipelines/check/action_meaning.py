@@ -1,9 +1,10 @@
-"""Is an action absolute, a delta already, or a velocity? Measured on the state that the robot reached.
+"""Finds out whether an action is absolute, a delta or a velocity, from the states that the robot reached.
 
-An absolute action, some steps later, looks like the state. A delta does not, but the sum of all deltas so far does. Both are
-compared with the same state, without their mean over each episode, so that neither units nor offsets matter; what explains
-the state clearly better is the answer. The answer must also hold from one step to the next, where common drifts count for
-nothing. How far the state moves per action then says whether a delta is one per step or one per second: a velocity.
+The state looks like an absolute action of some steps before. It does not look like a delta, but like the sum of all deltas so
+far. So the action and the sum of the actions are both compared with the state, by correlation and without their means over
+each episode: units and offsets do not matter. The answer is the one that explains the state clearly better. It must also fit
+the changes from one step to the next, in which a common drift does not count. How far the state moves per action then tells
+a delta per step from a delta per second, which is a velocity.
 """
 
 from collections import Counter
@@ -19,34 +20,34 @@ from pipelines.check.correlation import Following, Table, follow, level, level_s
 
 Meaning = Literal["absolute", "delta", "velocity", "unknown"]
 Strength = Literal["strong", "some", "none"]
-DELAY = 0.3  # seconds that a robot may take to follow
+DELAY = 0.3  # seconds that a robot may need to follow an action
 MOST_LAGS = 12
 FITS = 0.4  # share of the state's movement that the answer must explain
 FITS_WELL = 0.7
-BETTER = 0.6  # of what the other answer leaves unexplained, the answer may leave this share
+BETTER = 0.6  # the answer may leave this share of what the other answer leaves unexplained
 MUCH_BETTER = 0.4
-OTHER_DIM = 0.7  # share that must be explained by a state dim that has another number
+OTHER_DIM = 0.7  # share that the action must explain of a state dim that has another number
 OTHER_DIM_WELL = 0.9
-ALIKE = 0.15  # distance of an absolute action from its state, of the state's size, up to which both are in one unit
+ALIKE = 0.15  # an action is in the unit of its state if it differs by less than this share of the state's size
 PER_STEP = 1.25  # gains of a velocity may be off by this factor
-FEWEST = 60  # steps below which nothing is strong
+FEWEST = 60  # with fewer steps, no evidence is strong
 FEWEST_EPISODES = 3
-WRAP = 0.7  # rad by which a jump may miss a whole turn
+WRAP = 0.7  # rad by which a jump may differ from a whole turn
 
 
 @dataclass(frozen=True)
 class DimMeaning:
-    """What one action dim is.
+    """Measured meaning of one action dim.
 
     Attributes:
         meaning: absolute, delta, velocity or unknown.
-        strength: of the evidence; act on a strong one only.
-        state: the state dim that it moves, None if none follows it.
+        strength: strength of the evidence; rely only on strong evidence.
+        state: the state dim that it moves, None if no state dim follows it.
         lag: steps until the state has followed.
-        gain: how much the action's side changes where the state changes by 1; 1 if both are in one unit.
+        gain: change of the action (of its sum, for a delta) per change of 1 in the state; 1 if both have the same unit.
         absolute: share of the state's movement that the action explains if it is absolute.
-        delta: share that it explains if it is a delta.
-        normalized: whether its values are in [-1, 1] and often at these ends, so that its unit is not the state's.
+        delta: share of the state's movement that it explains if it is a delta.
+        normalized: whether all values are in [-1, 1] and 1 % or more are -1 or 1, so that the unit is not the state's.
     """
 
     meaning: Meaning
@@ -71,13 +72,16 @@ class DimMeaning:
 
 @dataclass(frozen=True)
 class PartMeaning:
-    """What some dims of an action are together.
+    """Measured meaning of a part of an action: several dims that belong together.
+
+    If any dims have strong evidence, only these count; otherwise all dims whose meaning is known.
 
     Attributes:
-        meaning: what those that can be told agree on, else unknown.
-        strength: the strongest of theirs.
-        dims: how many of them say so.
-        of: how many there are.
+        meaning: the meaning of at least three in four of the dims that count, else unknown.
+        strength: strong if all dims with strong evidence agree and are at least a third of all dims; none if the meaning is
+            unknown; else some.
+        dims: number of counted dims with this meaning.
+        of: number of all dims.
     """
 
     meaning: Meaning
@@ -92,13 +96,14 @@ def action_meanings(
     hz: float | None = None,
     pairs: Sequence[int | None] | None = None,
 ) -> list[DimMeaning]:
-    """What each action dim is.
+    """Measures what each action dim is.
 
     Args:
-        actions: (T, D) of several episodes.
-        states: (T, S) of the same episodes: where the robot was at these steps.
-        hz: control frequency, None if it is not known; then a velocity looks like a delta.
-        pairs: the state dim of each action dim, where names say it; None: the one with the same number, or the one that fits.
+        actions: an array (T, D) per episode.
+        states: an array (T, S) for each of these episodes: where the robot was at these steps.
+        hz: control frequency in Hz; None if it is not known, and then a velocity looks like a delta.
+        pairs: for each action dim the state dim with its name, or None. Without a name, the state dim with the same number is
+            tried, then the one that fits best.
 
     >>> rng = np.random.default_rng(0)
     >>> moves = [rng.normal(size=(40, 1)) for _ in range(5)]
@@ -132,7 +137,7 @@ def action_meanings(
 
 
 def part_meaning(dims: Sequence[DimMeaning]) -> PartMeaning:
-    """What dims that belong together are: a part of an action, such as x, y and z.
+    """Returns the common meaning of dims that belong together: a part of an action, such as x, y and z.
 
     >>> one = DimMeaning("delta", "strong")
     >>> part_meaning([one, DimMeaning("unknown", "none"), one])
@@ -152,7 +157,7 @@ def part_meaning(dims: Sequence[DimMeaning]) -> PartMeaning:
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """What speaks for an absolute action and for a delta, each (D, S); see `correlation`."""
+    """Evidence for an absolute action and for a delta; all arrays are (D, S), see `correlation`."""
 
     level: Following
     summed: Following
@@ -162,14 +167,14 @@ class _Evidence:
 
 
 def _tables(action: NDArray[Any], state: NDArray[Any]) -> tuple[Table, Table]:
-    """Both as (T, D) and (T, S), without steps that are not finite."""
+    """Returns both as (T, D) and (T, S), without steps that have NaN or inf."""
     a, s = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (action, state))
     rows = np.isfinite(a).all(axis=1) & np.isfinite(s).all(axis=1)
     return a[rows], s[rows]
 
 
 def _unwrapped(values: Table) -> Table:
-    """Angles in radians that jump by a whole turn, without these jumps."""
+    """Removes jumps by a whole turn from angles in radians."""
     jumps = np.abs(np.diff(values, axis=0))
     turns = (np.abs(jumps - 2 * np.pi) < WRAP).any(axis=0) & (np.abs(values).max(axis=0) < 2 * np.pi + WRAP)
     if not turns.any():
@@ -178,14 +183,14 @@ def _unwrapped(values: Table) -> Table:
 
 
 def _without_glitches(episodes: list[Table]) -> list[Table]:
-    """Single values far outside all others are pulled in, so that they do not decide everything."""
+    """Clips single values far outside all others, so that they do not dominate the result."""
     low, high = np.quantile(np.concatenate(episodes), [0.005, 0.995], axis=0)
     room = 2 * (high - low)
     return [np.clip(values, low - room, high + room) if (room > 0).any() else values for values in episodes]
 
 
 def _usual(d: int, width: int, pairs: Sequence[int | None] | None) -> tuple[int | None, bool]:
-    """The state dim that an action dim most likely moves, and whether names say so."""
+    """Returns the state dim that an action dim most likely moves, and whether names say so."""
     named = pairs[d] if pairs is not None else None
     if named is not None:
         return named, True
@@ -198,7 +203,7 @@ def _normalized(values: Table) -> bool:
 
 
 def _alike(actions: list[Table], states: list[Table]) -> NDArray[np.bool_]:
-    """(D, S): whether the action has the state's values, where these are far from 0 compared with how much they move."""
+    """Returns (D, S) bool: whether the action has the state's values, for states far from 0 compared with their movement."""
     a, s = np.concatenate(actions), np.concatenate(states)
     size = np.sqrt((s * s).mean(0))
     far = (size > 4 * s.std(0)) & (size > 1e-3)
@@ -210,7 +215,7 @@ def _alike(actions: list[Table], states: list[Table]) -> NDArray[np.bool_]:
 
 
 def _dim(evidence: _Evidence, d: int, likely: tuple[int | None, bool], normalized: bool, enough: bool) -> DimMeaning:
-    """The answer by the usual state dim, or else by the one that follows best."""
+    """Judges an action dim by its usual state dim, or else by the state dim that follows it best."""
     usual, named = likely
     if usual is not None:
         found = _judge(evidence, d, usual, normalized, enough)
@@ -229,9 +234,9 @@ def _dim(evidence: _Evidence, d: int, likely: tuple[int | None, bool], normalize
 
 
 def _unless_other_dim(evidence: _Evidence, d: int, found: DimMeaning) -> DimMeaning:
-    """The answer by the state dim with the same number, unless another dim says the opposite as clearly.
+    """Returns the answer of the state dim with the same number, or unknown if another state dim contradicts it as clearly.
 
-    States of simulators hold speeds beside positions, and an action that is a delta of the position is like the speed itself.
+    States of simulators contain speeds as well as positions. An action that is a delta of a position looks like its speed.
     """
     delta = float(_share(evidence.summed.r[d], True).max())
     if found.meaning != "absolute" or delta < OTHER_DIM_WELL or 1 - delta > max(2 * (1 - found.absolute), 0.05):
@@ -240,7 +245,10 @@ def _unless_other_dim(evidence: _Evidence, d: int, found: DimMeaning) -> DimMean
 
 
 def _share(r: Any, signed: bool = False) -> Any:
-    """The share of the movement that a correlation explains; an absolute action moves with its state, not against it."""
+    """Returns the share of the movement that a correlation explains.
+
+    Unless `signed`, a negative correlation explains nothing: an absolute action moves with its state, not against it.
+    """
     return np.square(r) if signed else np.square(np.maximum(r, 0.0))
 
 
@@ -248,7 +256,7 @@ def _judge(evidence: _Evidence, d: int, s: int, normalized: bool, enough: bool) 
     absolute, delta = float(_share(evidence.level.r[d, s])), float(_share(evidence.summed.r[d, s], True))
     against = evidence.level.r[d, s] ** 2
     if evidence.level.r[d, s] < 0 and against > FITS and delta < FITS / 2 and evidence.level_steps.r[d, s] < -0.5:
-        absolute = float(against)  # the two have opposite signs, as a command to close and an opening
+        absolute = float(against)  # opposite signs, such as a command to close and a measured opening
     meaning: Meaning = "absolute" if absolute > delta else "delta"
     share, other = max(absolute, delta), min(absolute, delta)
     followed = evidence.level if meaning == "absolute" else evidence.summed
@@ -266,7 +274,7 @@ def _judge(evidence: _Evidence, d: int, s: int, normalized: bool, enough: bool) 
 
 
 def _with_velocities(dims: list[DimMeaning], hz: float | None) -> list[DimMeaning]:
-    """Deltas that are one per second: they are as many times larger than movements per step as there are steps per second."""
+    """Calls deltas per second velocities. They are larger than movements per step, by the number of steps per second."""
     deltas = [dim for dim in dims if dim.meaning == "delta" and not dim.normalized]
     strong = [dim for dim in deltas if dim.strength == "strong"] or deltas
     if hz is None or not strong or 1 / PER_STEP**2 < hz < PER_STEP**2:

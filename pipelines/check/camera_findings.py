@@ -1,4 +1,4 @@
-"""Cameras: missing, unreadable, black, frozen, twice the same, or with red and blue exchanged."""
+"""Finds cameras that are missing, unreadable, black, frozen, equal to another one, or have red and blue exchanged."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.check.dataset_findings import DatasetFinding, Pictures, Severity, few
 from pipelines.check.sampled import CameraLook, EpisodeSample, SampledEpisode
 
-BLACK = 4.0  # of 255: mean and spread below which nothing is seen
-SAME = 1.0  # of 255: mean difference of thumbnails up to which two pictures are one
-MOVES = 0.02  # of the range of all episodes: the robot moved by more
+BLACK = 4.0  # of 255: pictures are black if their mean and their standard deviation are smaller
+SAME = 1.0  # of 255: two cameras show the same if their thumbnails differ by less on average
+MOVES = 0.02  # of a dim's range over all episodes: the robot moved if a dim covers more in an episode
 COLOURFUL = 8.0  # of 255: how much red and blue must differ for an exchange to show
-CLEARLY = 0.5  # an exchanged picture must be this much nearer to the others once exchanged back
-TINGE = 4.0  # of 255: red against blue in the usual picture, below which nothing shows
-FITS, FITS_NOT = 0.6, 1.1  # distance once exchanged, of the distance as it is: exchanged below, in order above
+CLEARLY = 0.5  # exchanging back must reduce the distance to the other pictures to less than this share
+TINGE = 4.0  # of 255: if red and blue differ by less in the usual picture, an exchange does not show
+FITS, FITS_NOT = 0.6, 1.1  # distance after an exchange / distance before: exchanged if below, in order if above
 FEWEST = 3
 Look = tuple[SampledEpisode, CameraLook]
 
@@ -36,12 +36,12 @@ class _Camera:
 
 
 def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None, known: bool) -> list[DatasetFinding]:
-    """Checks the frames that were looked at.
+    """Checks the cameras of the episodes that were read.
 
     Args:
-        sample: what was read.
-        entry: says which cameras are used; None if nothing says it.
-        known: whether all cameras of the dataset were looked for.
+        sample: the episodes that were read.
+        entry: entry of the dataset, which names its cameras; None if it has no entry.
+        known: whether episodes come with all cameras of the dataset, so that one that is not there is missing.
     """
     cameras: dict[str, _Camera] = {}
     for episode in sample.usual():
@@ -63,7 +63,7 @@ def check_cameras(sample: EpisodeSample, entry: DatasetEntry | None, known: bool
 
 
 def _of_entry(sample: EpisodeSample, entry: DatasetEntry, there: list[str]) -> list[DatasetFinding]:
-    """Cameras of the entry that no episode has, or that it names twice."""
+    """Reports cameras that no episode has, or that the entry uses for two slots."""
     findings = []
     features = list(entry.cameras.values())
     double = next((feature for feature in features if features.count(feature) > 1), None)
@@ -113,7 +113,7 @@ def _blacks(camera: _Camera) -> list[DatasetFinding]:
 
 
 def _frozen(sample: EpisodeSample, camera: _Camera) -> list[DatasetFinding]:
-    """The same picture all along, although the robot moves."""
+    """Finds episodes in which a camera shows the same picture all the time although the robot moves."""
     frozen = []
     scale = _scale(sample)
     for episode, look in camera.fine:
@@ -134,7 +134,7 @@ def _frozen(sample: EpisodeSample, camera: _Camera) -> list[DatasetFinding]:
 
 
 def _swapped(camera: _Camera) -> list[DatasetFinding]:
-    """Episodes whose pictures look like the others' once red and blue are exchanged, and not before."""
+    """Finds episodes whose pictures look like those of the others only after red and blue are exchanged."""
     looks = [(e, look, look.thumbnails.mean(axis=0)) for e, look in camera.fine if len(look.thumbnails)]
     if len(looks) < FEWEST + 1:
         return []
@@ -170,9 +170,9 @@ def _swapped(camera: _Camera) -> list[DatasetFinding]:
 
 
 def _other_light(looks: list[CameraLook], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Episodes whose colours, from dark to bright, fit those of all others only once exchanged.
+    """Returns (n,) bool: episodes whose colours, sorted from dark to bright, fit the others only after an exchange.
 
-    Scenes may differ from episode to episode. If any episode lies between the two kinds, nothing is said.
+    It works if scenes differ between episodes. If any episode is between the two kinds, no episode is flagged.
     """
     palettes = np.stack([_palette(look.thumbnails) for look in looks])
     upright = np.where(flags[:, None, None], palettes[..., ::-1], palettes)
@@ -187,7 +187,7 @@ def _other_light(looks: list[CameraLook], flags: NDArray[np.bool_]) -> NDArray[n
 
 
 def _opposed(cameras: list[_Camera]) -> list[DatasetFinding]:
-    """Two cameras of one scene whose colours are each other's with red and blue exchanged, in every episode."""
+    """Finds two cameras of one scene whose colours agree only if red and blue of one are exchanged, in every episode."""
     findings = []
     for one, other in combinations(cameras, 2):
         pairs = _pairs(one, other)
@@ -209,7 +209,7 @@ def _opposed(cameras: list[_Camera]) -> list[DatasetFinding]:
 
 
 def _twins(cameras: list[_Camera]) -> list[DatasetFinding]:
-    """Two cameras with the same pictures."""
+    """Finds pairs of cameras that show the same pictures."""
     findings = []
     for one, other in combinations(cameras, 2):
         pairs = _pairs(one, other)
@@ -229,7 +229,7 @@ def _twins(cameras: list[_Camera]) -> list[DatasetFinding]:
 
 
 def _pairs(one: _Camera, other: _Camera) -> list[tuple[SampledEpisode, CameraLook, CameraLook]]:
-    """Looks of both at the same episode."""
+    """Returns (episode, frames of one camera, frames of the other) for each episode in which both are sound."""
     theirs = {id(episode): look for episode, look in other.fine}
     return [(episode, look, theirs[id(episode)]) for episode, look in one.fine if id(episode) in theirs]
 
@@ -244,13 +244,13 @@ def _chroma(look: CameraLook) -> float:
 
 
 def _colour_distance(one: CameraLook, other: CameraLook, exchanged: bool) -> float:
-    """Between the colours of two pictures, however these are arranged: sorted by brightness."""
+    """Returns the distance between the colours of two cameras, sorted by brightness: their arrangement does not count."""
     a, b = (_palette(look.thumbnails) for look in (one, other))
     return float(np.abs(a - (b[:, ::-1] if exchanged else b)).mean())
 
 
 def _palette(thumbnails: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(16, 3) mean colours of the darkest to the brightest pixels, without their brightness."""
+    """Returns (16, 3) mean colours from the darkest to the brightest pixels, without their brightness."""
     pixels = thumbnails.reshape(-1, 3).astype(np.float64)
     ordered = pixels[np.argsort(pixels.sum(axis=1))]
     groups = np.stack([group.mean(axis=0) for group in np.array_split(ordered, 16)])

@@ -1,4 +1,4 @@
-"""A few frames of each camera, decoded and made small."""
+"""Decodes a few frames of each camera and makes them small."""
 
 import io
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from pipelines.common.image_headers import check_header
 ABSENT = ("does not exist", "not there", "No such file")
 NOT_CAMERAS = ("depth", "mask", "segment", "next_obs", "next.", "next/")
 CAMERA_WORDS = ("image", "cam", "rgb", "view")
-FRAMES = 5  # of an episode
-SMALL = 24  # pixels of a thumbnail's side
-WIDE = 200  # pixels of a picture for the page
+FRAMES = 5  # per episode
+SMALL = 24  # height and width of a thumbnail in pixels
+WIDE = 200  # width in pixels of a picture on the page
 
 
 @dataclass(frozen=True)
 class FewFrames:
-    """Frames that are not decoded yet.
+    """A few frames of a camera, as the reader gave them. Only one of `encoded`, `pixels` and `frames` has them.
 
     Attributes:
-        encoded: the bytes of each frame, () if `frames` has them.
-        pixels: decoded frames, () if they are encoded.
-        frames: those of all steps, of a video or an array that is not read yet; None if they are above.
-        steps: which of these are looked at.
+        encoded: bytes of each frame.
+        pixels: decoded frames, (height, width, 3) uint8.
+        frames: frames of all steps, in a video or an array that is not read yet; else None.
+        steps: the steps of `frames` to look at.
     """
 
     encoded: tuple[bytes, ...] = ()
@@ -43,12 +43,12 @@ class FewFrames:
         return self.frames is None
 
     def problem(self) -> str:
-        """What is wrong as far as headers tell, "" for nothing."""
+        """Returns what is wrong according to the headers, "" if nothing is."""
         return self.frames.check() if self.frames is not None else ""
 
 
 def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFrames]:
-    """Frames spread over an episode, of the entry's cameras or of all that are there."""
+    """Returns feature -> frames, spread over an episode: of the entry's cameras, or without an entry of all cameras."""
     chosen = set(entry.cameras.values()) if entry is not None else None
     steps = np.unique(np.linspace(0, episode.length - 1, FRAMES).round().astype(int))
     found: dict[str, FewFrames] = {}
@@ -68,7 +68,7 @@ def few_frames(episode: Episode, entry: DatasetEntry | None) -> dict[str, FewFra
 
 
 def _may_be_camera(name: str, frames: Frames) -> bool:
-    """Whether something that no entry calls a camera is one: depth, masks and the next step's pictures are not."""
+    """Guesses whether a feature is a camera if no entry says so. Depth, masks and pictures of the next step are not."""
     words = name.lower()
     if any(word in words for word in NOT_CAMERAS):
         return False
@@ -80,7 +80,7 @@ def look(frames: FewFrames, bgr: bool = False) -> CameraLook:
     """Decodes the frames.
 
     Args:
-        frames: which ones.
+        frames: the frames to decode.
         bgr: whether red and blue are exchanged in them.
 
     Raises:
@@ -108,12 +108,12 @@ def look(frames: FewFrames, bgr: bool = False) -> CameraLook:
 
 
 def only_problem(problem: str) -> CameraLook:
-    """A camera of which nothing is decoded, as its headers say what is wrong."""
+    """Returns the look at a camera that is not decoded, because of the problem that its headers show."""
     return CameraLook(np.zeros((0, SMALL, SMALL, 3), np.float32), (), problem, any(word in problem for word in ABSENT))
 
 
 def _decoded(frame: Frame) -> NDArray[np.uint8] | str:
-    """The pixels, or why there are none."""
+    """Returns the pixels, or why there are none."""
     if isinstance(frame, BadFrame):
         return frame.detail
     if not isinstance(frame, bytes):

@@ -1,4 +1,4 @@
-"""The page of `fasttok-pipelines check DATASET --html`: every finding, the worst place of each drawn."""
+"""The page of `fasttok-pipelines check DATASET --html`: every finding, with drawings of its first or worst place."""
 
 import io
 
@@ -11,7 +11,7 @@ from pipelines.check.dataset_findings import SEVERITIES, Curves, DatasetFinding,
 from pipelines.check.diagnose import Diagnosis, summary
 
 COLOURS: dict[Severity, str] = {"error": BAD, "warning": WARNING, "note": NEUTRAL}
-MOST_POINTS = 1500  # of a line
+MOST_POINTS = 1500  # per line
 LEAD = (
     "An error makes training wrong or impossible, a warning probably harms it, a note is worth knowing. Each finding shows its "
     "first or worst place; the tinted part of a drawing is that place."
@@ -19,7 +19,7 @@ LEAD = (
 
 
 def check_page_of(found: Diagnosis, command: str = "") -> str:
-    """One self-contained page, made by `command`."""
+    """Returns one self-contained page, which names the `command` that made it."""
     counts = {severity: sum(f.severity == severity for f in found.findings) for severity in SEVERITIES}
     steps = sum(len(episode.action) for episode in found.sample.episodes)
     title = f"{found.dataset.name}: check"
@@ -86,7 +86,7 @@ def _drawing(drawing: Curves | Pictures) -> Markup:
 
 
 def _measured(found: Diagnosis) -> list[Markup]:
-    """What was measured of each action dim."""
+    """Returns a table of what was measured for each action dim."""
     if not found.meanings:
         return []
     rows = []

@@ -1,4 +1,4 @@
-"""Which columns of a recording are the action and the state: as the dataset's entry says, or by the names that are usual."""
+"""Finds the columns that are the action and the state, from the dataset's entry or by their usual names."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ BELOW = ("observation/", "observation.", "observations/", "obs/", "state/")
 NO_STATE = (
     "timestamp", "time", "index", "reward", "done", "discount", "embedding", "depth", "image", "success", "terminal",
 )  # fmt: skip
-WIDEST_STATE = 64  # columns of one feature; more are an embedding or pixels
+WIDEST_STATE = 64  # columns of one feature; a wider one is an embedding or pixels
 GRIPPERS = ("gripper", "grip", "finger", "claw", "jaw")
 
 
 @dataclass(frozen=True)
 class StepColumn:
-    """One number of each step.
+    """A column of a step feature: one number per step.
 
     Attributes:
-        feature: step feature.
+        feature: name of the step feature.
         column: its number in the feature, counted from 0.
-        name: what people call it, "" if nothing says so.
-        part: number of the part of the entry that takes it; without an entry 0.
-        meaning: what the entry says that it is; None without an entry.
-        scale: what values are multiplied with, so that units agree.
+        name: its name, such as x, "" if none is known.
+        part: number of the entry's part that contains it, counted from 0; 0 without an entry.
+        meaning: the entry's part that contains it; None without an entry.
+        scale: factor that stored values are multiplied by, from the entry.
     """
 
     feature: str
@@ -47,7 +47,7 @@ class StepColumn:
         return f"{self.feature}[{self.column}]" + (f" ({self.name})" if self.name else "")
 
     def called(self, kind: str) -> str:
-        """Its name, beginning with what it is if the feature does not say it.
+        """Returns its name, with `kind` before it if the feature's name does not contain `kind`.
 
         >>> StepColumn("qpos", 1).called("state"), StepColumn("action", 0).called("action")
         ('state qpos[1]', 'action[0]')
@@ -56,29 +56,33 @@ class StepColumn:
 
     @property
     def gripper(self) -> bool:
-        """Whether the entry, or else its name, says that it is one of a gripper."""
+        """Whether it belongs to a gripper: as the entry says, or without an entry by its name."""
         return self.meaning.encoding == "gripper" if self.meaning is not None else self.called_gripper
 
     @property
     def called_gripper(self) -> bool:
-        """Whether its name says that it is one of a gripper."""
+        """Whether it belongs to a gripper by its name."""
         return any(word in f"{self.feature} {self.name}".lower() for word in GRIPPERS)
 
 
 @dataclass(frozen=True)
 class DatasetColumns:
-    """The columns that are looked at.
+    """The columns that are the action and the state.
 
     Attributes:
-        action: side by side.
-        state: side by side.
+        action: columns of the action, in order.
+        state: columns of the state, in order.
     """
 
     action: tuple[StepColumn, ...]
     state: tuple[StepColumn, ...]
 
     def pairs(self) -> list[int | None] | None:
-        """For each action column the state column with the same name, None if none has it or if it is not the only one."""
+        """Returns for each action column the number of the state column with the same name, or None.
+
+        None means that no state column has the name, or several have it. A prefix of the action's name such as delta_ is
+        ignored. If no names match at all, it returns None instead of a list.
+        """
         names = [column.name.lower() for column in self.state]
         found: list[int | None] = []
         for column in self.action:
@@ -90,7 +94,7 @@ class DatasetColumns:
 
 
 def find_columns(entry: DatasetEntry | None, episode: Episode) -> DatasetColumns:
-    """The columns of an episode that the entry names, or that have a usual name.
+    """Returns the columns of an episode that the entry names, or without an entry those with usual names.
 
     >>> episode = Episode({"action": np.zeros((4, 2)), "observation.state": np.zeros((4, 1))})
     >>> [str(c) for c in find_columns(None, episode).action], len(find_columns(None, episode).state)
@@ -111,7 +115,7 @@ def find_columns(entry: DatasetEntry | None, episode: Episode) -> DatasetColumns
 
 
 def values_of(columns: Sequence[StepColumn], episode: Episode) -> NDArray[np.float64]:
-    """(T, D) the columns side by side; a column that this episode lacks is NaN."""
+    """Returns the columns side by side, (T, D) float64; a column that this episode lacks is NaN."""
     table = np.full((episode.length, len(columns)), np.nan)
     tables: dict[str, NDArray[np.float64] | None] = {}
     for d, column in enumerate(columns):
@@ -126,7 +130,7 @@ def values_of(columns: Sequence[StepColumn], episode: Episode) -> NDArray[np.flo
 
 
 def width(values: Any) -> int:
-    """Numbers per step of a step feature, 0 if it contains something else than a row of numbers."""
+    """Returns the width of a step feature: its numbers per step, or 0 if it is not a row of numbers."""
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub" or values.ndim not in (1, 2, 3):
         return 0
     size = int(np.prod(values.shape[1:], dtype=np.int64))
@@ -158,21 +162,21 @@ def _all(features: Sequence[str], widths: dict[str, int], names: Sequence[str]) 
 
 
 def _state_names(episode: Episode, names: Sequence[str], state: Sequence[str], widths: dict[str, int]) -> list[str]:
-    """Names of the state's columns: recorded, or those of as many action columns."""
+    """Returns the recorded names of the state's columns, or those of the action if it has as many columns, or []."""
     recorded = _named(episode, "state")
     total = sum(widths[feature] for feature in state)
     return recorded if len(recorded) == total else list(names) if len(names) == total else []
 
 
 def _named(episode: Episode, which: str) -> list[str]:
-    """Names of the columns of `action` or `state`, as the dataset's files have them."""
+    """Returns the recorded names of the columns of `which`: action, state or a feature; [] if there are none."""
     columns = episode.metadata.get("columns")
     found = columns.get(which) if isinstance(columns, dict) else None
     return [str(name) for name in found or episode.metadata.get(f"{which}_names") or ()]
 
 
 def _each(episode: Episode, features: Sequence[str], widths: dict[str, int]) -> list[str]:
-    """Names of the columns of several features, as far as the files have them; [] if none has any."""
+    """Returns the recorded names of the columns of several features, "" for an unnamed one; [] if all are unnamed."""
     found = {feature: _named(episode, feature) for feature in features}
     known = {feature: names if len(names) == widths[feature] else [] for feature, names in found.items()}
     return [n for f in features for n in known[f] or [""] * widths[f]] if any(known.values()) else []

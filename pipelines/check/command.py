@@ -1,4 +1,4 @@
-"""`fasttok-pipelines check DATASET`: a doctor for recordings, who needs no shards and takes minutes."""
+"""`fasttok-pipelines check DATASET`: checks recordings in minutes, before any shards are built."""
 
 import time
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ def run_check(config: CheckConfig) -> None:
     """Checks a dataset and prints what was found.
 
     Raises:
-        InputError: there are errors, or warnings under --strict; or there is no dataset.
+        InputError: there are errors, or warnings under --strict, or no dataset is found.
     """
     if config.episodes < 1:
         raise InputError(f"--episodes is {config.episodes}, expected at least 1")
@@ -77,10 +77,10 @@ def run_check(config: CheckConfig) -> None:
 
 
 def as_json(found: Diagnosis, counts: Mapping[Severity, int]) -> dict[str, object]:
-    """What --json prints.
+    """Returns what --json prints.
 
     Args:
-        found: what the doctor says.
+        found: result of all checks.
         counts: severity -> number of findings.
     """
     return {

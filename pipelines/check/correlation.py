@@ -1,4 +1,4 @@
-"""How well one table of numbers follows another one, pooled over episodes and over the delay between the two."""
+"""Measures how well one table of numbers follows another one, over all episodes and at the delay that fits best."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 Table = NDArray[np.float64]
 Pair = Callable[[Table, Table, int], tuple[Table, Table]]
-STILL = 1e-12  # variance below which a dim does not move at all
+STILL = 1e-12  # sum of squares up to which a dim does not move at all
 
 
 @dataclass(frozen=True, eq=False)
 class Following:
-    """For every action dim and every state dim, at the delay that fits best; each array is (D, S).
+    """How well each state dim follows each action dim, at the delay that fits best; each array is (D, S).
 
     Attributes:
-        r: the correlation, 0 where one of the two does not move.
-        gain: how much the action's side moves where the state's side moves by 1.
-        lag: the delay in steps.
+        r: correlation, 0 if one of the two dims does not move.
+        gain: change on the action's side per change of 1 on the state's side, with the sign of `r`.
+        lag: delay in steps.
     """
 
     r: Table
@@ -27,37 +27,37 @@ class Following:
 
 
 def level(action: Table, state: Table, lag: int) -> tuple[Table, Table]:
-    """An absolute action against the state that it leads to, both without their mean over the episode."""
+    """Returns an absolute action and the state that it leads to, both without their mean over the episode."""
     end = len(action) - lag
     return _centred(action[:end]), _centred(state[lag:])
 
 
 def level_steps(action: Table, state: Table, lag: int) -> tuple[Table, Table]:
-    """The same, from one step to the next: a common drift counts for nothing."""
+    """Returns the changes of an absolute action and of that state from step to step, in which a common drift is small."""
     end = len(action) - lag
     return np.diff(action[:end], axis=0), np.diff(state[lag:], axis=0)
 
 
 def summed(action: Table, state: Table, lag: int) -> tuple[Table, Table]:
-    """The sum of all actions so far against the state that they led to: a delta's sum is a position."""
+    """Returns the sum of all actions so far and the state that they led to: the sum of deltas is a position."""
     end = len(action) - lag - 1
     return _centred(np.cumsum(action[:end], axis=0)), _centred(state[lag + 1 :])
 
 
 def steps(action: Table, state: Table, lag: int) -> tuple[Table, Table]:
-    """A delta against the movement that it leads to."""
+    """Returns a delta and the movement that it leads to."""
     end = len(action) - lag - 1
     return action[:end], np.diff(state[lag:], axis=0)
 
 
 def follow(pair: Pair, actions: Sequence[Table], states: Sequence[Table], lags: int) -> Following:
-    """The correlation over all episodes, at the best of the delays 0 to `lags` for each pair of dims.
+    """Computes the correlation over all episodes, for each pair of dims at its best delay of 0 to `lags` steps.
 
     Args:
-        pair: what is compared: `level`, `level_steps`, `summed` or `steps`.
+        pair: function that gives the two sides to compare: `level`, `level_steps`, `summed` or `steps`.
         actions: a table (T, D) per episode.
         states: a table (T, S) per episode.
-        lags: the longest delay.
+        lags: longest delay in steps.
 
     >>> ramp = np.array([[0.0], [1.0], [3.0], [4.0], [8.0], [9.0]])
     >>> late = np.concatenate([ramp[:1], ramp[:-1]])

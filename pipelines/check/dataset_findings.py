@@ -1,4 +1,4 @@
-"""What the doctor finds: how bad it is, where it is first seen, and what to write or do."""
+"""Findings of `check`: how bad something is, where it is first seen, and what to do about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class FoundAt:
-    """Where something is seen first, or at its worst.
+    """Place at which something is seen first, or at its worst.
 
     Attributes:
         file: path or URL; "" for the dataset as a whole.
-        episode: the episode's number in its file; LeRobot's own number.
-        step: counted from 0.
-        dim: the feature and its column, or the camera.
-        split: of the dataset.
+        episode: number of the episode in its file (in LeRobot its own number); None for no episode.
+        step: step, counted from 0; None for no step.
+        dim: feature and column, or camera; "" for none.
+        split: split of the dataset; "" for none.
     """
 
     file: str = ""
@@ -37,12 +37,12 @@ class FoundAt:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Numbers along an episode, for the page.
+    """Numbers along an episode, drawn on the page.
 
     Attributes:
-        title: of the drawing.
-        lines: what is drawn, by its name: (T,) each.
-        mark: first and last step of the place.
+        title: title of the drawing.
+        lines: name -> values (T,) of each line.
+        mark: first and last step of the place to tint; None for no place.
         y_label: what the lines show, with its unit.
     """
 
@@ -54,10 +54,10 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Camera pictures for the page.
+    """Camera pictures, shown on the page.
 
     Attributes:
-        images: (height, width, 3) uint8, by what they are.
+        images: caption -> picture, (height, width, 3) uint8.
     """
 
     images: dict[str, NDArray[np.uint8]]
@@ -71,11 +71,11 @@ class DatasetFinding:
         severity: an error makes training wrong or impossible, a warning probably harms it, a note is worth knowing.
         check: name of the check, for scripts.
         place: where it is seen first, or at its worst.
-        what: what is there, in words.
+        what: what was found, in words.
         todo: what to do about it, in words.
         entry: lines for the dataset's entry, "" if there is nothing to write.
-        count: how many episodes (or files, steps, dims: `what` says it) are like this.
-        drawings: for the page.
+        count: number of episodes that are like this, or of files, steps or dims if `what` says so.
+        drawings: drawings for the page.
     """
 
     severity: Severity
@@ -93,12 +93,12 @@ class DatasetFinding:
 
 
 def ordered(findings: Sequence[DatasetFinding]) -> list[DatasetFinding]:
-    """The worst first; findings of one severity stay in the order of the checks."""
+    """Sorts findings by severity, the worst first. Findings of the same severity stay in the order of the checks."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def few(words: Sequence[object], most: int = 6) -> str:
-    """The first of a list, and how many more there are.
+    """Writes the first items of a list, and how many more there are.
 
     >>> few([1, 2, 3], most=2)
     '1, 2 and 1 more'

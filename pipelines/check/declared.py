@@ -1,4 +1,4 @@
-"""What the dataset declares against what is there: episodes, steps, frequency; and records that could not be read."""
+"""Compares the episodes, steps and frequency that a dataset declares with what is there, and reports unreadable records."""
 
 import re
 
@@ -11,7 +11,7 @@ from pipelines.check.dataset_findings import DatasetFinding, FoundAt
 from pipelines.check.open_dataset import OpenedDataset
 from pipelines.check.read_sample import Rejects
 
-MOST_FILES = 20_000  # tables whose footers are read
+MOST_FILES = 20_000  # with more tables, rows are not counted from their footers
 UNITS = ((1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds"))
 FACTORS = {name: factor for factor, name in UNITS}
 GROWS = re.compile(r"grows by ([-+.\deE]+) s a step, but fps ([-+.\deE]+)")
@@ -27,7 +27,7 @@ OTHER = "look at this record; `index` leaves such records out and counts them (-
 
 
 def check_rejects(rejects: Rejects) -> list[DatasetFinding]:
-    """Records that are not episodes, by split and reason."""
+    """Reports records that cannot be used, one finding per split and reason."""
     findings = []
     for (split, reason), record in rejects.first.items():
         count = rejects.counts[split, reason]
@@ -50,7 +50,7 @@ def check_rejects(rejects: Rejects) -> list[DatasetFinding]:
 
 
 def check_declared(dataset: OpenedDataset) -> list[DatasetFinding]:
-    """Counts that the dataset's own description gives, as far as they can be compared without reading all episodes."""
+    """Checks the counts that a LeRobot dataset declares, as far as possible without reading all episodes."""
     if dataset.form.startswith("LeRobot"):
         return _lerobot(dataset.path)
     return []
@@ -69,7 +69,7 @@ def _lerobot(path: str) -> list[DatasetFinding]:
                 with filesystem.open(file, "rb") as stream:
                     rows += pq.ParquetFile(stream).metadata.num_rows
             except (OSError, ValueError):
-                return findings  # a damaged table is said by the reader
+                return findings  # the reader reports a damaged table
         if rows != info.total_frames:
             what = f"total_frames is {info.total_frames:,}, the tables in data/ have {rows:,} rows"
             findings.append(DatasetFinding("error", "declared", where, what, TODO["missing"]))
@@ -84,7 +84,7 @@ def _lerobot(path: str) -> list[DatasetFinding]:
 
 
 def _unit(detail: str) -> str:
-    """The unit of time stamps that are not in seconds, as a reader's message shows it."""
+    """Returns the unit of time stamps that are not in seconds, as the reader's message shows it; "" if it does not."""
     found = GROWS.search(detail)
     if found is None:
         return ""

@@ -1,4 +1,4 @@
-"""All checks of one dataset, in order."""
+"""Runs all checks of a dataset, in order."""
 
 import warnings
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ from pipelines.look.lint_copies import is_held_out
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What the doctor says.
+    """Result of all checks of a dataset.
 
     Attributes:
-        dataset: which dataset.
-        entry: what its features mean, None if nothing says it.
-        sample: what was read.
-        meanings: of each action dim, as measured.
-        findings: the worst first.
-        read: episodes that were read.
-        rejected: records that were none.
+        dataset: the dataset.
+        entry: its entry, which says what its features mean; None if it has none.
+        sample: the episodes that were kept for the checks.
+        meanings: measured meaning of each action dim.
+        findings: findings, the worst first.
+        read: number of episodes that were read.
+        rejected: number of records that cannot be used.
     """
 
     dataset: OpenedDataset
@@ -55,14 +55,14 @@ def diagnose(
     """Reads a sample and runs all checks.
 
     Args:
-        path: of the dataset.
-        entries: YAML files or folders of them, which come before the packaged entries.
-        splits: which splits, () for all.
-        most: number of episodes to keep.
-        cameras: whether pictures are looked at.
+        path: path or URL of the dataset.
+        entries: YAML files or folders of them, which are used before the packaged entries.
+        splits: splits to check; () for all, in HDF5 only `train` and held-out splits.
+        most: number of episodes to keep for the checks.
+        cameras: whether to check cameras.
 
     Raises:
-        InputError: nothing there, no such split, or an entry that is wrong.
+        InputError: nothing is there, a split is unknown, the entry is wrong, or it is not that of a robot dataset.
     """
     dataset = open_dataset(path)
     entry = _entry(dataset, entries)
@@ -77,7 +77,7 @@ def diagnose(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter(
             "ignore", RuntimeWarning
-        )  # numbers that are none are a finding; the rest is looked at too
+        )  # NaN and inf are findings of their own; other values are still checked
         meanings = measured(sample)
         findings = [
             *check_rejects(rejects),
@@ -98,7 +98,7 @@ def diagnose(
 
 
 def _wanted(dataset: OpenedDataset) -> tuple[str, ...]:
-    """All splits; of a format whose splits share episodes on purpose, `train` and what is held out."""
+    """Returns all splits. In HDF5, splits may share episodes on purpose, so only `train` and held-out splits count."""
     if dataset.form != "HDF5":
         return dataset.splits
     return tuple(split for split in dataset.splits if split == "train" or is_held_out(split))
@@ -114,7 +114,7 @@ def _entry(dataset: OpenedDataset, entries: tuple[str, ...]) -> DatasetEntry | N
 
 
 def _lacking(sample: EpisodeSample, entry: DatasetEntry | None, dataset: OpenedDataset) -> list[DatasetFinding]:
-    """Nothing to look at."""
+    """Reports that there are no episodes, or that they have no action."""
     if not sample.episodes:
         todo = "see the errors above; without episodes there is nothing else to check"
         return [DatasetFinding("error", "no-episodes", FoundAt(dataset.path), "no episode could be read", todo)]
@@ -126,10 +126,7 @@ def _lacking(sample: EpisodeSample, entry: DatasetEntry | None, dataset: OpenedD
 
 
 def summary(diagnosis: Diagnosis) -> str:
-    """One line: what was read.
-
-    A sentence for people; the numbers are in the JSON, too.
-    """
+    """Returns one line for people that says what was read. The numbers are in the JSON, too."""
     sample = diagnosis.sample
     steps = sum(len(episode.action) for episode in sample.episodes)
     splits = few(sorted({episode.split for episode in sample.episodes}))

@@ -1,4 +1,4 @@
-"""Dims that hold nothing, almost nothing, or something only now and then; and numbers that are no numbers."""
+"""Finds dims that never change, hardly change, or change only now and then, and values that are NaN or inf."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, few
 from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
-STILL = 1e-9  # of a value's size: it does not move
-HARDLY = 1e-3  # of the usual range of the dims beside it
-SPARSE = 0.01  # share of steps in which a sparse dim is away from its usual value
-FEWEST = 200  # steps below which a dim may look sparse by chance
+STILL = 1e-9  # of a dim's largest value: with a smaller range, it does not move
+HARDLY = 1e-3  # of the usual range of all dims: with a smaller range, a dim is nearly constant
+SPARSE = 0.01  # a sparse dim is away from its usual value in less than this share of steps
+FEWEST = 200  # with fewer steps, a dim may look sparse by chance
 
 
 def check_dims(sample: EpisodeSample) -> list[DatasetFinding]:
@@ -95,7 +95,7 @@ def _ranges(
 
 
 def _usual_values(joined: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each dim's most frequent value, as far as rounding tells, and the share of steps that are away from it."""
+    """Returns each dim's median, and the share of steps that differ from it by more than 0.1 % of the dim's range."""
     middle = np.median(joined, axis=0)
     span = np.maximum(joined.max(axis=0) - joined.min(axis=0), 1e-30)
     return middle, (np.abs(joined - middle) > 1e-3 * span).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Which value of a gripper means open: by its state's width, where names say that the state is one, or by how episodes begin."""
+"""Finds the value that means an open gripper, from a state whose name says that it is a width, or from how episodes begin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipelines.check.action_meaning import Strength
 
 WIDTHS = ("width", "opening", "aperture", "openness", "open_amount")
 CLOSINGS = ("closedness", "closed_amount", "closure")
-BEGINS = 0.9  # share of episodes that must begin at one end, for some evidence
+BEGINS = 0.9  # share of episodes that must begin at the same end, for some evidence
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class GripperEnds:
     """The two ends of a gripper dim, as an entry writes them.
 
     Attributes:
-        closed: the stored value that means closed, None if nothing tells.
-        open: the stored value that means open, None if nothing tells.
-        strength: of the evidence.
+        closed: the stored value that means closed, None if it is not known.
+        open: the stored value that means open, None if it is not known.
+        strength: strength of the evidence.
         why: the evidence, in words.
     """
 
@@ -33,7 +33,7 @@ class GripperEnds:
 
 
 def two_ends(values: NDArray[Any]) -> tuple[float, float] | None:
-    """The lowest and highest usual value of a dim that is mostly at one of two ends, None if it is not.
+    """Returns the two ends of a dim whose values are mostly near one of them, (low, high); None for another dim.
 
     >>> two_ends(np.array([0.0, 1.0, 1.0, 0.0, 0.5, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0]))
     (0.0, 1.0)
@@ -53,12 +53,12 @@ def two_ends(values: NDArray[Any]) -> tuple[float, float] | None:
 def gripper_ends(
     commands: Sequence[NDArray[Any]], widths: Sequence[NDArray[Any]] | None = None, state_name: str = ""
 ) -> GripperEnds:
-    """The ends of a gripper command.
+    """Finds the ends of a gripper command.
 
     Args:
-        commands: (T,) of several episodes.
-        widths: (T,) the gripper's state in the same episodes, None if there is none.
-        state_name: what the state is called; a width or an opening is larger where the gripper is open.
+        commands: an array (T,) per episode.
+        widths: an array (T,) per episode, the gripper's state; None if there is none.
+        state_name: name of the state. A name such as width or opening means that larger values are more open.
 
     >>> command = np.repeat([0.0, 1.0, 0.0], 20)
     >>> width = np.repeat([0.08, 0.01, 0.08], 20)
@@ -91,12 +91,12 @@ def gripper_ends(
 
 
 def follows(commands: Sequence[NDArray[Any]], widths: Sequence[NDArray[Any]], lags: int = 8) -> float:
-    """The correlation of a command with a later state, at the delay that fits best.
+    """Returns the correlation of a command with a later state, at the delay that fits best.
 
     Args:
-        commands: (T,) of several episodes.
-        widths: (T,) of the same episodes.
-        lags: the longest delay in steps.
+        commands: an array (T,) per episode.
+        widths: an array (T,) per episode, the gripper's state.
+        lags: longest delay in steps.
     """
     best = 0.0
     for lag in range(lags + 1):

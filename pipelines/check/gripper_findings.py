@@ -1,4 +1,4 @@
-"""Grippers: do the entry's ends fit the values, and do command and state open in the same direction?"""
+"""Checks grippers: whether the entry's ends fit the values, and whether command and state open in the same direction."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from pipelines.check.gripper_ends import follows, gripper_ends, two_ends
 from pipelines.check.sampled import EpisodeSample
 from pipelines.datasets.grippers import opening
 
-BEYOND = 0.1  # of the way from closed to open, by which values may lie beyond an end
-USED = 0.3  # of that way, which values must cover
-AGAINST = -0.5  # correlation of two openings from which on they are opposed
-MOVES = 0.2  # of the way from closed to open, which both must cover to be compared
-BEGIN_OPEN = 0.95  # share of episodes that begin at the largest width
-FEWEST = 10  # episodes of which this says anything
+BEYOND = 0.1  # of the way from closed to open: how far values may be beyond an end
+USED = 0.3  # of the way from closed to open: how much of it values must cover
+AGAINST = -0.5  # two openings are opposed if their correlation is below this
+MOVES = 0.2  # of the way from closed to open: how much of it both must cover to be compared
+BEGIN_OPEN = 0.95  # share of episodes that must begin at the largest width
+FEWEST = 10  # with fewer episodes, how they begin says nothing
 
 
 def check_grippers(sample: EpisodeSample) -> list[DatasetFinding]:
@@ -37,7 +37,7 @@ def check_grippers(sample: EpisodeSample) -> list[DatasetFinding]:
 
 
 def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[DatasetFinding]:
-    """Values beyond the entry's ends, and ends that are never reached."""
+    """Reports values beyond the entry's ends, and ends that are never reached."""
     assert column.meaning is not None
     closed, opened = float(column.meaning.closed), float(column.meaning.open)
     tables = [e.action[:, d] if kind == "action" else e.state[:, d] for e in sample.usual()]
@@ -65,7 +65,7 @@ def _ends(sample: EpisodeSample, kind: str, d: int, column: StepColumn) -> list[
 
 
 def _opposed(sample: EpisodeSample) -> list[DatasetFinding]:
-    """Commands that open while the state says that the gripper closes."""
+    """Reports commands that open the gripper while the state says that it closes."""
     actions = [(d, c) for d, c in enumerate(sample.columns.action) if c.gripper and c.meaning is not None]
     states = [(d, c) for d, c in enumerate(sample.columns.state) if c.gripper and c.meaning is not None]
     if len(actions) == len(states):
@@ -80,7 +80,7 @@ def _opposed(sample: EpisodeSample) -> list[DatasetFinding]:
 def _against_state(
     sample: EpisodeSample, d: int, column: StepColumn, s: int, state: StepColumn
 ) -> list[DatasetFinding]:
-    """A command against a state that the entry calls a gripper, too."""
+    """Compares a command with a state that is also a gripper in the entry."""
     assert column.meaning is not None
     commands = [_opening(column, episode.action[:, d]) for episode in sample.usual()]
     widths = [_opening(state, episode.state[:, s]) for episode in sample.usual()]
@@ -99,7 +99,7 @@ def _against_state(
 def _against_width(
     sample: EpisodeSample, d: int, column: StepColumn, s: int, state: StepColumn
 ) -> list[DatasetFinding]:
-    """A command against a state that is a width by its name, and by how episodes begin: with an open gripper."""
+    """Compares a command with a state that is called a gripper and seems to be a width: episodes begin at its largest value."""
     assert column.meaning is not None
     commands = [_opening(column, episode.action[:, d]) for episode in sample.usual()]
     widths = [episode.state[:, s] for episode in sample.usual()]
@@ -135,7 +135,7 @@ def _range(tables: list[NDArray[Any]]) -> float:
 
 
 def _advice(sample: EpisodeSample, d: int, column: StepColumn) -> list[DatasetFinding]:
-    """What to write about a gripper of which nothing is said yet."""
+    """Suggests what to write about a gripper if there is no entry."""
     commands = [episode.action[:, d] for episode in sample.usual()]
     if not column.gripper and len(np.unique(np.concatenate(commands))) != 2:
         return []

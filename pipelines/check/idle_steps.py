@@ -1,4 +1,4 @@
-"""How much of the time nothing is commanded."""
+"""Finds recordings in which many steps command no movement."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding
 from pipelines.check.sampled import EpisodeSample
 
-MUCH = 0.5  # share of idle steps that is too much
-SOME = 0.2
-TINY = 2e-3  # of a dim's usual range: no movement
+MUCH = 0.5  # share of idle steps from which on the finding is a warning
+SOME = 0.2  # share of idle steps from which on there is a finding
+TINY = 2e-3  # of a dim's usual range: a smaller change is no movement
 
 
 def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[DatasetFinding]:
@@ -21,7 +21,7 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
 
     Args:
         sample: what was read.
-        meanings: of each action dim, as measured.
+        meanings: measured meaning of each action dim.
     """
     episodes = [episode for episode in sample.usual() if np.isfinite(episode.action).all()]
     if not episodes or not sample.columns.action:
@@ -31,7 +31,7 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
         for c, dim in zip(sample.columns.action, meanings, strict=True)
     ]
     if not any(told):
-        return []  # a delta that stays as it is moves on, an absolute action rests
+        return []  # not known which steps are idle: a constant delta moves, a constant absolute action does not
     joined = np.concatenate([episode.action for episode in episodes])
     low, high = np.quantile(joined, [0.01, 0.99], axis=0)
     tiny = TINY * np.maximum(high - low, 1e-12)
@@ -58,14 +58,14 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
 
 
 def _steady(column: StepColumn, dim: DimMeaning) -> bool:
-    """Whether a dim rests by staying as it is, and not by being 0: as measured, or else as the entry says."""
+    """Whether a dim rests while its value stays the same, and not while it is 0. Strong evidence decides, or else the entry."""
     if dim.strength != "strong" and column.meaning is not None:
         return column.meaning.encoding != "delta"
     return dim.meaning not in ("delta", "velocity")
 
 
 def _idle(action: NDArray[np.float64], steady: NDArray[np.bool_], tiny: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(T,) whether no dim moves."""
+    """Returns (T,) bool: whether no dim moves in a step."""
     moves = np.where(steady, np.abs(np.diff(action, axis=0, prepend=action[:1])), np.abs(action))
     still = np.asarray((moves <= tiny).all(axis=1))
     if steady.all() and len(still) > 1:
@@ -74,7 +74,7 @@ def _idle(action: NDArray[np.float64], steady: NDArray[np.bool_], tiny: NDArray[
 
 
 def _longest(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and last step of the longest run.
+    """Returns the first and the last step of the longest run of True.
 
     >>> _longest(np.array([True, False, True, True, False]))
     (2, 3)

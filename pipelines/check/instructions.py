@@ -1,4 +1,4 @@
-"""The instruction of an episode, by the entry or by the names that are usual."""
+"""Reads the instruction of an episode, from the feature that the entry names or from one with a usual name."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ USUAL = (
 
 
 def instruction(entry: DatasetEntry | None, episode: Episode) -> str | None:
-    """The instruction, "" if it is empty, None if the episode has no feature for it."""
+    """Returns the instruction; "" if it is empty, None if the episode has no feature for it."""
     if entry is not None:
         return None if entry.language is None else _text(entry.language, episode, entry.language_format == "codepoints")
     for name in USUAL:

@@ -1,4 +1,4 @@
-"""Instructions that are missing, say nothing, or are the same everywhere."""
+"""Finds instructions that are missing, say nothing, or are the same everywhere."""
 
 import re
 from collections import Counter
@@ -14,8 +14,8 @@ def check_languages(sample: EpisodeSample, entry: DatasetEntry | None) -> list[D
     """Checks the instruction of each episode.
 
     Args:
-        sample: what was read.
-        entry: says which feature contains it; None if nothing says it.
+        sample: the episodes that were read.
+        entry: entry of the dataset, which names the feature of the instruction; None if it has no entry.
     """
     if entry is not None and entry.language is None:
         return []

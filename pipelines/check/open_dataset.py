@@ -1,4 +1,4 @@
-"""A dataset in whatever format, opened for the doctor: its name, splits, and a way to read some episodes of each."""
+"""Opens a dataset of any recording format for `check`: its name, its splits, and a way to read some episodes of each split."""
 
 import itertools
 import re
@@ -14,18 +14,18 @@ from pipelines.recordings.hdf5 import HdfRecordings
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.recordings import Recordings, Section
 
-MOST_READ = 20_000  # episodes of a split
+MOST_READ = 20_000  # episodes of a split, about
 
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A dataset.
+    """A dataset that `check` can read.
 
     Attributes:
-        path: as given.
-        name: by which its entry is found.
-        form: its format.
-        splits: their names.
+        path: path or URL, as the user gave it.
+        name: name by which its entry is found.
+        form: name of its format, such as RLDS.
+        splits: names of its splits.
         files: split -> RLDS files, which are read one by one.
         directory: the RLDS directory, None for other formats.
         recordings: a LeRobot folder or HDF5 with its cameras, None for other formats.
@@ -52,7 +52,7 @@ class OpenedDataset:
         return self.directory is not None
 
     def count(self, split: str) -> int | None:
-        """Number of episodes that are declared, None if nothing says it."""
+        """Returns the number of episodes that the files declare for a split, None if they declare none."""
         if self.directory is not None:
             return sum(self.directory.declared.get(file, 0) for file in self.files[split])
         if self.recordings is not None:
@@ -65,7 +65,7 @@ class OpenedDataset:
         return open_episodes(self.path, split).count
 
     def _some_sections(self, split: str) -> list[Section]:
-        """The sections of a split; of a very large one, sections that are spread evenly and have about `MOST_READ` episodes."""
+        """Returns the sections of a split; of a very large split, evenly spread ones with about `MOST_READ` episodes."""
         sections, total = self.sections.get(split, []), self.count(split)
         if total is None or total <= MOST_READ:
             return sections
@@ -73,7 +73,10 @@ class OpenedDataset:
         return [sections[i] for i in chosen]
 
     def read(self, split: str, limit: int | None = None) -> Iterator[Episode | BadRecord]:
-        """Episodes of a split; if there is a limit, about so many, spread over the files."""
+        """Yields the episodes of a split.
+
+        A `limit` yields about so many: in RLDS spread over the files, in tables the first ones. LeRobot and HDF5 ignore it.
+        """
         if self.recordings is not None:
             for section in self._some_sections(split):
                 yield from self.recordings.read(section, True)
@@ -93,14 +96,14 @@ class OpenedDataset:
 
 
 def open_dataset(path: str) -> OpenedDataset:
-    """Tells the format from the path.
+    """Opens a dataset and finds out its format.
 
     Raises:
-        InputError: nothing there, or no format that is known.
+        InputError: nothing is there, the format is unknown, or the folder has several versions.
     """
     path = str(path).rstrip("/")
     if not stores.kind_at(*stores.fresh(path)):
-        open_episodes(path)  # says that nothing is there
+        open_episodes(path)  # raises an error: nothing is there
     path = _version_folder(path)
     found = formats.format_of(path)
     if found == "rlds":
@@ -113,13 +116,13 @@ def open_dataset(path: str) -> OpenedDataset:
     if found == "hdf5":
         name = re.sub(r"\.(hdf5|h5)$", "", _last(path))
         return _of_recordings(path, "HDF5", HdfRecordings(path, name))
-    episodes = open_episodes(path)  # says what it expects if it is nothing of all that
+    episodes = open_episodes(path)  # raises an error if the format is unknown
     kind = formats.tables(path)[0].removeprefix(".") or "INDEX"
     return OpenedDataset(path, episodes.name, kind, ("train",))
 
 
 def by_entry(dataset: OpenedDataset, entry: DatasetEntry | None) -> OpenedDataset:
-    """The dataset, read as its entry says: HDF5 whose episodes lie where only an entry knows.
+    """Returns the dataset as its entry says. This matters for HDF5, whose episodes and splits an entry may have to name.
 
     Raises:
         InputError: nothing is there, or a split that the entry names has no files.
@@ -137,12 +140,12 @@ def _of_recordings(path: str, form: str, recordings: Recordings) -> OpenedDatase
 
 
 def _lost(file: str, declared: int, unread: bool) -> Iterator[BadRecord]:
-    """Records that are declared and not there, counted by their frame headers; only of local files.
+    """Yields a bad record for the records that a local file declares but lacks, counted by their frame headers.
 
     Args:
-        file: of the dataset.
-        declared: records that it should hold.
-        unread: whether nobody has asked the reader for it, which would say that the file is not there.
+        file: a file of the dataset.
+        declared: number of records that it should contain.
+        unread: whether the reader does not read this file. If it does, the reader itself reports a missing file.
     """
     if "://" in file:
         return
@@ -154,7 +157,7 @@ def _lost(file: str, declared: int, unread: bool) -> Iterator[BadRecord]:
             yield BadRecord(Where(file), "missing", said, declared)
         return
     except OSError:
-        return  # the reader says it, if it reads the file
+        return  # the reader reports it, if it reads the file
     if found < declared:
         detail = f"dataset_info.json says {declared} records, there are {found}"
         yield BadRecord(Where(file, number=found), "missing", detail, declared - found)
@@ -165,7 +168,7 @@ def _last(path: str) -> str:
 
 
 def _version_folder(path: str) -> str:
-    """The only version folder of a TFDS dataset, if the path is the folder around it."""
+    """Returns the only version folder of a TFDS dataset if `path` is the folder around it, else `path`."""
     filesystem, root = stores.fresh(path)
     if stores.kind_at(filesystem, root) != "directory" or stores.kind_at(filesystem, f"{root}/features.json"):
         return path

@@ -1,4 +1,4 @@
-"""Single steps that no robot made: values far outside all others, jumps, and angles that wrap."""
+"""Finds single steps that no robot made: values far outside all others, jumps, and angles that wrap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from pipelines.check.columns_by_name import StepColumn
 from pipelines.check.dataset_findings import Curves, DatasetFinding, Severity
 from pipelines.check.sampled import EpisodeSample
 
-FAR = 10.0  # half ranges of the 1st to the 99th percentile from which on a value is far away
-RARE = 0.002  # share of steps that may be far away and still be outliers
-JUMP = 8.0  # times the 99.5th percentile of a dim's movements
-OF_RANGE = 0.4  # share of the usual range that a jump covers
+FAR = 10.0  # a value this far from the middle is far away, in half ranges of the 1st to the 99th percentile
+RARE = 0.002  # if a larger share of steps is far away, they are no outliers
+JUMP = 8.0  # times the 99.5th percentile of a dim's movements: a jump is larger
+OF_RANGE = 0.4  # share of the usual range that a jump must cover
 TURNS = ((2 * np.pi, 0.5, "rad"), (360.0, 25.0, "degrees"))
-AROUND = 40  # steps that are drawn on both sides
+AROUND = 40  # steps that are drawn before and after the place
 
 
 @dataclass
@@ -23,10 +23,10 @@ class _Worst:
     """The worst place of one dim.
 
     Attributes:
-        episode: its number in the sample.
-        step: the step.
-        size: how bad.
-        count: steps like this.
+        episode: number of the episode in the sample.
+        step: step in the episode.
+        size: how bad it is; larger is worse.
+        count: number of steps like this.
     """
 
     episode: int
@@ -69,7 +69,7 @@ class _Drawn:
     sample: EpisodeSample
 
     def findings(self, check: str, places: dict[int, _Worst]) -> list[DatasetFinding]:
-        """One finding for all dims; the worst of them is shown."""
+        """Returns one finding for all these dims; it shows the worst of them."""
         if not places:
             return []
         d = max(places, key=lambda dim: places[dim].size)
@@ -109,7 +109,7 @@ class _Drawn:
         return [DatasetFinding(level, check, episode.at(worst.step, column), what, todo, entry, steps, tuple(drawings))]
 
     def _beside(self, d: int) -> tuple[StepColumn, int] | None:
-        """The state that an action dim moves, or the action that moves a state dim; by names, or else by their numbers."""
+        """Returns the state dim that an action dim moves, or the action dim that moves a state dim: by names, or by number."""
         columns = self.sample.columns
         pairs = columns.pairs() or [None] * len(columns.action)
         states = [n if pair is None else pair for n, pair in enumerate(pairs)]
@@ -132,7 +132,7 @@ def _outliers(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
 
 
 def _jumps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
-    """Steps to far away that the dim does not make otherwise."""
+    """Finds steps that are much larger than the usual steps of the dim."""
     moves = np.concatenate([np.abs(np.diff(table[:, d], prepend=table[:1, d])) for table in tables])
     values = np.concatenate([table[:, d] for table in tables])
     finite = np.isfinite(moves)
@@ -148,7 +148,7 @@ def _jumps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
 
 
 def _wraps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
-    """Jumps by a whole turn, of an angle that otherwise moves little by little."""
+    """Finds jumps by a whole turn in an angle that otherwise moves in small steps."""
     values = np.concatenate([table[:, d] for table in tables])
     moves = np.concatenate([np.abs(np.diff(table[:, d], prepend=table[:1, d])) for table in tables])
     finite = moves[np.isfinite(moves)]
@@ -168,7 +168,7 @@ def _wraps(tables: list[NDArray[np.float64]], d: int) -> _Worst | None:
 
 
 def _at_end(values: NDArray[np.float64], turn: float) -> NDArray[np.bool_]:
-    """Whether an angle is near the end of its range, whether that is [-half a turn, half a turn] or [0, a turn]."""
+    """Returns whether angles are near an end of their range, be it [-half a turn, half a turn] or [0, a turn]."""
     size = np.abs(values) / turn
     return np.asarray((size < 0.12) | (np.abs(size - 0.5) < 0.12) | (np.abs(size - 1.0) < 0.12))
 

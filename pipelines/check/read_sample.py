@@ -1,7 +1,7 @@
 """Reads a sample of a dataset's episodes, spread over its files and splits, and looks at some of their cameras.
 
-Episodes without pictures are read at 100,000 steps per second and more, so all of them are, and every k-th is kept. RLDS keeps
-pictures beside the numbers: of each file only the first few episodes are read.
+Episodes without pictures are read at 100,000 steps per second and more. So all of them are read, and every k-th is kept. RLDS
+stores pictures with the numbers, so only the first few episodes of each file are read.
 """
 
 import math
@@ -24,8 +24,8 @@ from pipelines.check.sampled import ActionDigest, EpisodeSample, SampledEpisode,
 from pipelines.check.spread import spread
 
 TIMES = ("timestamp", "timestamps", "time", "times", "time_stamp", "stamp")
-MOST_FILMS = 15  # the same of videos, which are decoded up to the last frame that is looked at
-MOST_LOOKS = 30  # episodes of a split whose cameras are decoded
+MOST_FILMS = 15  # episodes per split if there are videos, which are decoded up to the last frame looked at
+MOST_LOOKS = 30  # episodes per split whose cameras are decoded
 
 
 @dataclass
@@ -36,12 +36,12 @@ class _Kept:
 
 @dataclass
 class Rejects:
-    """Records that are not episodes.
+    """Records that cannot be used as episodes.
 
     Attributes:
-        first: split and reason -> the first of them.
-        counts: split and reason -> how many.
-        read: split -> episodes that were read.
+        first: (split, reason) -> the first such record.
+        counts: (split, reason) -> number of records.
+        read: split -> number of episodes that were read.
     """
 
     first: dict[tuple[str, str], BadRecord] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Rejects:
     read: dict[str, int] = field(default_factory=dict)
 
     def add(self, split: str, record: BadRecord) -> None:
-        """Counts one."""
+        """Counts a bad record."""
         key = split, record.reason
         self.first.setdefault(key, record)
         self.counts[key] = self.counts.get(key, 0) + record.records
@@ -58,14 +58,14 @@ class Rejects:
 def read_sample(
     dataset: OpenedDataset, entry: DatasetEntry | None, splits: list[str], most: int, cameras: bool
 ) -> tuple[EpisodeSample, Rejects]:
-    """The sample, and what could not be read.
+    """Reads the sample. Returns it, and the records that cannot be used.
 
     Args:
-        dataset: which dataset.
-        entry: what its features mean, None if nothing says it.
-        splits: which of its splits.
+        dataset: the dataset.
+        entry: its entry, which says what its features mean; None if it has none.
+        splits: the splits to read.
         most: number of episodes to keep, of all splits together.
-        cameras: whether pictures are looked at.
+        cameras: whether to look at cameras.
     """
     rejects = Rejects()
     columns: DatasetColumns | None = None
@@ -104,7 +104,7 @@ def read_sample(
 
 
 def _look(kept: list[_Kept], entry: DatasetEntry | None, split: str) -> None:
-    """Fills in the cameras: headers of all episodes, and frames of some whose headers are sound."""
+    """Adds the cameras: checks the headers of all episodes, and decodes frames of some whose headers are sound."""
     sound = []
     for item in kept:
         problems = {name: frames.problem() for name, frames in item.frames.items()}
@@ -122,7 +122,7 @@ def _look(kept: list[_Kept], entry: DatasetEntry | None, split: str) -> None:
 
 
 def _forget_pictures(kept: list[_Kept]) -> None:
-    """Keeps the pictures of some episodes only, evenly spread, so that memory stays the same; videos are not read yet."""
+    """Drops the pictures of every second episode if too many are in memory. Videos do not count, as they are not read yet."""
     held = [item for item in kept if any(frames.held for frames in item.frames.values())]
     if len(held) > 2 * MOST_LOOKS:
         for item in held[1::2]:
@@ -130,7 +130,7 @@ def _forget_pictures(kept: list[_Kept]) -> None:
 
 
 def _until_fault(dataset: OpenedDataset, split: str, limit: int | None) -> Iterator[Episode | BadRecord]:
-    """Records until one ends the reading: what is wrong with the dataset is a finding then, and not the end of the check."""
+    """Yields records. An error that ends the reading becomes a bad record, so that the check reports it and goes on."""
     try:
         yield from dataset.read(split, limit)
     except InputError as error:
@@ -145,7 +145,7 @@ def _digested(episode: Episode, split: str, columns: DatasetColumns) -> ActionDi
 
 
 def _numbered(episode: Episode) -> Where:
-    """Where it came from, with LeRobot's own number."""
+    """Returns where the episode came from, with LeRobot's own number if it has one."""
     number = episode.metadata.get("episode")
     where = episode.where
     if isinstance(number, int) and not isinstance(number, bool):

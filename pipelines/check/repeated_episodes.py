@@ -1,4 +1,4 @@
-"""Episodes that are there twice, and held-out episodes that training would see."""
+"""Finds episodes that are there twice, and held-out episodes that training would see."""
 
 from collections import defaultdict
 
@@ -10,7 +10,7 @@ from pipelines.look.lint_copies import is_held_out
 
 
 def check_repeats(sample: EpisodeSample) -> list[DatasetFinding]:
-    """Compares the actions of all episodes that were read, rounded."""
+    """Compares the rounded actions of all episodes that were read."""
     groups: dict[bytes, list[FoundAt]] = defaultdict(list)
     for of in sample.digests:
         if of.digest:
@@ -57,7 +57,7 @@ def _by_split(group: list[FoundAt]) -> dict[str, list[FoundAt]]:
 
 
 def _drawn(sample: EpisodeSample, place: FoundAt) -> tuple[Curves, ...]:
-    """Its actions, if the episode was kept."""
+    """Draws the action dim that moves most in the episode of `place`, if the episode was kept."""
     episode = next((e for e in sample.usual() if e.at() == place), None)
     if episode is None:
         return ()

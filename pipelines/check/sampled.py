@@ -1,4 +1,4 @@
-"""The episodes that the doctor looks at, kept in memory: their numbers, words, and small pictures of their cameras."""
+"""The episodes that `check` keeps in memory: their numbers, instructions, and small pictures of their cameras."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from fasttok.episodes import Where
 from pipelines.check.columns_by_name import DatasetColumns
 from pipelines.check.dataset_findings import FoundAt
 
-DIGITS = 5  # of an action that count when episodes are compared
+DIGITS = 5  # decimals of an action that count when episodes are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +18,10 @@ class CameraLook:
     """A few frames of a camera along an episode.
 
     Attributes:
-        thumbnails: (k, 24, 24, 3) float32, colours as the entry says they are.
-        pictures: a frame at the beginning and one at the end, larger.
+        thumbnails: (k, 24, 24, 3) float32 in [0, 255], red first if the entry's `bgr` is right.
+        pictures: a larger frame from the beginning and one from the end, (height, 200, 3) uint8.
         problem: why there are no frames, "" if there are.
-        absent: whether the file of the frames is not there at all.
+        absent: whether the file of the frames is missing.
     """
 
     thumbnails: NDArray[np.float32]
@@ -35,13 +35,13 @@ class SampledEpisode:
     """What is kept of one episode.
 
     Attributes:
-        split: of the dataset.
-        where: in the source.
-        action: (T, D) as stored.
-        state: (T, S) as stored.
-        times: (T,) time stamps as stored, None if there are none.
-        language: the instruction, None if nothing contains one.
-        cameras: what was looked at, by feature.
+        split: split of the dataset.
+        where: place of the episode in the source data.
+        action: (T, D) float64, stored values times the entry's `scale`, without the steps of `drop_first`.
+        state: (T, S) float64, likewise.
+        times: (N,) float64, time stamps of all N stored steps; None if there are none.
+        language: the instruction, "" if it is empty, None if the episode has no feature for it.
+        cameras: feature -> what was seen of this camera.
     """
 
     split: str
@@ -53,17 +53,17 @@ class SampledEpisode:
     cameras: dict[str, CameraLook] = field(default_factory=dict)
 
     def at(self, step: int | None = None, dim: object = "") -> FoundAt:
-        """A place in it."""
+        """Returns a place in this episode."""
         return FoundAt(self.where.file, self.where.number, step, str(dim), self.split)
 
 
 @dataclass(frozen=True)
 class ActionDigest:
-    """The actions of an episode, as few bytes.
+    """A short digest of an episode's actions, to find equal episodes.
 
     Attributes:
-        digest: b"" if nothing moves, so that many are alike.
-        place: the episode.
+        digest: the digest; b"" if nothing moves, as many such episodes are alike.
+        place: place of the episode.
     """
 
     digest: bytes
@@ -71,7 +71,7 @@ class ActionDigest:
 
 
 def action_digest(action: NDArray[np.float64]) -> bytes:
-    """Of actions rounded to so many digits; b"" if they do not change.
+    """Computes a digest of actions rounded to `DIGITS` decimals; b"" if they do not change.
 
     >>> action_digest(np.zeros((5, 2))), len(action_digest(np.eye(2)))
     (b'', 16)
@@ -87,14 +87,14 @@ def action_digest(action: NDArray[np.float64]) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class EpisodeSample:
-    """All that was read.
+    """The episodes that were read, as far as the checks need them.
 
     Attributes:
-        episodes: in the order in which they were read.
-        columns: what the action and the state are.
-        hz: control frequency, None if nothing says it.
-        digests: of all episodes that were read, also of those that were not kept.
-        recorded_hz: control frequency that the files record, None if they do not.
+        episodes: kept episodes, in the order in which they were read.
+        columns: the columns that are the action and the state.
+        hz: control frequency in Hz, from the entry or else from the files; None if neither has it.
+        digests: digests of all episodes that were read, including those that were not kept.
+        recorded_hz: control frequency in Hz that the files record, None if they record none.
     """
 
     episodes: list[SampledEpisode]
@@ -104,5 +104,5 @@ class EpisodeSample:
     recorded_hz: float | None = None
 
     def usual(self) -> list[SampledEpisode]:
-        """Episodes with any step."""
+        """Returns the kept episodes that have steps."""
         return [episode for episode in self.episodes if len(episode.action)]

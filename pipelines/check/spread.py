@@ -1,10 +1,10 @@
-"""Which of many are looked at: evenly spread ones, the first and the last among them."""
+"""Chooses some items of many: evenly spread ones, including the first and the last."""
 
 import numpy as np
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most so many numbers below `count`, evenly spread.
+    """Returns at most `most` numbers below `count`, evenly spread.
 
     >>> spread(10, 4), spread(2, 4)
     ([0, 3, 6, 9], [0, 1])

@@ -1,4 +1,4 @@
-"""Time stamps: gaps, jitter, a frequency that contradicts the declared one, another unit than seconds."""
+"""Checks time stamps for gaps, jitter, a frequency that contradicts the declared one, and units other than seconds."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,19 +7,19 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.check.dataset_findings import Curves, DatasetFinding, FoundAt, few
 from pipelines.check.sampled import EpisodeSample, SampledEpisode
 
-GAP = 1.5  # usual steps from which on one is missing
-JITTER = 0.25  # of the usual step, by which a step may be off
-OFTEN = 0.05  # share of steps that may be off by more
-FREQUENCY = 0.05  # share by which the measured frequency may differ
+GAP = 1.5  # a step that takes longer than this many usual steps is a gap
+JITTER = 0.25  # share of the usual step by which a step may be off
+OFTEN = 0.05  # share of steps that may be off by more than that
+FREQUENCY = 0.05  # share by which the measured frequency may differ from the declared one
 UNITS = ((1.0, "seconds"), (1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds"))
 
 
 def check_timing(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
-    """Checks the declared frequencies, and episodes that have time stamps.
+    """Checks the declared frequencies, and the time stamps of episodes that have them.
 
     Args:
-        sample: what was read.
-        entry: says the frequency; None if nothing says it.
+        sample: the episodes that were read.
+        entry: entry of the dataset, which may declare a frequency; None if it has no entry.
     """
     timed = [(episode, _seconds(episode, sample.hz)) for episode in sample.usual() if _has_times(episode)]
     findings = _recorded(sample, entry)
@@ -48,7 +48,7 @@ def check_timing(sample: EpisodeSample, entry: DatasetEntry | None) -> list[Data
 
 
 def _recorded(sample: EpisodeSample, entry: DatasetEntry | None) -> list[DatasetFinding]:
-    """A frequency that the files record, and that the entry contradicts."""
+    """Reports a frequency that the files record and the entry contradicts."""
     said = None if entry is None or entry.control_hz is None else float(entry.control_hz)
     if not said or not sample.recorded_hz or abs(said - sample.recorded_hz) <= FREQUENCY * said:
         return []
@@ -59,7 +59,7 @@ def _recorded(sample: EpisodeSample, entry: DatasetEntry | None) -> list[Dataset
 
 
 def _faults(timed: list[tuple[SampledEpisode, tuple[NDArray[np.float64], str]]]) -> list[DatasetFinding]:
-    """Gaps, steps back, and jitter."""
+    """Finds gaps, steps back in time, and jitter."""
     gaps, jittery = [], []
     for episode, (times, _) in timed:
         steps = np.diff(times)
@@ -95,7 +95,7 @@ def _has_times(episode: SampledEpisode) -> bool:
 
 
 def _seconds(episode: SampledEpisode, hz: float | None) -> tuple[NDArray[np.float64], str]:
-    """The time stamps in seconds, and the unit that they seem to be in."""
+    """Returns the time stamps in seconds, and the unit in which they seem to be stored."""
     assert episode.times is not None
     step = float(np.median(np.diff(episode.times)))
     for factor, name in UNITS:

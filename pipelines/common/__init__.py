@@ -1,1 +1,1 @@
-"""What several folders of pipelines use: files, Beam, counts of a running job, findings, image headers, random bits."""
+"""Code that several folders of pipelines use: files, Beam, counts of a running job, findings, image headers, random bits."""

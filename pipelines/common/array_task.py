@@ -1,7 +1,8 @@
-"""`--array I/N`: one of N commands that share the jobs of an `index` or a `build`, without a scheduler of ours.
+"""`--array I/N`: N commands share the jobs of one `index` or `build`, without a scheduler of our own.
 
-Each task plans for itself, finds the same jobs in the same order, and does every N-th of them. What jobs write appears whole and
-under names of its own, so tasks agree on the plan only, which the first leaves in OUT. `--array finish` puts all together.
+Each task makes the plan itself, finds the same jobs in the same order, and does every N-th of them. Each job writes whole files
+under its own names, so the tasks must only agree on the plan, which the first task leaves in OUT. `--array finish` combines the
+results.
 """
 
 import os
@@ -20,12 +21,12 @@ from pipelines.common.live_counts import WORK
 
 try:
     import fcntl
-except ImportError:  # not POSIX: then several tasks may prepare at once, which gives the same files
+except ImportError:  # not POSIX: several tasks may then prepare at once, which gives the same files
     fcntl = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 FINISH = "finish"
-AGREED, LOCK = "array.json", "array.lock"  # in WORK
+AGREED, LOCK = "array.json", "array.lock"  # files in WORK
 TRIES, SECONDS = 5, 0.3
 
 
@@ -34,8 +35,8 @@ class ArrayTask:
     """One task of an array.
 
     Attributes:
-        number: of the task, from 0.
-        total: of all tasks.
+        number: number of the task, from 0.
+        total: number of tasks.
     """
 
     number: int
@@ -46,11 +47,11 @@ class ArrayTask:
 
     @property
     def jobs_file(self) -> str:
-        """Name of the list of its jobs, in WORK."""
+        """Name of the file in WORK that lists the jobs of this task."""
         return f"jobs-{self.number}-of-{self.total}.json"
 
     def take(self, jobs: Sequence[T]) -> Sequence[T]:
-        """Its share of all jobs.
+        """Returns the jobs of this task.
 
         >>> ArrayTask(1, 3).take("abcdefgh")
         'beh'
@@ -59,14 +60,14 @@ class ArrayTask:
 
 
 def parse_task(text: str, overwrite: bool = False) -> ArrayTask:
-    """The task that `--array` names.
+    """Returns the task that `--array` names.
 
     Args:
-        text: I/N.
+        text: "I/N", with 0 <= I < N.
         overwrite: whether --overwrite is given, too.
 
     Raises:
-        InputError: not of that form, or with --overwrite.
+        InputError: `text` does not have that form, or --overwrite is given.
 
     >>> parse_task("2/8")
     ArrayTask(number=2, total=8)
@@ -85,7 +86,7 @@ def parse_task(text: str, overwrite: bool = False) -> ArrayTask:
 
 
 def join_output(out: str, kind: OutputKind, reads: Sequence[str]) -> OutputFolder:
-    """As `check_output`, beside other tasks that are just making OUT; a look at the wrong moment is taken again."""
+    """Checks OUT like `check_output`, and tries again if that fails: another task may just be creating OUT."""
     for _ in range(TRIES):
         with suppress(InputError):
             return check_output(out, kind, resume=True, reads=reads)
@@ -95,11 +96,13 @@ def join_output(out: str, kind: OutputKind, reads: Sequence[str]) -> OutputFolde
 
 @contextmanager
 def preparing(out: str, plan: Any) -> Iterator[bool]:
-    """Whether this task has to leave in OUT what all tasks read. One does it at a time, where the file system has locks.
+    """Yields whether this task must write the files in OUT that all tasks read.
+
+    If the file system has locks, only one task writes them at a time.
 
     Args:
-        out: path or URL, marked as unfinished.
-        plan: all that the tasks must agree on, as JSON.
+        out: path or URL of OUT, which is marked as unfinished.
+        plan: everything that the tasks must agree on, as a JSON value.
 
     Raises:
         InputError: another task has another plan.
@@ -120,13 +123,13 @@ def preparing(out: str, plan: Any) -> Iterator[bool]:
 
 
 def forget_array(out: str) -> None:
-    """A run of all jobs makes a plan of its own: later tasks have to agree anew."""
+    """Removes the agreed plan from OUT: a run of all jobs makes its own plan, and later tasks must agree again."""
     remove(join(out, WORK, AGREED))
 
 
 @contextmanager
 def _locked(out: str) -> Iterator[None]:
-    """Keeps the other tasks waiting. A file that is open for writing can be locked over NFS, too."""
+    """Makes the other tasks wait. The file is opened for writing because NFS can only lock such a file."""
     fs, path = filesystem(join(out, WORK, LOCK))
     if fcntl is None or not is_local(fs):
         yield

@@ -1,8 +1,9 @@
-"""Running jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work, then what gathers them. Sinks are their own.
+"""Runs jobs as one linear Beam graph: Create -> expand -> Reshuffle -> work, then steps that gather the results.
 
-Linear, because a Dask runner executes only the last branch of a graph; own sinks, because its built-in ones write nothing
-there. The graph contains one URL, from which a worker lists the jobs, so it is the same few kilobytes for ten jobs and a million.
-Results travel as files that appear by atomic rename, so any runner, any number of workers and any retry will do.
+The graph is linear because a Dask runner executes only the last branch of a graph, and jobs write their own files because Beam's
+built-in sinks write nothing on that runner. The graph contains one URL, from which a worker lists the jobs, so its size is the
+same few kilobytes for ten jobs and for a million. Results are files that appear by atomic rename, so any runner, any number of
+workers and any number of retries give the same result.
 """
 
 import logging
@@ -31,19 +32,19 @@ from pipelines.common.worker_errors import leave, raise_left, stopped
 
 logger = logging.getLogger(__name__)
 
-MANY_JOBS = 32  # from which starting processes is worth it
+MANY_JOBS = 32  # from this number of jobs on, starting processes is worth it
 Expand = Callable[[str], Iterable[Any]]
 Work = Callable[[Any], Counts]
 
 
 @dataclass(frozen=True)
 class Gather:
-    """A step after the jobs: what has the same key is worked on together, once the step before is done with all of it.
+    """A step after the jobs, which works on all items with the same key together, once the step before has made all of them.
 
     Attributes:
-        name: in the graph.
-        key: of a job, or of what the step before made; a module-level function.
-        work: (all that have a key, in any order) -> what the next step gets; a module-level function.
+        name: name of the step in the graph.
+        key: returns the key of an item: a job, or what the step before made. A module-level function.
+        work: takes all items with the same key, in any order, and returns the items of the next step. A module-level function.
     """
 
     name: str
@@ -56,13 +57,13 @@ class Stage:
     """A stage of the pipeline.
 
     Attributes:
-        name: in the graph and in progress lines.
-        source: URL that `expand` gets.
+        name: name of the stage in the graph and in progress lines.
+        source: URL that is passed to `expand`.
         expand: turns the URL into picklable jobs, on a worker; a module-level function.
-        work: runs a job, and its counts become Beam's counters; a module-level function.
-        unit: what a job is, in words.
-        records: what a job reads, in words.
-        then: what follows when the jobs are done, one after the other; the first gets the jobs.
+        work: runs a job and returns its counts, which become Beam's counters; a module-level function.
+        unit: word for what a job is, such as "files".
+        records: word for what a job reads, such as "records".
+        then: steps that follow the jobs, one after the other; the first one gets the jobs.
     """
 
     name: str
@@ -78,9 +79,9 @@ def build_graph(pipeline: Any, stage: Stage, errors: str = "") -> None:
     """Adds the stage to a pipeline.
 
     Args:
-        pipeline: of Beam.
-        stage: what runs.
-        errors: folder for what is wrong with the input (`worker_errors`); without it workers raise that.
+        pipeline: a Beam pipeline.
+        stage: the stage to add.
+        errors: folder in which workers leave errors in the input (`worker_errors`); if it is "", they raise these errors.
     """
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     done = (
@@ -100,7 +101,7 @@ def build_graph(pipeline: Any, stage: Stage, errors: str = "") -> None:
 
 
 def listed(source: str, expand: Expand, errors: str) -> Iterator[Any]:
-    """The jobs of a stage."""
+    """Yields the jobs of a stage."""
     try:
         yield from expand(source)
     except InputError as error:
@@ -110,7 +111,7 @@ def listed(source: str, expand: Expand, errors: str) -> Iterator[Any]:
 
 
 def keyed(item: Any, key: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
-    """An item with its key; nothing of a job that was not done."""
+    """Yields (key, item), or nothing for a job that was not done (None)."""
     if item is not None:
         yield key(item), item
 
@@ -118,7 +119,7 @@ def keyed(item: Any, key: Callable[[Any], str]) -> Iterator[tuple[str, Any]]:
 def gathered(
     group: tuple[str, Iterable[Any]], work: Callable[[list[Any]], Iterable[Any]], source: str, errors: str
 ) -> Iterator[Any]:
-    """Works on what has one key; not at all once an error was left."""
+    """Works on the items of one key, or does nothing if a worker has left an error."""
     if errors and stopped(errors):
         return
     try:
@@ -131,10 +132,10 @@ def gathered(
 
 
 def counted(job: Any, work: Work, namespace: str, errors: str) -> Any:
-    """Runs a job and adds what it did to Beam's counters, which distributed runners show while they run.
+    """Runs a job and adds its counts to Beam's counters, which distributed runners show while they run.
 
     Returns:
-        The job, None if it was not done.
+        The job; None if it was not done, because of an error.
     """
     metrics = require("apache_beam.metrics", "pipelines", f"{namespace} with Beam")
     if errors and stopped(errors):
@@ -163,15 +164,15 @@ def run_stage(
     """Runs a stage to its end and shows progress.
 
     Args:
-        stage: what runs.
-        beam_args: flags for Beam, untouched.
-        jobs: how many `expand` will give.
-        already: jobs that were finished before.
-        live: a local file that jobs report to (`live_counts.Reporter`); without it there is no progress but Beam's own.
-        under_way: called once the runner has taken the job, and never if the runner does not start.
+        stage: the stage to run.
+        beam_args: flags that are passed on to Beam as they are.
+        jobs: number of jobs that `expand` will return.
+        already: number of jobs that were finished before.
+        live: local file to which jobs report their counts (`live_counts.Reporter`); None if Beam alone shows progress.
+        under_way: called once the runner has accepted the pipeline, and never if the runner does not start.
 
     Raises:
-        InputError: Beam is not installed, refuses its flags, or a worker raised InputError.
+        InputError: Beam is not installed, the runner does not start, or a worker found an error in the input.
     """
     beam = require("apache_beam", "pipelines", f"{stage.name} with Beam")
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -208,9 +209,10 @@ def run_stage(
 
 @contextmanager
 def _quiet_loggers() -> Iterator[None]:
-    """Beam logs the traceback of whatever a worker raises, which `run_stage` raises again, and so once is enough.
+    """Silences Beam, which logs the traceback of each error of a worker, because `run_stage` raises the error again.
 
-    Beam and its clients warn through the root logger; afterwards it is as before, as what we log ourselves goes there too.
+    Beam and its clients warn through the root logger too, so it is silenced meanwhile. Our own messages also go to the root
+    logger, so it gets its level back in the end.
     """
     loggers = [logging.getLogger(), logging.getLogger("apache_beam")]
     levels = [one.level for one in loggers]
@@ -224,25 +226,25 @@ def _quiet_loggers() -> Iterator[None]:
 
 
 def flags(beam_args: list[str]) -> list[str]:
-    """Beam's flags, with ours where they say nothing: the local runner, and workers that tell only what is wrong."""
-    local = runner_of(beam_args) == DIRECT  # elsewhere a worker's log is all that is left of it
+    """Returns the flags for Beam, with our defaults for flags not given: the local runner, and workers that log only errors."""
+    local = runner_of(beam_args) == DIRECT  # with other runners, a worker's log is all that is left of it
     ours = {"--runner": DIRECT, "--default_sdk_harness_log_level": "CRITICAL" if local else "ERROR"}
     given = {arg.split("=")[0] for arg in beam_args}
     return [f"{flag}={value}" for flag, value in ours.items() if flag not in given] + beam_args
 
 
 def live_file(folder: str) -> str | None:
-    """Where jobs that write to this folder report to, if it is local."""
+    """Returns the file to which jobs that write to this folder report their counts; None if the folder is not local."""
     fs, path = filesystem(join(folder, WORK, LIVE))
     return path if is_local(fs) else None
 
 
 def finish(folder: str) -> None:
-    """Removes what only the run needed, and what killed runs left half-written."""
+    """Removes the files that only the run needed, and half-written files of runs that were killed."""
     fs, path = filesystem(join(folder, WORK))
     if not is_local(fs):
         fs.invalidate_cache()
-        # One by one, as `rm` takes a `[` or `*` of the folder's name for a pattern.
+        # One by one, because `rm` reads a `[` or `*` in the folder's name as a pattern.
         side_by_side(partial(_remove_file, fs), fs.find(path))
     else:
         fs.rm(path, recursive=True)
@@ -252,12 +254,12 @@ def finish(folder: str) -> None:
 
 
 def _remove_file(fs: AbstractFileSystem, path: str) -> None:
-    with suppress(FileNotFoundError):  # a store whose answer was lost was asked again
+    with suppress(FileNotFoundError):  # a request whose answer was lost is repeated, and finds the file gone
         fs.rm_file(path)
 
 
 class _LiveCountsWatch(threading.Thread):
-    """Reads what the jobs report while the pipeline runs."""
+    """Reads the counts that the jobs report while the pipeline runs, and shows them as progress."""
 
     def __init__(self, live: str | None, records: str, advance: Callable[..., None]) -> None:
         super().__init__(daemon=True)
@@ -291,7 +293,7 @@ class _LiveCountsWatch(threading.Thread):
 
 
 def _user_errors(error: BaseException | None) -> Iterator[str]:
-    """Messages of InputErrors that a runner wrapped; portable runners hand over only the worker's traceback as text."""
+    """Yields the messages of InputErrors that a runner wrapped. Portable runners pass on only the worker's traceback, as text."""
     marker = "fasttok.errors.InputError: "
     while error is not None:
         text = str(error)

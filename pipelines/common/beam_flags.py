@@ -1,4 +1,4 @@
-"""Flags that Beam gets: compared with Beam's own before anything is written, as Beam drops those that it does not know."""
+"""Checks the flags for Beam before anything is written, because Beam ignores flags that it does not know."""
 
 import argparse
 import difflib
@@ -11,7 +11,7 @@ DIRECT = "DirectRunner"
 
 
 def runner_of(beam_args: Iterable[str]) -> str:
-    """The runner that the flags name.
+    """Returns the name of the runner in the flags, DirectRunner by default.
 
     >>> runner_of(["--runner=FlinkRunner", "--parallelism=2"]), runner_of([])
     ('FlinkRunner', 'DirectRunner')
@@ -21,12 +21,12 @@ def runner_of(beam_args: Iterable[str]) -> str:
 
 
 def check_flags(beam_args: list[str], ours: Iterable[str], help_command: str) -> None:
-    """Refuses what neither the command nor Beam has.
+    """Refuses flags that neither the command nor Beam has.
 
     Args:
         beam_args: flags that the command does not know.
         ours: names of the command's own flags, without dashes.
-        help_command: what prints them, for messages.
+        help_command: command that prints these flags, for messages.
 
     Raises:
         InputError: an unknown flag or runner, a runner that lacks its packages, or a value that Beam refuses.
@@ -34,7 +34,7 @@ def check_flags(beam_args: list[str], ours: Iterable[str], help_command: str) ->
     if not beam_args:
         return
     options = require("apache_beam.options.pipeline_options", "pipelines", "a Beam job")
-    _runner(runner_of(beam_args))  # its module may bring flags of its own
+    _runner(runner_of(beam_args))  # importing the runner's module may add flags to Beam
     held: list[argparse.ArgumentParser] = []
     options.PipelineOptions([]).get_all_options(add_extra_args_fn=held.append)
     parser = held[0]
@@ -57,7 +57,7 @@ def check_flags(beam_args: list[str], ours: Iterable[str], help_command: str) ->
 
 
 def _check_complete(beam_args: list[str]) -> None:
-    """Asks Beam what the runner still needs, which it would say only when the pipeline is run."""
+    """Asks Beam which flags the runner still needs. Beam itself would say so only when the pipeline runs."""
     name = runner_of(beam_args)
     if name == DIRECT:
         return
@@ -76,12 +76,12 @@ def _runner(name: str) -> Any:
     except ValueError:
         known = require("apache_beam.options.pipeline_options", "pipelines", "a Beam job")
         raise unknown_name("runner", name, known.StandardOptions.KNOWN_RUNNER_NAMES) from None
-    except Exception as error:  # whatever its module does when it is imported
+    except Exception as error:  # importing the runner's module may raise anything
         raise cannot_start(name, error) from None
 
 
 def cannot_start(name: str, error: BaseException) -> InputError:
-    """One sentence about a runner that does not start here."""
+    """Returns an error with one sentence about why a runner does not start here."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__
     if said.endswith(":"):

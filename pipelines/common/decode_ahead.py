@@ -1,4 +1,4 @@
-"""An iterator whose items are made in a thread while the ones before are used: decoding beside encoding."""
+"""Makes the items of an iterator in a thread, while earlier items are used: one image is decoded while another is encoded."""
 
 import queue
 import threading
@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 class _End(Generic[T]):
-    """The end of the items, and the error that ended them."""
+    """Marks the end of the items, with the error that ended them, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 def ahead(items: Generator[T, None, None], most: int) -> Generator[T, None, None]:
-    """The same items in the same order; errors arrive where they happened. Whoever stops early stops the thread, too.
+    """Yields the same items in the same order; an error is raised after the items before it. If you stop early, the thread stops.
 
     Args:
-        items: are made and closed in the thread.
-        most: items that wait at a time.
+        items: generator that runs, and is closed, in the thread.
+        most: maximum number of items that wait to be used.
 
     >>> list(ahead((i for i in range(3)), 2))
     [0, 1, 2]
@@ -37,7 +37,7 @@ def ahead(items: Generator[T, None, None], most: int) -> Generator[T, None, None
                     if left.is_set():
                         return
             waiting.put(_End())
-        except BaseException as error:  # the reader's to raise
+        except BaseException as error:  # raised by the reader of the queue
             waiting.put(_End(error))
 
     thread = threading.Thread(target=fill, name="ahead", daemon=True)
@@ -52,6 +52,6 @@ def ahead(items: Generator[T, None, None], most: int) -> Generator[T, None, None
             yield item
     finally:
         left.set()
-        while thread.is_alive():  # it may wait for room
+        while thread.is_alive():  # it may be waiting for room in the queue
             with suppress(queue.Empty):
                 waiting.get(timeout=0.01)

@@ -1,4 +1,4 @@
-"""Pixels to the bytes of an image, of another size if a mixture asks for it: the only place where a build encodes images."""
+"""Encodes pixels as an image, resized if a mixture asks for it: the only place where a build encodes images."""
 
 import io
 import platform
@@ -24,17 +24,18 @@ def encode(
     resize: Resize | None = None,
     bgr: bool = False,
 ) -> bytes:
-    """Pixels encoded once, after they got their size.
+    """Resizes pixels, if asked, and encodes them once.
 
     Args:
-        pixels: (H, W, 3) RGB.
-        format: of the result.
-        quality: of JPEG and WebP, in [1, 100]; that of `resize` is for images that were encoded before.
-        resize: the size, and how to fit; None for the pixels' own.
-        bgr: the channels are stored reversed, and are turned.
+        pixels: (H, W, 3) uint8, RGB.
+        format: format of the result.
+        quality: quality of JPEG and WebP, in [1, 100]. `resize.quality` has no effect here: it is for images that were encoded
+            before.
+        resize: the new size, and how to fit; None keeps the size of the pixels.
+        bgr: whether the channels are stored as BGR; they are then reversed.
 
     Raises:
-        InputError: Pillow is not installed; the pixels are no image, or the format is unknown.
+        InputError: Pillow is not installed, the pixels are no image, or the format is unknown or has no images of that size.
     """
     image_module = require("PIL.Image", "pipelines", "encoding images")
     if format not in IMAGE_FORMATS:
@@ -46,27 +47,27 @@ def encode(
 
 
 def encoded(picture: "Image", form: ImageFormat, quality: int) -> bytes:
-    """An RGB picture in a format. The same libraries give the same bytes (see `versions`).
+    """Encodes an RGB picture. The same versions of the libraries give the same bytes (see `versions`).
 
     Raises:
-        InputError: the format has no pictures of that size.
+        InputError: the format has no images of that size.
     """
     out = io.BytesIO()
     options = {} if form == "png" else {"quality": quality}
     try:
         picture.save(out, form.upper(), **options)
-    except (OSError, ValueError) as error:  # WebP has no more than 16,383 pixels a side, JPEG 65,500
+    except (OSError, ValueError) as error:  # a side has at most 16,383 pixels in WebP, 65,500 in JPEG
         raise InputError(f"{picture.width} x {picture.height} pixels cannot be encoded as {form}: {error}") from None
     return out.getvalue()
 
 
 def fitted(picture: "Image", size: tuple[int, int], to: Resize) -> "Image":
-    """A picture of the size that a mixture asks for (bicubic); the very picture if it has that size.
+    """Resizes a picture to the size that a mixture asks for (bicubic); returns the same object if it already has that size.
 
     Args:
-        picture: RGB.
-        size: (width, height) that it was recorded with; it may have been decoded at a half or a quarter.
-        to: the size, and how to fit.
+        picture: an RGB picture.
+        size: (width, height) of the recorded picture; `picture` may have been decoded at a half or a quarter of it.
+        to: the new size, and how to fit.
     """
     frame = (to.width, to.height)
     inner = images.inner_size(size, frame, to.fit)
@@ -74,7 +75,7 @@ def fitted(picture: "Image", size: tuple[int, int], to: Resize) -> "Image":
 
 
 def target(width: int, height: int, to: Resize) -> tuple[int, int]:
-    """(width, height) that an image of this size comes out with.
+    """Returns the (width, height) of an image of this size after resizing.
 
     >>> target(640, 480, Resize(224, 224)), target(640, 480, Resize(224, 224, "pad"))
     ((224, 168), (224, 224))
@@ -85,10 +86,11 @@ def target(width: int, height: int, to: Resize) -> tuple[int, int]:
 
 
 def versions(video: bool = True) -> dict[str, str]:
-    """What decides the bytes of encoded frames: name -> version, "none" for what this installation lacks.
+    """Returns what decides the bytes of encoded frames: name -> version, "none" for a library that this installation lacks.
 
     Args:
-        video: the frames come from video: PyAV and its FFmpeg decide too, and the kind of processor that they convert colours on.
+        video: whether the frames come from video. Then PyAV, its FFmpeg libraries, and the kind of processor decide too: colours
+            are converted differently on another kind.
     """
     from PIL import __version__, features
 

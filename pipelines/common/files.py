@@ -1,4 +1,4 @@
-"""Writing and reading through fsspec: under the final name only when complete."""
+"""Reads and writes files through fsspec. A written file gets its final name only when it is complete."""
 
 import errno
 import hashlib
@@ -27,12 +27,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Whether files of `fs` can be mapped into memory."""
+    """Returns whether files of `fs` are local, and so can be mapped into memory."""
     return isinstance(fs, LocalFileSystem)
 
 
 def join(folder: str, *parts: str) -> str:
-    """A path below `folder`; URLs and local paths alike.
+    """Joins the parts of a path below `folder`, a URL or a local path.
 
     >>> join("gs://bucket/shards/", "state", "a.json")
     'gs://bucket/shards/state/a.json'
@@ -80,7 +80,7 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
 
 
 def _discard(stream: Any) -> None:
-    """Gives up a half-written object. Its destructor must not do what `close` does: put what it contains under the final name."""
+    """Discards a half-written object, so that its destructor does not put it under its final name, as `close` would."""
     with suppress(Exception):
         stream.discard()
     if isinstance(stream, AbstractBufferedFile):
@@ -113,26 +113,26 @@ def read_json(url: str, what: str) -> Any:
 
 
 def absolute(path: str) -> str:
-    """A path or URL as workers elsewhere on this machine can use it: without `/` at its end, local ones from the root on."""
+    """Returns a path or URL without `/` at its end; a local path becomes absolute, for workers in another working folder."""
     path = str(path).rstrip("/")
     return path if is_url(path) else os.path.realpath(path)
 
 
 def exists(url: str) -> bool:
-    """Whether there is such a file or folder."""
+    """Returns whether the file or folder exists."""
     fs, path = filesystem(url)
     return bool(kind_at(fs, path))
 
 
 def remove(url: str) -> None:
-    """Deletes a file, if it is there."""
+    """Deletes a file if it exists."""
     fs, path = filesystem(url)
     with suppress(FileNotFoundError):
         fs.rm_file(path)
 
 
 class HashingWriter:
-    """A file object that only writes, and knows the sha256 and size of what went through it."""
+    """A write-only file object that computes the sha256 and the size of all bytes written."""
 
     closed = False
 
@@ -142,14 +142,14 @@ class HashingWriter:
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        """Passes bytes on, and counts them."""
+        """Writes bytes to the stream, and counts them."""
         self._hash.update(data)
         self._stream.write(data)
         self.size += len(data)
         return len(data)
 
     def tell(self) -> int:
-        """Bytes written so far."""
+        """Returns the number of bytes written so far."""
         return self.size
 
     def flush(self) -> None:
@@ -157,27 +157,27 @@ class HashingWriter:
         self._stream.flush()
 
     def close(self) -> None:
-        """Left open: whoever opened the stream closes it."""
+        """Does nothing: the code that opened the stream closes it."""
 
     def readable(self) -> bool:
-        """Never."""
+        """Returns False."""
         return False
 
     def writable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Never."""
+        """Returns False."""
         return False
 
     def hexdigest(self) -> str:
-        """sha256 (hex) of what was written."""
+        """Returns the sha256 (hex) of what was written."""
         return self._hash.hexdigest()
 
 
 def sha256_file(url: str) -> tuple[str, int]:
-    """(sha256 in hex, bytes) of a file.
+    """Returns (sha256 in hex, size in bytes) of a file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -192,7 +192,7 @@ def sha256_file(url: str) -> tuple[str, int]:
 
 
 def file_version(url: str) -> str:
-    """Changes whenever the file does, "" if there is none: a key for what is made from it."""
+    """Returns text that changes whenever the file does, "" if there is no file; a cache key for results made from the file."""
     fs, path = filesystem(url)
     try:
         return str(fs.ukey(path))

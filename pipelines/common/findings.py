@@ -1,4 +1,4 @@
-"""What a check finds: one entry for each check and source, with the first place, how many there are, and what to do."""
+"""Findings: what a check reports, merged per check and source, with the first place, a count and what to do."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["error", "warning"]
 
 @dataclass
 class Finding:
-    """Something wrong, or worth a look.
+    """Something that is wrong, or worth a look.
 
     Attributes:
         level: an error means that the shards are not what they claim to be, or that what is learned from them cannot be trusted.
@@ -17,8 +17,8 @@ class Finding:
         what: what is there, in words.
         expected: what should be there, in words.
         todo: what to do about it, in words.
-        source: of the rows, "" if it concerns no single source.
-        count: rows (or files, or counts) like this.
+        source: source of the rows, "" if the finding concerns no single source.
+        count: number of rows (or files, or counts) like this.
     """
 
     level: Level
@@ -37,14 +37,14 @@ class Finding:
 
 
 class Findings:
-    """Gathers findings; those of one check, source and expectation become one."""
+    """Gathers findings. Findings with the same check, source and `expected` become one."""
 
     def __init__(self) -> None:
         self._merged: dict[tuple[str, str, str], Finding] = {}
 
     def add(self, level: Level, check: str, where: str, what: str, expected: str, todo: str, *, source: str = "",
             count: int = 1) -> None:  # fmt: skip
-        """Adds one, or counts it to the first of its kind."""
+        """Adds a finding, or adds its count to an earlier one of the same kind."""
         key = (check, source or where, expected)
         if key in self._merged:
             self._merged[key].count += count
@@ -52,5 +52,5 @@ class Findings:
             self._merged[key] = Finding(level, check, where, what, expected, todo, source, count)
 
     def of(self, level: Level) -> list[Finding]:
-        """Those of one level, as they were found."""
+        """Returns the findings of one level, in the order in which they were found."""
         return [finding for finding in self._merged.values() if finding.level == level]

@@ -1,4 +1,4 @@
-"""Gives memory back to the system that was freed, so that a worker of many jobs needs no more than its largest job does."""
+"""Returns freed memory to the system, so that a worker with many jobs needs no more memory than its largest job."""
 
 import ctypes
 import gc
@@ -6,12 +6,12 @@ from functools import cache
 
 
 def free_memory() -> None:
-    """Asks the C library for it; does nothing where that cannot.
+    """Asks the C library to return freed memory to the system; does nothing if the library cannot do that.
 
-    glibc keeps what was freed between pieces that are in use: with large pictures and small files in turn, that grew by 50 MB
-    with each shard of a build.
+    glibc keeps freed memory that is between pieces in use. In a build that read large pictures and small files in turn, that
+    memory grew by 50 MB per shard.
     """
-    gc.collect()  # what refers to itself in a circle, such as a reader and its thread
+    gc.collect()  # objects that refer to each other, such as a reader and its thread
     trim = _trim()
     if trim is not None:
         trim(0)

@@ -1,11 +1,11 @@
-"""Encoded images, looked at without decoding: is this a JPEG, PNG or WebP, of a sane size, and what its name says?"""
+"""Checks encoded images without decoding them: their format, whether it is the one that the name says, and their size."""
 
 import struct
 
 from fasttok.common.images import MAX_PIXELS
 from fasttok.common.lfs_pointer import POINTER, is_pointer
 
-MAX_BYTES = 1 << 28  # of an encoded image: more than MAX_PIXELS take in a PNG that saves nothing, 4 bytes a pixel
+MAX_BYTES = 1 << 28  # largest encoded image: more than an uncompressed PNG of MAX_PIXELS at 4 bytes each
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 FORMATS = {
@@ -23,7 +23,7 @@ CLAIMS = {extension: name for name, extensions in FORMATS.items() for extension 
 
 
 def format_of(data: bytes) -> str:
-    """The image format that the first bytes show, "" where they show none.
+    """Returns the image format that the first bytes show, "" if they show none.
 
     >>> format_of(b"RIFF....WEBPVP8 "), format_of(b"hello")
     ('WebP', '')
@@ -41,7 +41,7 @@ def format_of(data: bytes) -> str:
 
 
 def check_extension(data: bytes, name: str) -> str:
-    r"""What is wrong with a name's extension, "" if it fits the bytes or is not one of an image format.
+    r"""Returns what is wrong with the extension of a name, "" if it fits the bytes or belongs to no image format.
 
     >>> check_extension(b"\xff\xd8\xff", "a.png")
     'named .png, contains a JPEG'
@@ -54,11 +54,11 @@ def check_extension(data: bytes, name: str) -> str:
 
 
 def check_header(data: bytes, webp: bool = False) -> str:
-    """What is wrong with an encoded image, "" if its header is sound.
+    """Returns what is wrong with an encoded image, "" if its header is sound.
 
     Args:
-        data: its bytes.
-        webp: WebP is welcome too: shards may hold it, source datasets may not.
+        data: bytes of the image.
+        webp: whether WebP is allowed too: shards may contain it, source datasets may not.
 
     >>> check_header(b"GIF89a")
     'a GIF, neither JPEG nor PNG'
@@ -85,17 +85,17 @@ def check_header(data: bytes, webp: bool = False) -> str:
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """(width, height) that the header of a JPEG, PNG or WebP says, (0, 0) if it is damaged."""
+    """Returns the (width, height) in the header of a JPEG, PNG or WebP, (0, 0) if it is damaged."""
     return png_size(data) if data.startswith(PNG_MAGIC) else webp_size(data) if is_webp(data) else jpeg_size(data)
 
 
 def is_webp(data: bytes) -> bool:
-    """Whether the first 12 bytes are those of a WebP."""
+    """Returns whether the first 12 bytes are those of a WebP."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a WebP, (0, 0) if its header is damaged."""
+    """Returns the (width, height) of a WebP, (0, 0) if its header is damaged."""
     kind = data[12:16]
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a" and len(data) >= 30:  # a key frame
         width, height = struct.unpack("<HH", data[26:30])
@@ -115,14 +115,14 @@ def _webp_problem(data: bytes) -> str:
 
 
 def png_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a PNG, (0, 0) if its header is damaged."""
+    """Returns the (width, height) of a PNG, (0, 0) if its header is damaged."""
     if len(data) < 24 or data[12:16] != b"IHDR":
         return 0, 0
     return struct.unpack(">II", data[16:24])
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a JPEG's frame header, (0, 0) if there is none."""
+    """Returns the (width, height) in the frame header of a JPEG, (0, 0) if there is no such header."""
     at = 2
     while at + 9 <= len(data):
         if data[at] != 0xFF:

@@ -1,7 +1,7 @@
-"""Counts of a running job, from any number of local processes: each appends to one file, the driver reads what is new.
+"""Live counts of a run: any number of local processes append their counts to one file, and the driver reads what is new.
 
-A write of 32 bytes to a file opened for appending is one system call and is not torn, so there are no locks. Counts are for
-looking at: results are never taken from them.
+A write of 32 bytes to a file opened for appending is one system call and is not torn, so there are no locks. The counts are only
+shown to the user: no result is computed from them.
 """
 
 import os
@@ -11,21 +11,21 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
-WORK = ".unfinished"  # folder of what the workers of a run need to know; gone when it is finished
+WORK = ".unfinished"  # folder with files that the workers of a run need; removed when the run is finished
 JOBS, LIVE = "jobs.json", "live"
 RECORD = struct.Struct("<4q")
-SECONDS = 0.25  # between two reports of one process
+SECONDS = 0.25  # seconds between two reports of one process
 
 
 @dataclass
 class Counts:
-    """What was done.
+    """Counts of what was done.
 
     Attributes:
-        files: source files, or shards, that were finished.
-        records: read.
-        bytes: of the source that were read.
-        rejected: records left out as bad.
+        files: number of source files, or shards, that are finished.
+        records: number of records read.
+        bytes: number of bytes read from the source.
+        rejected: number of records rejected.
     """
 
     files: int = 0
@@ -34,13 +34,16 @@ class Counts:
     rejected: int = 0
 
     def add(self, other: "Counts") -> None:
-        """Adds another's."""
+        """Adds the counts of another object."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
 class Reporter:
-    """A worker's side: counts that are appended now and then, and when the block ends. Without a file it only counts."""
+    """Reports the counts of a worker: appends them to the file now and then, and when the block ends.
+
+    If the file is None or does not exist, it only counts.
+    """
 
     def __init__(self, file: str | None) -> None:
         self._handle = os.open(file, os.O_WRONLY | os.O_APPEND) if file and Path(file).exists() else None
@@ -48,7 +51,7 @@ class Reporter:
         self.waiting, self.total = Counts(), Counts()
 
     def add(self, **counts: int) -> None:
-        """Counts more."""
+        """Adds counts, given by the names of the fields of `Counts`."""
         self.waiting.add(Counts(**counts))
         if time.monotonic() - self._last > SECONDS:
             self._send()
@@ -70,7 +73,7 @@ class Reporter:
 
 
 class Follower:
-    """The driver's side."""
+    """Reads the counts in the driver; creates the file, empty."""
 
     def __init__(self, file: str) -> None:
         self._file, self._at = file, 0
@@ -78,7 +81,7 @@ class Follower:
         Path(file).write_bytes(b"")
 
     def poll(self) -> Counts:
-        """What was counted since the last call."""
+        """Returns what was counted since the last call."""
         new = Counts()
         with Path(self._file).open("rb") as stream:
             stream.seek(self._at)

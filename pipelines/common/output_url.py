@@ -1,4 +1,4 @@
-"""May a command write this file? The rule of `fasttok.common.output_file`, also for URLs."""
+"""Decides whether a command may write a file, by the rule of `fasttok.common.output_file`; also for URLs."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ def check_output_url(url: str, read: str = "", *, overwrite: bool = False, flag:
 
     Args:
         url: path or URL of the file.
-        read: folder or URL that the command reads: no file in it is replaced.
-        overwrite: whether to replace a file that is there.
-        flag: the option that named it, for messages.
+        read: folder or URL that the command reads, in which no file is replaced; "" for none.
+        overwrite: whether to replace a file that exists.
+        flag: option that names the file, for messages.
 
     Raises:
-        InputError: a file has that name, or a folder, or it cannot be written.
+        InputError: the file exists and may not be replaced, is a folder, or cannot be written.
     """
     fs, place = filesystem(url)
     try:

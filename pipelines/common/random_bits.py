@@ -1,6 +1,7 @@
-"""Random bits that are a function of (seed, purpose, counter) alone: Philox, the same on every machine and numpy version.
+"""Random bits from Philox that depend only on a key and a counter, so they are equal on every machine and numpy version.
 
-Only raw 64-bit words are used: numpy promises those to stay, and does not promise it of `Generator`'s methods.
+The key is a text that names the seed and the purpose. Only raw 64-bit words are used: numpy promises that they never change, but
+does not promise that for the methods of `Generator`.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ WORDS = 4  # 64-bit words that Philox4x64 gives per counter step
 
 
 def words(key: str, start: int, stop: int) -> NDArray[np.uint64]:
-    """Words start .. stop - 1 of the endless stream named by `key`; random access, (stop - start,) uint64.
+    """Returns words start .. stop - 1 of the endless stream of `key`, (stop - start,) uint64, without computing earlier words.
 
     >>> bool((words("k", 5, 9) == words("k", 0, 9)[5:]).all())
     True
@@ -24,7 +25,7 @@ def words(key: str, start: int, stop: int) -> NDArray[np.uint64]:
 
 
 def shuffled(key: str, n: int) -> NDArray[np.int64]:
-    """A permutation of range(n), (n,) int64: the order of `n` words of the stream.
+    """Returns a permutation of range(n), (n,) int64, which sorts the first `n` words of the stream of `key`.
 
     >>> sorted(shuffled("k", 5).tolist())
     [0, 1, 2, 3, 4]

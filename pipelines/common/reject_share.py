@@ -1,12 +1,12 @@
-"""What the last line of `index` and `build` says of rejects: few look at a table of many datasets, and all read the end."""
+"""What the last line of `index` and `build` says about rejects: few read a table of many datasets, but all read that line."""
 
 from collections.abc import Iterable, Mapping
 
-WORTH_SAYING = 0.01  # share of what was read or planned
+WORTH_SAYING = 0.01  # share of the records read, or the rows planned, above which the last line names the rejects
 
 
 def more_rejected(rejected: int, of: int) -> bool:
-    """Whether so many are rejected that the last line says so.
+    """Returns whether so many are rejected that the last line says so.
 
     >>> more_rejected(1, 100), more_rejected(2, 100), more_rejected(0, 0)
     (False, True, False)
@@ -15,13 +15,13 @@ def more_rejected(rejected: int, of: int) -> bool:
 
 
 def rejects_said(name: str, reasons: Mapping[str, int], of: int, unit: str) -> str:
-    """The rejects of a dataset or source in words, "" if they are few.
+    """Returns the rejects of a dataset or source in words, "" if they are few.
 
     Args:
-        name: of the dataset or source.
-        reasons: how many were rejected, by reason.
-        of: how many there were.
-        unit: what they are.
+        name: name of the dataset or source.
+        reasons: reason -> number of rejects.
+        of: number of records or rows in all, rejects included.
+        unit: word for what is counted, such as "records".
 
     >>> rejects_said("arm", {"empty": 2, "video": 84}, 100, "records")
     '86 of 100 records of arm rejected (86 %), mostly: video'
@@ -36,7 +36,7 @@ def rejects_said(name: str, reasons: Mapping[str, int], of: int, unit: str) -> s
 
 
 def joined(parts: Iterable[str]) -> str:
-    """The parts of a last line that are not empty.
+    """Joins the parts of a last line that are not empty.
 
     >>> joined(["INDEX a (digest b)", "", "next: c"])
     'INDEX a (digest b); next: c'

@@ -1,4 +1,4 @@
-"""Many small questions to a store at once: an object store takes 50 ms for each answer, however many are asked."""
+"""Sends many small requests to a store at once: an object store takes 50 ms for each, however many run at the same time."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 def side_by_side(ask: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> list[R]:
-    """The answer for each item, in their order.
+    """Returns the answer for each item, in the order of the items.
 
     >>> side_by_side(len, ["a", "bc"])
     [1, 2]

@@ -1,9 +1,9 @@
-"""What a source file was when it was indexed, and whether it still is: an INDEX describes only the file that it was made from.
+"""Records what a source file was when it was indexed, and finds out whether it has changed since.
 
-Size and, where the store has one, a checksum, an ETag or a generation decide. A file without these (a local one) that has another
-time may be a copy, so its contents are compared, as cheaply as its kind allows:
+The size decides and, if the store has one, a checksum, an ETag or a generation. A file without these (a local one) that has
+another time may be a copy, so its contents are compared, as cheaply as its kind allows:
 
-    frames   TFRecord files: the length and the checksum of every record, which stand around its data; the data is not read
+    frames   TFRecord files: the lengths and checksums around the data of every record; the data is not read
     bytes    other local files: all bytes of up to 64 MiB, else 1024 pieces of 64 KiB, evenly spread, the first and last included
     ends     files of other stores, and videos: the first and the last 64 KiB
 """
@@ -19,10 +19,10 @@ from fasttok.episodes.tfrecord import frame_words
 from pipelines.common.files import filesystem, is_local
 from pipelines.common.side_by_side import side_by_side
 
-CHECKSUMS = ("md5Hash", "crc32c", "content_md5", "blob_id")  # of the contents: a copy keeps them
+CHECKSUMS = ("md5Hash", "crc32c", "content_md5", "blob_id")  # of the contents, so a copy has the same
 VERSIONS = (*CHECKSUMS, "ETag", "etag", "generation")
 TIMES = ("mtime", "updated", "LastModified", "last_modified", "modified", "created")
-LISTED = 64  # files of a folder from which on it is listed
+LISTED = 64  # from this number of files in one folder on, the folder is listed
 PIECE, PIECES = 1 << 16, 1 << 10
 
 
@@ -31,10 +31,10 @@ class SourceStamp:
     """What is known of a source file.
 
     Attributes:
-        size: bytes.
-        version: "KEY=VALUE", the best of what its store has: a checksum, an ETag or a generation; "" if it has none.
-        time: when it was changed, as its store writes it.
-        contents: how its contents were looked at, and what came of it; "" if nobody did.
+        size: size in bytes; -1 for a file that is not there.
+        version: "KEY=VALUE", the best that its store has of a checksum, an ETag and a generation; "" if it has none.
+        time: when it was last changed, as its store writes it.
+        contents: how its contents were read, and their digest; "" if they were not read.
     """
 
     size: int = -1
@@ -43,27 +43,27 @@ class SourceStamp:
     contents: str = ""
 
 
-UNKNOWN = SourceStamp()  # of a file that is not there
-GONE = "gone"  # contents of a file that was lost between planning and work
+UNKNOWN = SourceStamp()  # stamp of a file that is not there
+GONE = "gone"  # `contents` of a file that was lost between planning and work
 
 
 def stamp_file(file: str) -> SourceStamp:
-    """The stamp of a file, without its contents; one request.
+    """Returns the stamp of a file, without its contents; takes one request.
 
     Raises:
         FileNotFoundError: no such file.
     """
     fs, path = filesystem(file)
     if is_local(fs):
-        found = Path(path).stat()  # of what a link leads to; a copy with the old time has a new ctime
+        found = Path(path).stat()  # of the file that a link points to; a copy with the old mtime has a new ctime
         return SourceStamp(found.st_size, "", f"{found.st_mtime_ns} {found.st_ctime_ns}")
     return _of_info(fs.info(path))
 
 
 def stamp_files(files: Iterable[str]) -> dict[str, SourceStamp]:
-    """The stamps of many files, without their contents; `UNKNOWN` of those that are not there.
+    """Returns file -> stamp, without the contents of the files; `UNKNOWN` for files that are not there.
 
-    Files of a store that are in one folder are listed together: a request for a thousand of them.
+    If a folder of a store contains many of the files, it is listed: one request returns a thousand files.
     """
     every = list(dict.fromkeys(files))
     folders: dict[str, list[str]] = {}
@@ -95,11 +95,11 @@ def _of_info(info: Mapping[str, object]) -> SourceStamp:
 
 
 def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
-    """The stamp with the file's contents, if nothing else will tell whether they change.
+    """Returns the stamp with the file's contents, if nothing else can show that they have changed.
 
     Args:
-        stamp: of the file.
-        file: its path or URL.
+        stamp: stamp of the file.
+        file: path or URL of the file.
         records: whether it is a TFRecord file.
     """
     if stamp.version or stamp == UNKNOWN:
@@ -110,12 +110,12 @@ def with_contents(stamp: SourceStamp, file: str, records: bool) -> SourceStamp:
 
 
 def difference(stamp: SourceStamp, file: str, now: SourceStamp) -> tuple[str, str] | None:
-    """How a file differs from its stamp: (what it was, what it is), None if nothing is found.
+    """Returns how a file differs from its stamp: (what it was, what it is); None if no difference is found.
 
     Args:
-        stamp: of the file as it was.
-        file: its path or URL.
-        now: its stamp as it is, by `stamp_files`.
+        stamp: stamp of the file when it was indexed.
+        file: path or URL of the file.
+        now: present stamp of the file, from `stamp_files`.
     """
     if UNKNOWN in (stamp, now):
         told = ["none" if one == UNKNOWN else f"a file of {one.size:,} bytes" for one in (stamp, now)]

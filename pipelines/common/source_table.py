@@ -17,10 +17,10 @@ class StampedFile:
     """A file that an INDEX was made from.
 
     Attributes:
-        dataset: its name.
-        split: of the dataset; "" for a file that describes all splits.
+        dataset: name of the dataset.
+        split: split of the dataset; "" for a file that describes all splits.
         file: path or URL.
-        stamp: what it was.
+        stamp: stamp of the file when it was indexed.
     """
 
     dataset: str
@@ -52,10 +52,10 @@ def write_table(index: str, files: list[StampedFile]) -> None:
 
 
 def read_table(index: str) -> list[StampedFile] | None:
-    """Reads the table of an INDEX; None if it has none, as those of 0.1.0.
+    """Reads the table of an INDEX; returns None if the INDEX has none, as in version 0.1.0.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the table cannot be read.
     """
     fs, path = filesystem(join(index, FILE))
     try:

@@ -1,6 +1,6 @@
-"""What is wrong with a user's input, found by a worker: left in a file for the driver, which says it once.
+"""Passes errors in a user's input from workers to the driver: a worker writes a file, and the driver reports the error once.
 
-Raised in a worker, a runner would print its traceback, once per try, and try again what cannot work.
+If the worker raised the error instead, the runner would print its traceback, once per try, and would retry what cannot work.
 """
 
 import uuid
@@ -12,7 +12,10 @@ _STOPPED: set[str] = set()  # folders into which this process wrote
 
 
 def stopped(folder: str) -> bool:
-    """Whether an error was left, by this process or where looking costs nothing: work that was not begun is not needed then."""
+    """Returns whether a worker left an error, so that work need not begin.
+
+    If the folder is not local, only errors of this process count: asking the store would cost a request.
+    """
     fs, path = filesystem(folder)
     return folder in _STOPPED or (is_local(fs) and bool(fs.exists(path)))
 
@@ -21,7 +24,7 @@ def leave(folder: str, error: InputError) -> None:
     """Leaves an error for the driver.
 
     Raises:
-        InputError: the same, if it cannot be written.
+        InputError: the given error, if the file cannot be written.
     """
     said = "\n".join([str(error), *getattr(error, "__notes__", [])])
     try:
@@ -32,10 +35,10 @@ def leave(folder: str, error: InputError) -> None:
 
 
 def raise_left(folder: str) -> None:
-    """Raises what workers left.
+    """Raises an error that workers left, if there is one.
 
     Raises:
-        InputError: one of them, the first in alphabetical order, so that any number of workers gives the same.
+        InputError: the first of the errors in alphabetical order, so that any number of workers gives the same one.
     """
     fs, path = filesystem(folder)
     fs.invalidate_cache()

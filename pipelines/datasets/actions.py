@@ -1,4 +1,4 @@
-"""How a dataset's actions can be represented, as its entry says what their columns are."""
+"""Represents a dataset's actions in the form that a mixture asks for, if the dataset's entry allows it."""
 
 from fasttok.actions.representation import ActionColumns, Representation
 from fasttok.common.action_forms import ActionForm, RotationForm
@@ -8,16 +8,16 @@ from pipelines.datasets.states import states
 
 
 def representation(entry: IndexedEntry, name: str, form: ActionForm, rotation: RotationForm) -> Representation | None:
-    """How the actions of a source are represented, None for as stored.
+    """Returns how the actions of a source are represented, None for as stored.
 
     Args:
-        entry: of its dataset.
-        name: of the source, for messages.
-        form: how its actions are represented in rows.
-        rotation: how the rotations in them are represented in rows.
+        entry: the INDEX's entry of the source's dataset.
+        name: name of the source, for messages.
+        form: form of its actions in rows.
+        rotation: form of the rotations in its actions.
 
     Raises:
-        InputError: the dataset does not allow it.
+        InputError: the dataset does not allow this form.
     """
     if (form, rotation) == ("stored", "stored"):
         return None

@@ -1,4 +1,4 @@
-"""The parts of an action or a proprio out of an entry's YAML, each checked: `{from: action, slice: [0, 3], encoding: delta}`."""
+"""Reads and checks the parts of an action or a proprio in an entry's YAML: `{from: action, slice: [0, 3], encoding: delta}`."""
 
 import math
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from mixtures.yaml_values import CheckedValues, finite, shown
 
 KNOWN = ("from", "slice", *(f.name for f in fields(FeatureColumns) if f.name not in ("feature", "start", "stop")))
 OF_GRIPPERS = ("closed", "open", "relative")
-WIDEST = 1_000_000  # a column further on is a mistake
+WIDEST = 1_000_000  # a higher column number is a mistake
 
 
 def parse_columns(keys: Keys, key: str, reader: CheckedValues) -> tuple[FeatureColumns, ...]:
-    """The parts under one key of an entry.
+    """Reads the parts under one key of an entry.
 
     Args:
-        keys: of the entry.
-        key: action or proprio.
-        reader: of its file.
+        keys: keys of the entry.
+        key: `action` or `proprio`.
+        reader: checks values of the entry's file.
 
     Raises:
-        InputError: no list of parts, an unknown key, or a value that cannot be; names the line.
+        InputError: the value is no list of parts, a key is unknown, or a value is not valid; names the line.
     """
     parts = keys.get(key, [])
     if not isinstance(parts, list):
@@ -48,16 +48,16 @@ def parse_columns(keys: Keys, key: str, reader: CheckedValues) -> tuple[FeatureC
 def check_states(
     keys: Keys, action: Sequence[FeatureColumns], proprio: Sequence[FeatureColumns], reader: CheckedValues
 ) -> None:
-    """`state` is for absolute action parts, and names a feature of the proprio.
+    """Checks that only absolute action parts have `state`, and that it names an absolute feature of the proprio.
 
     Args:
-        keys: of the entry.
-        action: its parts.
-        proprio: its parts.
-        reader: of its file.
+        keys: keys of the entry.
+        action: parts of its action.
+        proprio: parts of its proprio.
+        reader: checks values of the entry's file.
 
     Raises:
-        InputError: it is not so; names the line.
+        InputError: a part breaks these rules; names the line.
     """
     known = {part.feature for part in proprio if part.encoding == "absolute"}
     for key, parts in (("action", action), ("proprio", proprio)):
@@ -103,7 +103,7 @@ def _part(part: Keys, reader: CheckedValues) -> FeatureColumns:
 
 
 def _check_scale(part: Keys, encoding: str, rotation: str, reader: CheckedValues) -> None:
-    """Numbers other than 0, for columns that are neither a gripper's nor a quaternion."""
+    """Checks that `scale` has numbers other than 0, and that its columns are neither a gripper nor a quaternion."""
     if "scale" not in part:
         return
     given = part["scale"]
@@ -120,7 +120,7 @@ def _check_scale(part: Keys, encoding: str, rotation: str, reader: CheckedValues
 
 
 def _slice(part: Keys, reader: CheckedValues) -> tuple[int, int | None]:
-    """`slice: [start, stop]`; everything if it is missing, and what follows `start` if stop is null."""
+    """Reads `slice: [start, stop]`. A missing slice means all columns, a null stop all columns from `start` on."""
     if "slice" not in part:
         return 0, None
     ends = part["slice"]
@@ -137,7 +137,7 @@ def _slice(part: Keys, reader: CheckedValues) -> tuple[int, int | None]:
 
 
 def _check_width(part: Keys, columns: FeatureColumns, reader: CheckedValues) -> None:
-    """As many columns as the rotation and the names need, where the entry says how many there are."""
+    """Checks that the number of columns fits the rotation, the names and the scale, as far as the entry has that number."""
     if columns.rotation and columns.names and len(columns.names) != width(columns.rotation):
         raise reader.error(
             part, "names", f"{columns.rotation} has {width(columns.rotation)} columns, names has {len(columns.names)}"

@@ -1,4 +1,4 @@
-"""A dataset entry out of its YAML: keys and values that cannot be are refused with their line, and with what would be valid.
+"""Parses a dataset entry from YAML. An error names the line of a wrong key or value, and says what would be valid.
 
 The keys are those of `fasttok.episodes.dataset_entry`; docs/datasets.md describes them.
 """
@@ -22,18 +22,18 @@ KNOWN = tuple(f.name for f in fields(DatasetEntry))
 TEXTS = ("license", "citation", "homepage", "version", "embodiment", "robot", "exclude", "unknown")
 LISTS = ("defects", "notes", "guesses", "soups")
 COLUMNS = ("action", "proprio")
-FASTEST_HZ = 100_000  # more is a mistake, and a chunk of a second would fill the memory
+FASTEST_HZ = 100_000  # a higher frequency is a mistake, and a chunk of a second would fill the memory
 
 
 def parse_entry(text: str, where: str) -> DatasetEntry:
-    """A YAML entry; `same_as` names a packaged one of which it takes all but what it says itself.
+    """Parses a YAML entry. If it has `same_as`, it takes the keys that it lacks from that packaged entry.
 
     Args:
         text: the YAML.
         where: path of the file, for messages.
 
     Raises:
-        InputError: not YAML, an unknown or missing key, or a value that cannot be; names the line.
+        InputError: the text is not YAML, a key is unknown or missing, or a value is not valid; names the line.
     """
     reader = CheckedValues(where)
     keys = _given(_resolved(loads(text, where), reader))
@@ -60,7 +60,7 @@ def parse_entry(text: str, where: str) -> DatasetEntry:
 
 
 def _resolved(keys: Keys, reader: CheckedValues) -> Keys:
-    """`same_as` followed, once: an alias of an alias is refused."""
+    """Adds the keys of the entry that `same_as` names. That entry must not have `same_as` itself."""
     if "same_as" not in keys:
         return keys
     known = packaged()
@@ -76,12 +76,12 @@ def _resolved(keys: Keys, reader: CheckedValues) -> Keys:
 
 
 def _given(keys: Keys) -> Keys:
-    """The keys that have a value: an empty one is as if it were not there."""
+    """Returns the keys that have a value. A key without a value counts as missing."""
     return Keys({key: value for key, value in keys.items() if value is not None}, keys.line, keys.lines)
 
 
 def _check_name(keys: Keys, reader: CheckedValues) -> None:
-    """A dataset's name is a folder's name in an INDEX."""
+    """Checks the name, as a dataset's name is the name of its folder in an INDEX."""
     name = reader.filled(keys, "name")
     if name.startswith(".") or name != name.strip() or any(c in "/\\:" or not c.isprintable() for c in name):
         raise reader.error(
@@ -111,7 +111,7 @@ def _check_texts_and_numbers(keys: Keys, reader: CheckedValues) -> None:
 
 
 def _check_cameras(keys: Keys, reader: CheckedValues) -> None:
-    """Cameras and `bgr` have known slots; `bgr` names cameras that there are."""
+    """Checks that `cameras` and `bgr` have known slots, and that `bgr` names slots of `cameras`."""
     cameras = reader.table(keys, "cameras", "{primary: observation/image}")
     for slot in cameras:
         if slot not in CAMERA_SLOTS:
@@ -125,7 +125,7 @@ def _check_cameras(keys: Keys, reader: CheckedValues) -> None:
 
 
 def _check_robot(keys: Keys, reader: CheckedValues) -> None:
-    """Refuses keys of other entries, and asks for those that a robot's must have."""
+    """Refuses keys of other kinds of entries, and requires the keys that a robot entry must have."""
     for key in sorted((OWN - {"splits"}) & set(keys)):
         raise reader.error(keys, key, f"{key!r} is a key of vqa and caption entries, not of robot ones")
     if "format" in keys:

@@ -1,12 +1,12 @@
-"""Which episodes and steps of a robot dataset are wanted, as its entry declares; what is left out is counted by reason.
+"""Filters of a robot dataset's entry: which episodes and steps are wanted. What is left out is counted by reason.
 
 filters:
-  success: episode_metadata/success   # a feature that must be true: of the episode, or of any of its steps
+  success: episode_metadata/success   # a feature that must be true: for the episode, or in any of its steps
   language: true                      # an instruction must be there (default)
-  min_steps: 10                       # of what is left after the steps below are gone
-  idle_below: 0.001                   # a step is idle where no action moves by more than this, in raw units
+  min_steps: 10                       # steps that must remain after the steps below are left out
+  idle_below: 0.001                   # a step is idle if no action dim moves by more than this, in raw units
   idle: ends                          # leave out idle steps at both `ends` (default), `all` of them, or `none`
-  max_idle: 0.9                       # leave out an episode of which a larger share is idle
+  max_idle: 0.9                       # leave out an episode if a larger share of its steps is idle
   matches: {episode_metadata/file_path: success}    # a text in which this regular expression must be found
   excludes: {episode_metadata/file_path: failure}   # a text in which it must not
 """
@@ -28,11 +28,11 @@ TEXT_FILTERS = ("matches", "excludes")
 
 
 class RejectedError(ValueError):
-    """A record that is left out; the message says what was found.
+    """Says that a record is left out, and what was found in it.
 
     Attributes:
-        reason: a short phrase for counting.
-        filtered: whether nothing is wrong with it, but its dataset's filters do not want it.
+        reason: a short phrase, by which records are counted.
+        filtered: whether the record is sound, and only the filters of its dataset's entry do not want it.
     """
 
     def __init__(self, reason: str, detail: str, filtered: bool = False) -> None:
@@ -42,14 +42,14 @@ class RejectedError(ValueError):
 
 
 def parse_filters(data: object, where: str) -> EntryFilters:
-    """The `filters` of an entry.
+    """Parses the `filters` of an entry.
 
     Args:
-        data: as YAML gave them; `Keys` know their lines.
+        data: their value in YAML; if it is a `Keys`, errors name the line.
         where: path of the file, for messages.
 
     Raises:
-        InputError: not a mapping, an unknown key, or a value that cannot be.
+        InputError: the value is not a mapping, a key is unknown, or a value is not valid.
     """
     reader = CheckedValues(where, "filters")
     if not isinstance(data, dict):
@@ -118,11 +118,11 @@ def check_texts(filters: EntryFilters, episode: Episode) -> None:
 
 
 def text_of(episode: Episode, feature: str, asked_by: str) -> str:
-    """A text of an episode, or of its first step.
+    """Returns a text of an episode's metadata, or of its first step.
 
     Args:
-        episode: as stored.
-        feature: of its metadata or steps.
+        episode: the stored episode.
+        feature: name of a feature of its metadata or steps.
         asked_by: key of the entry that names it, for messages.
 
     Raises:
@@ -145,7 +145,7 @@ def text_of(episode: Episode, feature: str, asked_by: str) -> str:
 def wanted_steps(
     filters: EntryFilters, action: NDArray[np.float32], encoding: Sequence[str], kept: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:
-    """(T,) bool, False for the idle steps that are left out, and for those that are not among the `kept` ones.
+    """Returns (T,) bool, False for idle steps that are left out and for steps that are not among the `kept` ones.
 
     Raises:
         RejectedError: too much of the episode is idle, or too few steps remain.
@@ -171,7 +171,7 @@ def wanted_steps(
 
 
 def idle_steps(action: NDArray[np.float32], encoding: Sequence[str], below: float) -> NDArray[np.bool_]:
-    """(T,) bool: steps in which no delta is larger than `below`, and nothing else changes by more than it.
+    """Returns (T,) bool: True for steps in which no delta is larger than `below`, and nothing else changes by more than it.
 
     >>> idle_steps(np.array([[0.0, 1], [0, 1], [0, 0], [0.2, 0]]), ["delta", "gripper"], 0.1)
     array([ True,  True, False, False])

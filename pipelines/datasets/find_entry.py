@@ -1,4 +1,4 @@
-"""Which entry is a dataset's: --entries, `dataset.yaml` in the dataset's own folder, the packaged ones, in this order."""
+"""Finds the entry of a dataset: in --entries, in its own `dataset.yaml`, then among the packaged ones, in this order."""
 
 import difflib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pipelines.datasets.packaged_entries import packaged
 
 
 def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> DatasetEntry:
-    """The entry of a dataset directory.
+    """Finds the entry of a dataset directory.
 
     Args:
         directory: path or URL of the dataset.
@@ -23,7 +23,7 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
         extra: YAML files or folders of them, which come first.
 
     Raises:
-        InputError: none found, or the one found is wrong.
+        InputError: no entry is found, or the entry is wrong.
     """
     own = own_entry(directory, dataset, extra)
     if own is not None:
@@ -40,7 +40,7 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
 
 
 def own_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> DatasetEntry | None:
-    """The entry that a user wrote: one of --entries, or the folder's dataset.yaml; None if there is neither.
+    """Returns the entry that a user wrote: from --entries, or the folder's dataset.yaml; None if there is neither.
 
     Args:
         directory: path or URL of the dataset.
@@ -48,7 +48,7 @@ def own_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datase
         extra: YAML files or folders of them, which come first.
 
     Raises:
-        InputError: the one found is wrong.
+        InputError: the entry is wrong.
     """
     for place in extra:
         path = Path(place)
@@ -70,7 +70,7 @@ def own_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datase
 
 
 def _placed(entry: DatasetEntry, folder: str) -> DatasetEntry:
-    """An entry whose file of ranges is found from anywhere."""
+    """Returns the entry with `folder` before the name of its file of ranges, so that it is found from anywhere."""
     if entry.keep_ranges is None or not entry.keep_ranges.file:
         return entry
     return replace(entry, keep_ranges=replace(entry.keep_ranges, file=f"{folder.rstrip('/')}/{entry.keep_ranges.file}"))

@@ -1,20 +1,20 @@
-"""Gripper columns in the one convention of records: 1 = open, 0 = closed."""
+"""Converts gripper columns to one convention: 1 = open, 0 = closed."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-NOTHING = 0.1  # relative commands smaller than this, of 1, change nothing
+NOTHING = 0.1  # relative commands (1 opens, -1 closes) up to this size change nothing
 
 
 def opening(values: NDArray[np.float32], closed: float, open_: float, relative: bool = False) -> NDArray[np.float32]:
-    """How far a gripper is open, (T, k) float32 in [0, 1].
+    """Returns how far a gripper is open, (T, k) float32 in [0, 1].
 
     Args:
         values: (T, k) as stored.
         closed: stored value that means closed; values beyond it are clipped.
         open_: stored value that means open; between the two the opening is linear.
-        relative: whether values are commands, of which those near 0 change nothing: the last command stays. Before the first
-            command the gripper is in the state that this command changes; it is open if there is none.
+        relative: whether values are commands. A value near 0 then changes nothing: the last command stays. Before the first
+            command the gripper is in the state that this command changes; it is open if there is no command.
 
     >>> opening(np.array([[-1.0], [0.0], [3.0]], np.float32), 1, -1).ravel()
     array([1. , 0.5, 0. ], dtype=float32)
@@ -29,7 +29,7 @@ def opening(values: NDArray[np.float32], closed: float, open_: float, relative: 
 
 
 def _commanded(command: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Commands of which 1 opens and -1 closes, as the state that they lead to."""
+    """Returns the states (1 = open) that commands lead to, of which 1 opens and -1 closes."""
     given = np.abs(command) > NOTHING
     steps = np.arange(len(command))[:, None]
     last = np.maximum.accumulate(np.where(given, steps, -1), axis=0)

@@ -1,4 +1,4 @@
-"""The keys of a robot entry with `format: hdf5`: which groups are episodes, and which files are a split (docs/datasets.md)."""
+"""Checks the keys of `format: hdf5`: which groups are episodes, and which files belong to a split (docs/datasets.md)."""
 
 from dataclasses import fields
 
@@ -12,14 +12,14 @@ OWN = ("hdf5", "splits")
 
 
 def check_hdf5_keys(keys: Keys, reader: CheckedValues) -> None:
-    """Checks `hdf5` and `splits`.
+    """Checks the keys `hdf5` and `splits`.
 
     Args:
-        keys: of a robot entry.
-        reader: of its file.
+        keys: keys of a robot entry.
+        reader: checks values of the entry's file.
 
     Raises:
-        InputError: the entry is of another format, or a value cannot be; names the line.
+        InputError: the entry has another format, or a value is not valid; names the line.
     """
     for key in OWN:
         if key in keys and keys.get("format") != "hdf5":

@@ -1,4 +1,4 @@
-"""Which steps of an episode a file of ranges keeps, as openpi publishes one for DROID: {"KEY": [[start, stop], ...], ...}.
+"""Keeps the steps that a file of ranges lists, such as openpi's file for DROID: {"KEY": [[start, stop], ...], ...}.
 
 keep_ranges: {file: ranges.json, key: [episode_metadata/recording_folderpath, episode_metadata/file_path], joined: "--"}
 """
@@ -27,11 +27,11 @@ def check_keep_ranges(keys: Keys, reader: CheckedValues) -> None:
     """Checks an entry's `keep_ranges`.
 
     Args:
-        keys: of the entry.
-        reader: of its file.
+        keys: keys of the entry.
+        reader: checks values of the entry's file.
 
     Raises:
-        InputError: an unknown key, no features to make the key from, or a file outside the entry's folder.
+        InputError: a key is unknown, no features make up the key, or the file is outside the entry's folder.
     """
     made = reader.mapping(keys, "keep_ranges", ("file", "key", "joined"), "{file: ranges.json, key: [feature]}")
     if made is None:
@@ -49,14 +49,14 @@ def check_keep_ranges(keys: Keys, reader: CheckedValues) -> None:
 
 
 def with_ranges(entry: DatasetEntry, given: tuple[str, ...]) -> DatasetEntry:
-    """An entry whose file of ranges is there and is fixed by its digest; without a file it has no ranges.
+    """Returns the entry with a digest of its file of ranges, after checking the file. Without a file, it has no ranges.
 
     Args:
-        entry: as found, its file with its folder.
-        given: NAME=FILE of --keep-ranges.
+        entry: the entry that was found, with the full path of its file.
+        given: NAME=FILE texts of --keep-ranges, which replace the entry's file.
 
     Raises:
-        InputError: the flag is no NAME=FILE or names an entry without `keep_ranges`, or the file is not one of ranges.
+        InputError: a text is not NAME=FILE, the entry has no `keep_ranges`, or the file is not a file of ranges.
     """
     files = dict(text.partition("=")[::2] for text in given)
     if not all(name and file for name, file in files.items()):
@@ -75,11 +75,11 @@ def with_ranges(entry: DatasetEntry, given: tuple[str, ...]) -> DatasetEntry:
 
 
 def kept_steps(ranges: KeepRanges | None, episode: Episode) -> NDArray[np.bool_]:
-    """(T,) bool, whether a range contains the step; all of them without ranges.
+    """Returns (T,) bool: whether a range contains the step; True for all steps if there are no ranges.
 
     Args:
-        ranges: of the entry.
-        episode: as stored.
+        ranges: `keep_ranges` of the entry.
+        episode: the stored episode.
 
     Raises:
         RejectedError: the file does not name the episode, or a feature of the key is missing.
@@ -106,7 +106,7 @@ def _bytes(file: str) -> bytes:
 
 @lru_cache(maxsize=4)
 def _loaded(file: str, digest: str) -> Ranges:
-    """The ranges of a file that is still the one that was indexed."""
+    """Returns the ranges of a file, after checking that it has not changed since the dataset was indexed."""
     data = _bytes(file)
     if hashlib.sha256(data).hexdigest() != digest:
         raise InputError(f"keep-ranges {file} has changed since the dataset was indexed; index it again")

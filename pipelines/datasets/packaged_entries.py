@@ -4,5 +4,5 @@ from fasttok.common.packaged import yaml_texts
 
 
 def packaged() -> dict[str, str]:
-    """Name of a dataset -> YAML text of its entry."""
+    """Returns dataset name -> YAML text of its entry."""
     return yaml_texts("pipelines.datasets", "entries")

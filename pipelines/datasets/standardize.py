@@ -1,4 +1,4 @@
-"""An episode as stored, made what its entry says it means: action, proprio, language, cameras.
+"""Turns a stored episode into what its entry says that it means: action, proprio, language, cameras.
 
 A record that cannot be used raises `RejectedError` with the short reason under which it is counted.
 """
@@ -31,9 +31,9 @@ class StandardEpisode:
         proprio: (T, S) float32 in raw units.
         language: instruction, "" if there is none.
         cameras: slot -> T images, which may not be read yet.
-        steps: (T,) int64, each step's number in the stored episode, of which an entry may leave some out.
-        widths: columns that each piece of the action and of the proprio took.
-        left_out: how many steps were left out, by reason.
+        steps: (T,) int64, each step's number in the stored episode; the entry may leave out steps.
+        widths: (number of columns of each piece of the action, the same for the proprio).
+        left_out: reason -> number of steps that were left out.
     """
 
     action: NDArray[np.float32]
@@ -75,7 +75,7 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
         cameras[slot] = _camera(episode, slot, feature).take(steps)
         problem = cameras[slot].check()
         if problem:
-            later = feature in episode.frames  # frames that are read later name their camera and file
+            later = feature in episode.frames  # messages of frames that are read later name camera and file
             name = f"camera {slot}" if later else f"camera {slot} ({feature})"
             video = later and not isinstance(cameras[slot], HdfFrames)
             raise RejectedError("video" if video else "image", f"{name}: {problem}")
@@ -88,7 +88,7 @@ def standardize(entry: DatasetEntry, episode: Episode) -> StandardEpisode:
 
 
 def _camera(episode: Episode, slot: str, feature: str) -> Frames:
-    """All images of a camera."""
+    """Returns all images of a camera."""
     if feature in episode.frames:
         return episode.frames[feature]
     images = _feature(episode, feature)
@@ -98,12 +98,12 @@ def _camera(episode: Episode, slot: str, feature: str) -> Frames:
 
 
 def encodings(pieces: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[Encoding]:
-    """Per dimension "absolute", "delta" or "gripper"; `widths` are the columns that each piece took."""
+    """Returns "absolute", "delta" or "gripper" per dimension; `widths` are the numbers of columns of the pieces."""
     return [piece.encoding for piece, width in zip(pieces, widths, strict=True) for _ in range(width)]
 
 
 def dim_names(pieces: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list[str]:
-    """Per dimension of an action or proprio a name with its unit, for people."""
+    """Returns a name with its unit for each dimension of an action or proprio, for people."""
     names = []
     for piece, width in zip(pieces, widths, strict=True):
         for i in range(width):
@@ -113,7 +113,7 @@ def dim_names(pieces: tuple[FeatureColumns, ...], widths: Sequence[int]) -> list
 
 
 def _columns(pieces: tuple[FeatureColumns, ...], episode: Episode) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-    """The pieces' columns side by side, and how many each took."""
+    """Returns the columns of all pieces side by side, and the number of columns of each piece."""
     columns = []
     for piece in pieces:
         values = _feature(episode, piece.feature)
@@ -178,7 +178,7 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
 
 
 def _codepoints(numbers: NDArray[Any]) -> str:
-    """Unicode numbers, up to the first zero, as text."""
+    """Returns Unicode code points as text, up to the first zero."""
     flat = numbers.ravel().tolist()
     stop = flat.index(0) if 0 in flat else len(flat)
     try:

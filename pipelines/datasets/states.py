@@ -1,4 +1,4 @@
-"""Which columns of the proprio hold the state that an action part commands.
+"""Finds the columns of the proprio that contain the state which an action part commands.
 
 A part may name its state (`state: observation/pose_l`). Otherwise the state is the proprio part with the same names, rotation
 and width. Several alike parts, such as those of two arms, are paired in their order if there are as many states as commands.
@@ -16,12 +16,12 @@ SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 
 @dataclass(frozen=True)
 class _Placed:
-    """A part and the columns that it took.
+    """A part and its columns.
 
     Attributes:
-        number: of the part in the entry, counted from 0.
-        part: as the entry has it.
-        columns: of the action or the proprio.
+        number: number of the part in the entry, counted from 0.
+        part: the part in the entry.
+        columns: numbers of its columns in the action or the proprio.
     """
 
     number: int
@@ -30,17 +30,17 @@ class _Placed:
 
     @property
     def key(self) -> tuple[str, tuple[str, ...] | str, int]:
-        """What alike parts share."""
+        """What parts must have in common to be paired."""
         return self.part.rotation, self.part.names or self.part.feature, len(self.columns)
 
     @property
     def source(self) -> tuple[str, int]:
-        """Where the columns come from."""
+        """Feature and first column that the part is taken from."""
         return self.part.feature, self.part.start
 
     @property
     def side(self) -> str:
-        """The arm that the feature's path names, "" if it names none or both."""
+        """Arm that the feature's path names, "" if it names none or both."""
         words = re.split(r"[^a-z]+", self.part.feature.lower())
         found = {SIDES[word] for word in words if word in SIDES}
         return found.pop() if len(found) == 1 else ""
@@ -52,13 +52,13 @@ def states(
     proprio: Sequence[FeatureColumns],
     proprio_widths: Sequence[int],
 ) -> tuple[tuple[int, ...], ...]:
-    """For each action part the columns of the proprio that hold its state; () if none do, or if the part is not absolute.
+    """Returns for each action part the columns of the proprio with its state; () if it has none or is not absolute.
 
     Args:
-        action: its parts.
-        action_widths: columns that each took.
-        proprio: its parts.
-        proprio_widths: columns that each took.
+        action: parts of the action.
+        action_widths: number of columns of each.
+        proprio: parts of the proprio.
+        proprio_widths: number of columns of each.
 
     Raises:
         InputError: several parts could take the same columns, a part names a state that does not fit, or units differ.
@@ -96,7 +96,7 @@ def _placed(parts: Sequence[FeatureColumns], widths: Sequence[int]) -> list[_Pla
 
 
 def _named(command: _Placed, free: Sequence[_Placed]) -> _Placed:
-    """The proprio part of the feature that a command names."""
+    """Returns the proprio part that a command names as its state."""
     of_feature = [place for place in free if place.part.feature == command.part.state]
     fitting = [
         p for p in of_feature if len(p.columns) == len(command.columns) and p.part.rotation == command.part.rotation
@@ -113,9 +113,9 @@ def _named(command: _Placed, free: Sequence[_Placed]) -> _Placed:
 
 
 def _paired(commands: list[_Placed], places: list[_Placed]) -> dict[int, _Placed]:
-    """Number of each of these alike commands -> its state; {} if the proprio contains no state of theirs."""
+    """Pairs alike commands and states: number of the command -> its state; {} if the proprio contains no state of theirs."""
     found: dict[int, _Placed] = {}
-    for command in commands:  # a command that is the stored state itself
+    for command in commands:  # first, commands that are columns of the stored state themselves
         same = next((p for p in places if p.source == command.source), None)
         if same and same not in found.values():
             found[command.number] = same

@@ -1,4 +1,4 @@
-"""Which keys a VQA or caption entry may have, by its format, and what they may hold (docs/vlm.md)."""
+"""Checks which keys a VQA or caption entry has, by its format, and what their values are (docs/vlm.md)."""
 
 import re
 from string import Formatter
@@ -8,7 +8,7 @@ from mixtures.yaml_lines import Keys
 from mixtures.yaml_values import CheckedValues, shown
 
 TEXTS = ("prompt", "fixed_prompt", "target", "answers", "id")
-# format -> keys that it must have, and ones that it may have
+# format -> (keys that it must have, other keys that it may have)
 KEYS: dict[VlmFormat, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "jsonl": (("splits",), ("images", "image", *TEXTS)),
     "llava": (("splits",), ("images", "image", "turns", "id")),
@@ -24,14 +24,14 @@ OWN = frozenset(key for required, more in KEYS.values() for key in (*required, *
 
 
 def check_keys(keys: Keys, reader: CheckedValues) -> None:
-    """Compares an entry's keys, as written, with its format.
+    """Checks an entry's keys, as written, against its format.
 
     Args:
-        keys: of the entry.
-        reader: of its file.
+        keys: keys of the entry.
+        reader: checks values of the entry's file.
 
     Raises:
-        InputError: an unknown format, a key that it lacks or does not take, or a value that cannot be; names the line.
+        InputError: the format is unknown, a key is missing or belongs to another format, or a value is not valid; names the line.
     """
     name: VlmFormat = reader.choice(keys, "format", tuple(KEYS), "jsonl")
     required, more = KEYS[name]
@@ -58,7 +58,7 @@ def check_keys(keys: Keys, reader: CheckedValues) -> None:
 
 
 def _check_splits(keys: Keys, reader: CheckedValues) -> None:
-    """Splits have plain names, and files below the dataset's directory."""
+    """Checks that splits have plain names, and files below the dataset's directory."""
     for key in ("splits", "annotations"):
         files = reader.table(keys, key, "{train: train.jsonl}")
         for split in files:
@@ -68,7 +68,7 @@ def _check_splits(keys: Keys, reader: CheckedValues) -> None:
 
 
 def _check_texts(keys: Keys, name: VlmFormat, reader: CheckedValues) -> None:
-    """The keys say where prompt and target come from, in one way only."""
+    """Checks that the keys say where prompt and target come from, in one way only."""
     if keys.get("conversations") and (set(TEXTS) - {"id"}) & set(keys):
         raise reader.error(
             keys,
@@ -95,7 +95,7 @@ def _check_path(keys: Keys, key: str, what: str, reader: CheckedValues) -> None:
 
 
 def _check_template(keys: Keys, key: str, known: tuple[str, ...], reader: CheckedValues) -> None:
-    """Fields are of the known names; a number may have a width of two digits."""
+    """Checks that a template has known fields only. The number `image_id` may have a width of one or two digits."""
     template = reader.text(keys, key, "")
     try:
         parts = list(Formatter().parse(template))

@@ -1,4 +1,4 @@
-"""First entries for datasets that have none; `drafted` gives one that can be used, or asks what it must know."""
+"""Drafts entries for datasets that have none. `drafted` returns an entry that can be used, or asks what it must know."""
 
 import logging
 from collections.abc import Callable
@@ -20,17 +20,17 @@ PROPOSE: dict[RecordingFormat, Callable[[str], Draft]] = {
 
 
 def drafted(directory: str, found: RecordingFormat) -> DatasetEntry:
-    """An entry for a dataset that has none; says what it assumed.
+    """Returns a drafted entry for a dataset that has none, and logs what the draft assumed.
 
     Args:
         directory: path or URL of the dataset.
         found: its format.
 
     Raises:
-        InputError: only its owner can say what its actions are.
+        InputError: the files leave open what only the owner of the data can say, such as what its actions are.
     """
     draft = PROPOSE[found](directory)
-    asked = [question for question in draft.questions if not question.startswith("control_hz")]  # a flag may say it
+    asked = [question for question in draft.questions if not question.startswith("control_hz")]  # --control-hz gives it
     if asked:
         name = dataset_name(directory)
         raise InputError(

@@ -1,4 +1,4 @@
-"""A first entry for a dataset: what its files say, what was assumed, and what only its owner knows."""
+"""A drafted entry: what the files of a dataset say, what was assumed, and what only its owner knows."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ class Draft:
 
     Attributes:
         text: YAML of the entry, without its guesses.
-        assumed: what the files do not say and was decided from them; the entry stores it as `guesses`.
-        questions: what must be answered before the entry can be used.
+        assumed: what the files do not say, so that the draft decided it; the entry stores it as `guesses`.
+        questions: questions to answer before the entry can be used.
     """
 
     text: str

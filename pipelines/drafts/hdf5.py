@@ -1,4 +1,4 @@
-"""A first entry for HDF5 files: from what they say and from the conventions of the project that wrote them, else measured."""
+"""Drafts an entry for HDF5 files, from what they say, the conventions of the project that wrote them, and measurements."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from pipelines.drafts.lines import EntryPart, camera_slots, flow, listed
 from pipelines.recordings.dataset_name import dataset_name
 
 FEWEST_SEEN, MOST_SEEN, MOST_STEPS = 5, 20, 20_000  # episodes and steps that are measured
-MOST_FILES = 30  # that are opened for them
+MOST_FILES = 30  # files that are opened to find these episodes
 XYZ, TURN, QUATERNION = ("x", "y", "z"), ("rx", "ry", "rz"), ("qx", "qy", "qz", "qw")
 ROBOSUITE_STATE = re.compile(r"obs/robot\d_(eef_pos|eef_quat|gripper_qpos)")
 STATES = (
@@ -41,7 +41,7 @@ LANGUAGE = re.compile(r"instruction|language|task")
 
 @dataclass
 class _Notes:
-    """What is found on the way."""
+    """What a draft assumed, and what it must ask."""
 
     assumed: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
@@ -49,14 +49,14 @@ class _Notes:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Some episodes of the dataset.
+    """Some episodes of the dataset, and what its files say.
 
     Attributes:
-        name: of the dataset.
-        layout: of its files.
-        facts: what they say of the first episode.
-        episodes: the first of them.
-        steps: flat name -> numbers per step, of the first episode.
+        name: name of the dataset.
+        layout: layout of its files.
+        facts: what the files say about the first episode.
+        episodes: some episodes, from the first files.
+        steps: flat feature name -> numbers per step, in the first episode.
     """
 
     name: str
@@ -66,16 +66,16 @@ class _Sample:
     steps: dict[str, int]
 
     def columns(self, names: Sequence[str]) -> list[NDArray[np.float32]]:
-        """Some columns side by side, an array an episode; of those episodes that have them."""
+        """Returns some features side by side: an array per episode that has all of them."""
         having = [e.steps for e in self.episodes if all(isinstance(e.steps.get(name), np.ndarray) for name in names)]
         return [np.concatenate([as_float(np.asarray(steps[name])) for name in names], axis=1) for steps in having]
 
 
 def propose(path: str) -> Draft:
-    """An entry for a file, or a folder of files.
+    """Drafts an entry for a file, or for a folder of files.
 
     Raises:
-        InputError: none of them has an episode; says what is wrong with the first.
+        InputError: there are no files or none has an episode; says what is wrong with the first.
     """
     sample, notes = _sample(path), _Notes()
     first = sample.episodes[0]
@@ -163,7 +163,7 @@ def _language(episode: Episode, notes: _Notes) -> str | None:
 
 
 def _state(sample: _Sample, notes: _Notes) -> list[EntryPart]:
-    """The state's columns, by the names that the known projects give them."""
+    """Returns the parts of the state, by the names that known projects give them."""
     names = [name for name in sample.steps if ROBOSUITE_STATE.fullmatch(name)]
     if names:
         order = ("eef_pos", "eef_quat", "gripper_qpos")
@@ -188,7 +188,7 @@ def _state(sample: _Sample, notes: _Notes) -> list[EntryPart]:
 
 
 def _named(name: str, width: int) -> EntryPart:
-    """A column of robosuite's observations."""
+    """Returns the part of an observation of robosuite."""
     if name.endswith("eef_pos") and width == 3:
         return {"from": name, "unit": "m", "names": [*XYZ]}
     if name.endswith("eef_quat") and width == 4:
@@ -242,7 +242,10 @@ def _of_aloha(width: int) -> list[EntryPart]:
 
 
 def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Sample, notes: _Notes) -> list[EntryPart]:
-    """The parts of robosuite's and ManiSkill's actions, whose last column per arm is the gripper."""
+    """Returns the parts of an action of robosuite or ManiSkill, in which the last column per arm is the gripper.
+
+    Returns [] if the columns or their values are not as usual there.
+    """
     robosuite = controller.isupper()
     pose = bool(re.search(r"OSC_POSE|IK_POSE|pd_ee\w*_pose", controller))
     place = bool(re.search(r"OSC_POSITION|pd_ee\w*_pos$", controller))
@@ -271,7 +274,7 @@ def _of_simulator(controller: str, width: int, encoding: Encoding, sample: _Samp
 
 
 def _robosuite_gripper(sample: _Sample, width: int) -> bool:
-    """Whether the last of a single arm's columns is robosuite's gripper, though no controller is recorded."""
+    """Whether the last column of a single arm is robosuite's gripper, for files that record no controller."""
     last = np.concatenate([columns[:, -1] for columns in sample.columns(["action"])])
     observed = sum(bool(re.fullmatch(r"obs/robot\d_gripper_qpos", name)) for name in sample.steps) == 1
     return observed and bool(sample.facts.environment) and width > 1 and set(np.unique(last).tolist()) == {-1.0, 1.0}
@@ -283,7 +286,7 @@ def _gripper(column: int, closed: int, opens: int) -> EntryPart:
 
 
 def _measured(sample: _Sample, state: list[EntryPart], notes: _Notes) -> Encoding:
-    """Absolute or delta, by how the state follows the action."""
+    """Returns whether the action is absolute or a delta, by how the state follows it; asks if that is not clear."""
     names = list(dict.fromkeys(part["from"] for part in state))
     actions, states = sample.columns(["action", *names]), sample.columns(names) if names else []
     width = sample.steps["action"]

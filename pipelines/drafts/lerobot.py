@@ -1,4 +1,4 @@
-"""A first entry for a LeRobot folder: names, frequency, cameras from meta/info.json, the meaning of actions from the actions."""
+"""Drafts an entry for a LeRobot folder: names, frequency and cameras from meta/info.json, the meaning of actions by measuring."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -21,13 +21,13 @@ from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.lerobot_declared import assumed_places
 from pipelines.recordings.pictures import is_picture
 
-LOOKED_AT = 20  # episodes, of which the actions tell what they mean
+LOOKED_AT = 20  # episodes from which the meaning of actions is measured
 RATE_OFF = 0.01  # share by which time stamps may differ from a whole number of steps per second
 LANGUAGE = ("task", "language_instruction", "instruction", "language", "prompt", "task_description")
 
 
 def propose(directory: str) -> Draft:
-    """A first entry.
+    """Drafts an entry for a LeRobot folder.
 
     Raises:
         InputError: meta/ is missing or damaged, or no episode can be read.
@@ -70,7 +70,7 @@ def propose(directory: str) -> Draft:
 def _frequency(
     info: LerobotInfo, episodes: Sequence[Episode], name: str, assumed: list[str], questions: list[str]
 ) -> float | None:
-    """Control frequency: of info.json, or else of time stamps that all show the same."""
+    """Returns the control frequency: from info.json, or else from time stamps that all show the same one."""
     stamps = [episode.steps.get("timestamp") for episode in episodes]
     times = [s.astype(np.float64).ravel() for s in stamps if isinstance(s, np.ndarray) and s.dtype.kind == "f"]
     if len(times) < len(episodes):
@@ -92,7 +92,7 @@ def _frequency(
 
 
 def _readable(opened: LerobotRecordings, known: dict[int, LerobotEpisode], bad: list[BadRecord]) -> Iterator[Episode]:
-    """Episodes of all sections, one of each in turn; `bad` gets what is none."""
+    """Yields the episodes of all sections, one of each section in turn. Records that cannot be read go to `bad`."""
     every = opened.sections_of(known).values()
     waiting = [readable(opened.read(section, False), bad) for sections in every for section in sections]
     while waiting:
@@ -105,11 +105,11 @@ def _readable(opened: LerobotRecordings, known: dict[int, LerobotEpisode], bad: 
 
 
 def _cameras(info: LerobotInfo, episode: Episode, assumed: list[str]) -> str:
-    """Cameras by slot: wrist cameras by their names, the others in the order of their names."""
+    """Returns the YAML line of the cameras: wrist cameras by their names, the others in the order of their names."""
     declared = [key for key, feature in info.features.items() if feature.dtype in ("video", "image")]
     stored = [key for key, values in episode.steps.items() if is_picture(values)]
     more = [key for key in stored if key not in info.features]
-    other = [key for key in stored if key in info.features and key not in declared]  # depth, as whole numbers
+    other = [key for key in stored if key in info.features and key not in declared]  # depth, as integers
     if more:
         assumed.append(f"cameras: {', '.join(more)}, by the images in the tables, as info.json does not declare them")
     for key in stored:

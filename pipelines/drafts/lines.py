@@ -1,4 +1,4 @@
-"""Parts of drafted entries: cameras by their names, and lines of YAML."""
+"""Helpers for drafts: camera slots by the names of cameras, and lines of YAML."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ NOT_CAMERAS = re.compile(r"depth|segment|mask")
 
 
 def camera_slots(names: Iterable[str]) -> tuple[dict[CameraSlot, str], list[str]]:
-    """(slot -> camera, cameras without a slot), by their names.
+    """Assigns cameras to slots by their names. Returns (slot -> camera, cameras without a slot).
 
     >>> camera_slots(["obs/eye_in_hand_rgb", "obs/agentview_rgb"])[0]
     {'primary': 'obs/agentview_rgb', 'wrist': 'obs/eye_in_hand_rgb'}
@@ -33,7 +33,7 @@ def camera_slots(names: Iterable[str]) -> tuple[dict[CameraSlot, str], list[str]
 
 
 def flow(key: str, value: object) -> str:
-    """A line of YAML.
+    """Returns a key and its value as one line of YAML.
 
     >>> flow("cameras", {"primary": "obs/image"}), flow("license", "")
     ('cameras: {primary: obs/image}', "license: ''")
@@ -45,5 +45,5 @@ def flow(key: str, value: object) -> str:
 
 
 def listed(key: str, values: Sequence[object]) -> list[str]:
-    """Lines of YAML: a list, an item a line."""
+    """Returns a key and its list as lines of YAML, one line per item."""
     return [f"{key}:", *(f"  - {flow('', value)[2:]}" for value in values)] if values else [f"{key}: []"]

@@ -1,4 +1,4 @@
-"""The parts of an action whose meaning no file says: runs of neighbouring columns that were measured to mean the same."""
+"""Drafts the parts of an action that no file describes: neighbouring columns with the same measured meaning are a part."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,14 +16,16 @@ FORMS = (("joint_pos", "joint_vel"), ("cartesian", "eef_pos", "ee_pos"), ("posit
 def draft_action(
     columns: DatasetColumns, episodes: Sequence[Episode], hz: float | None, assumed: list[str], questions: list[str]
 ) -> list[EntryPart]:
-    """As `action_parts`; says which columns are taken by their names, and asks if several would be the action in other forms.
+    """Does what `action_parts` does, and checks first which columns are the action.
+
+    It notes which columns were taken by their names, and asks if several features seem to be the action in several forms.
 
     Args:
-        columns: of the action and the state.
-        episodes: some of the dataset.
-        hz: control frequency, None if it is not known.
-        assumed: gets what was decided.
-        questions: gets what could not be.
+        columns: columns of the action and the state.
+        episodes: some episodes of the dataset.
+        hz: control frequency in Hz, None if it is not known.
+        assumed: list to which it adds what it decided.
+        questions: list to which it adds what it could not decide.
     """
     for kind, found in (("action", columns.action), ("proprio", columns.state)):
         features = list(dict.fromkeys(column.feature for column in found))
@@ -58,14 +60,14 @@ def _kind(values: object) -> str:
 def action_parts(
     columns: DatasetColumns, episodes: Sequence[Episode], hz: float | None, assumed: list[str], questions: list[str]
 ) -> list[EntryPart]:
-    """The parts of the action; columns that do not show what they are are taken like the others.
+    """Returns the parts of the action. Columns whose meaning is not clear get the most frequent meaning of the others.
 
     Args:
-        columns: of the action and the state.
-        episodes: some of the dataset.
-        hz: control frequency, None if it is not known.
-        assumed: gets what was decided.
-        questions: gets what could not be.
+        columns: columns of the action and the state.
+        episodes: some episodes of the dataset.
+        hz: control frequency in Hz, None if it is not known.
+        assumed: list to which it adds what it decided.
+        questions: list to which it adds what it could not decide.
     """
     action = columns.action
     states = [values_of(columns.state, episode) for episode in episodes] if columns.state else []
@@ -97,11 +99,11 @@ def action_parts(
 
 
 def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str | None = None) -> EntryPart:
-    """One part.
+    """Returns a part of an entry, made of neighbouring columns.
 
     Args:
-        columns: neighbours of one feature.
-        of: all columns of the feature.
+        columns: neighbouring columns of one feature.
+        of: all columns of this feature.
         meaning: absolute, delta or velocity; None for a state.
     """
     more: EntryPart = {"from": columns[0].feature}
@@ -117,7 +119,7 @@ def part(columns: Sequence[StepColumn], of: Sequence[StepColumn], meaning: str |
 
 
 def state_parts(state: Sequence[StepColumn]) -> list[EntryPart]:
-    """The parts of the state, one a feature."""
+    """Returns the parts of the state, one per feature."""
     features = dict.fromkeys(column.feature for column in state)
     groups = [[column for column in state if column.feature == feature] for feature in features]
     return [part(group, group) for group in groups]

@@ -1,4 +1,4 @@
-"""The episodes that a draft looks at; what cannot be read is kept aside, for messages."""
+"""Reads the episodes that a draft looks at, and collects records that cannot be read, for messages."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ from fasttok.episodes import BadRecord, Episode
 
 
 def readable(records: Iterable[Episode | BadRecord], bad: list[BadRecord]) -> Iterator[Episode]:
-    """The episodes; `bad` gets what is none."""
+    """Yields the episodes. Records that cannot be read go to `bad`."""
     for record in records:
         if isinstance(record, Episode):
             yield record

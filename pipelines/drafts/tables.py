@@ -1,4 +1,4 @@
-"""A first entry for npz, npy and Parquet files: columns by their usual names, the meaning of actions from the actions."""
+"""Drafts an entry for npz, npy and Parquet files: columns by their usual names, the meaning of actions by measuring."""
 
 from itertools import islice
 
@@ -12,11 +12,11 @@ from pipelines.drafts.readable import readable
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.tables import TableRecordings
 
-LOOKED_AT = 20  # episodes, of which the actions tell what they mean
+LOOKED_AT = 20  # episodes from which the meaning of actions is measured
 
 
 def propose(path: str) -> Draft:
-    """A first entry.
+    """Drafts an entry for a file or a folder of files.
 
     Raises:
         InputError: no episode can be read; says what is wrong with the first.

@@ -1,1 +1,1 @@
-"""Stage 1: source files -> an INDEX, and its statistics."""
+"""Stage 1: makes an INDEX from source files, and its statistics."""

@@ -1,4 +1,4 @@
-"""`index --resume` on a finished INDEX: nothing is to do, unless what it was made from changed."""
+"""Checks for `index --resume` that a finished INDEX still matches its datasets, so that nothing is left to do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -16,13 +16,13 @@ def check_same(index: IndexFile, out: str, sources: Mapping[str, DatasetSource],
     """Compares a finished INDEX with what would be indexed now; no record is read.
 
     Args:
-        index: of the INDEX.
-        out: the INDEX.
-        sources: datasets by name.
-        jobs: that would index them.
+        index: index.json of the INDEX.
+        out: path or URL of the INDEX.
+        sources: name -> dataset that would be indexed.
+        jobs: jobs that would index them.
 
     Raises:
-        InputError: another dataset, entry, split or file, or a file that changed.
+        InputError: a dataset, entry, split or file is new, missing or changed.
     """
     why = _other_datasets(index, sources, jobs) or _changed(read_table(out), sources, jobs)
     if why:

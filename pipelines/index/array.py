@@ -1,4 +1,7 @@
-"""`index --array I/N`: one task's share of the source files. It writes parts; `--array finish` makes the INDEX of them."""
+"""Runs `index --array I/N`, which writes the parts of one task's share of the jobs.
+
+`run_index` runs `--array finish`, which makes the INDEX from the parts.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -21,12 +24,12 @@ def run_index_task(config: IndexConfig, task: ArrayTask, beam_args: list[str]) -
     """Does a task's share of the jobs.
 
     Args:
-        config: of the command.
-        task: which of how many.
+        config: configuration of the command.
+        task: number of this task, and of all tasks.
         beam_args: flags for Beam.
 
     Raises:
-        InputError: as `run_index`, or another task was given something else.
+        InputError: as for `run_index`, or another task got other arguments or sources.
     """
     out = absolute(config.out)
     sources, jobs = plan_all(config, out)

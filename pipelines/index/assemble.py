@@ -1,4 +1,4 @@
-"""index.json, put together from the summaries of all runs of jobs."""
+"""Makes index.json from the summaries of all runs of jobs."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ def assemble(
     sources: Mapping[str, DatasetSource],
     summaries: Mapping[RunPlace, RunSummary],
 ) -> IndexFile:
-    """index.json, in the order of datasets, splits and files.
+    """Makes index.json, in the order of datasets, splits and files.
 
     Args:
-        runs: all jobs.
-        sources: datasets by name.
-        summaries: of the runs.
+        runs: run -> its jobs, for all jobs.
+        sources: name -> dataset.
+        summaries: run -> its summary.
 
     Raises:
-        InputError: a dataset has files of different dims or nothing usable.
+        InputError: a robot dataset has episodes with different dims, or no usable episode.
     """
     sha = hashlib.sha256()
     found: dict[str, dict[str, list[RunSummary]]] = {}
@@ -51,7 +51,7 @@ def assemble(
 
 
 def _counts(done: Sequence[RunSummary]) -> SplitCounts:
-    """What a split's runs came to, all together."""
+    """Returns the counts of all runs of a split together."""
     counts = add_up([summary.counts for summary in done])
     return SplitCounts(
         files=tuple(stem for summary in done for stem in summary.tables),
@@ -66,7 +66,7 @@ def _counts(done: Sequence[RunSummary]) -> SplitCounts:
 
 
 def _indexed(name: str, entry: DatasetEntry, widths: set[Widths]) -> IndexedEntry:
-    """An entry with what it says of its columns, now that they were seen."""
+    """Returns an entry with the names, encodings and numbers of the columns, which are known now."""
     own = {f.name: getattr(entry, f.name) for f in fields(DatasetEntry)}
     if entry.kind != "robot":
         return IndexedEntry(**own)

@@ -1,7 +1,7 @@
-"""Puts the parts of a run of jobs together: few tables for many source files, and the counts for their statistics on the way.
+"""Joins the parts of a run of jobs into few tables, and counts for their statistics on the way.
 
-A table contains whole source files, as many as have `MOST_STEPS` steps; one that has more is a table of its own. Rows are written
-in groups of a fixed number, so the bytes depend on what the parts hold, and on nothing else.
+A table contains the rows of whole jobs with at most `MOST_STEPS` steps together; a job with more steps has a table of its own.
+Rows are written in groups of a fixed number, so the bytes depend only on the contents of the parts.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ SCHEMAS = {"episodes": EPISODES, "steps": STEPS, "rejected": REJECTED}
 
 
 def compact(jobs: list[IndexJob]) -> Iterator[IndexedRun]:
-    """Makes the tables of a run of jobs, in any order.
+    """Makes the tables of a run, whose jobs may be in any order. Yields the run.
 
     Raises:
         InputError: a job is not finished, or its counts do not balance.
@@ -66,7 +66,7 @@ def _made(run: RunPlace, jobs: list[IndexJob]) -> RunSummary:
 
 
 class _Counted:
-    """The first reading of all steps of a run; nothing if they have different dims, which is an error later."""
+    """The first reading of all steps of a run. It is None if steps have different dims, which becomes an error later."""
 
     def __init__(self) -> None:
         self.first: FirstReading | None = None
@@ -83,7 +83,7 @@ class _Counted:
 
 
 class _Table:
-    """The three Parquet files of a table; they appear under their names when it is whole."""
+    """Writes the three Parquet files of a table. They get their names when the table is whole."""
 
     def __init__(self, base: str) -> None:
         self._base, self.steps = base, 0
@@ -125,7 +125,7 @@ class _Table:
                 self._write(name, ROWS_PER_GROUP[name])
 
     def _write(self, name: str, least: int) -> None:
-        """Writes groups of rows while so many wait."""
+        """Writes groups of rows while at least `least` rows are waiting."""
         waiting, size = self._waiting[name], ROWS_PER_GROUP[name]
         if sum(table.num_rows for table in waiting) < least:
             return

@@ -1,4 +1,4 @@
-"""What `fasttok-pipelines index` can be asked."""
+"""The command line of `index`."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What `index` prints: a row per dataset and split, and why records were left out."""
+"""Prints the result of `index`: a row per dataset and split, and why records were left out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ def report(index: IndexFile, files: Mapping[tuple[str, str], int], as_json: bool
     """Prints the summary.
 
     Args:
-        index: all of it.
-        files: (dataset, split) -> how many source files, or ranges of them.
-        as_json: as one JSON document instead of a table.
+        index: index.json of the INDEX.
+        files: (dataset, split) -> number of source files, or of ranges of them.
+        as_json: whether to print one JSON document instead of a table.
     """
     if as_json:
         emit_json(json_files.encode(index))
@@ -36,7 +36,7 @@ def report(index: IndexFile, files: Mapping[tuple[str, str], int], as_json: bool
 
 
 def report_rejected(reasons: Mapping[str, Sequence[RejectReason]], out: str) -> None:
-    """Says why records of each dataset were rejected, with an example each, and which files list all of them."""
+    """Prints why records of each dataset were rejected, with an example of each reason, and which files list all of them."""
     for name, found in reasons.items():
         if found:
             log(f"{name}: rejected records, the most frequent reasons (every one is in {tables_of(out, name)}):")
@@ -45,11 +45,13 @@ def report_rejected(reasons: Mapping[str, Sequence[RejectReason]], out: str) -> 
 
 
 def last_line(index: IndexFile, out: str, following: str) -> str:
-    """What `index` says at its end: where the INDEX is, of which datasets more than 1 % was rejected and why, and what is next.
+    """Returns the last line of `index`: where the INDEX is, why records were rejected, and the next command.
+
+    It names only datasets of which more than 1 % of the records was rejected.
 
     Args:
-        index: all of it.
-        out: where it is, as the user wrote it.
+        index: index.json of the INDEX.
+        out: path or URL of the INDEX, as the user wrote it.
         following: the next command.
     """
     said = []
@@ -60,7 +62,7 @@ def last_line(index: IndexFile, out: str, following: str) -> str:
 
 
 def _reasons(kind: RecordKind, counts: SplitCounts) -> str:
-    """Why records, and steps or pieces of them, were left out, in words."""
+    """Returns in words why records, and steps or pieces of records, were left out."""
     steps = " steps" if kind == "robot" else ""
     words = [f"{n} {reason}" for reason, n in (Counter(counts.filtered) + Counter(counts.rejected)).items()]
     words += [f"{n} {reason}{steps}" for reason, n in counts.left_out.items()]

@@ -1,4 +1,4 @@
-"""How many bad records `index` accepts in a dataset before it fails."""
+"""The error budget of `index`: how many bad records it accepts in a dataset before it fails."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from pipelines.index.reject_reasons import RejectReason, told
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """Most bad records that a dataset may have.
+    """The largest number of bad records that a dataset may have.
 
     Attributes:
-        text: as it was given.
-        share: of the records read.
-        count: of records; if given, it decides instead of the share.
+        text: the budget, as the user wrote it.
+        share: share of the records that were read, in [0, 1].
+        count: number of records; None if `share` decides.
     """
 
     text: str
@@ -24,15 +24,15 @@ class ErrorBudget:
     count: int | None = None
 
     def spent(self, bad: int, read: int) -> bool:
-        """Whether there are more."""
+        """Returns whether `bad` of `read` records are more than the budget allows."""
         return bad > (self.share * read if self.count is None else self.count)
 
 
 def parse_budget(text: str) -> ErrorBudget:
-    """A share such as 0.1%, or a number of records.
+    """Reads a budget: a percentage such as 0.1%, or a number of records.
 
     Raises:
-        InputError: neither.
+        InputError: the text is neither.
 
     >>> parse_budget("0.1%").spent(2, 1000), parse_budget("3").spent(3, 10)
     (True, False)
@@ -53,13 +53,13 @@ def check_budget(
     """Checks every dataset against the error budget.
 
     Args:
-        index: all of it.
-        budget: of each dataset.
-        reasons: the most frequent ones of each dataset that has rejected records.
-        out: the INDEX.
+        index: index.json of the INDEX.
+        budget: budget of each dataset.
+        reasons: name of each dataset -> its most frequent reasons for rejected records.
+        out: path or URL of the INDEX.
 
     Raises:
-        InputError: one is past it; what was indexed stays, for another run with another budget.
+        InputError: a dataset has more bad records. What was indexed stays, for another run with a larger budget.
     """
     for name, dataset in index.datasets.items():
         read = sum(counts.read for counts in dataset.splits.values())

@@ -1,10 +1,10 @@
-"""What one job of `index` came to, and what several came to together."""
+"""Counts and digest of what one job of `index` read, and the sum of several counts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-Widths = tuple[tuple[int, ...], tuple[int, ...]]  # columns that each piece of an action, and of a proprio, took
+Widths = tuple[tuple[int, ...], tuple[int, ...]]  # number of columns of each piece of an action, and of a proprio
 
 
 @dataclass(frozen=True)
@@ -12,14 +12,14 @@ class RecordCounts:
     """What became of records: read = indexed + filtered + rejected.
 
     Attributes:
-        read: records read.
-        indexed: episodes, questions or captions that are there to use.
-        filtered: records that the entry's filters do not want, by reason.
-        rejected: records that cannot be used, by reason.
-        steps: of all indexed episodes; a question or caption is one.
-        left_out: steps, or pieces of records, that are missing from indexed ones, by reason.
-        bytes: of all records read.
-        widths: that were seen, each once; robots only.
+        read: number of records that were read.
+        indexed: number of episodes, questions or captions that can be used.
+        filtered: reason -> number of records that the entry's filters do not want.
+        rejected: reason -> number of records that cannot be used.
+        steps: number of steps of all indexed episodes; a question or caption counts as one.
+        left_out: reason -> number of steps, or pieces of records, that are missing from indexed records.
+        bytes: bytes of all records that were read.
+        widths: the widths that episodes have, each once; () for questions and captions.
     """
 
     read: int
@@ -39,13 +39,13 @@ class RecordCounts:
 
 @dataclass(frozen=True)
 class FileSummary:
-    """What one job came to.
+    """Summary of one job.
 
     Attributes:
-        counts: of its records.
-        digest: of what its tables hold.
-        contents: of the source file's stamp; "" if they need not be known, or another job of the file has them.
-        others: the same of the job's other files.
+        counts: counts of its records.
+        digest: sha256 of the contents of its tables.
+        contents: `contents` of the source file's stamp; "" if they are not needed, or another job of the file has them.
+        others: `contents` of the stamps of the job's other files.
     """
 
     counts: RecordCounts
@@ -55,7 +55,7 @@ class FileSummary:
 
 
 def add_up(every: Sequence[RecordCounts]) -> RecordCounts:
-    """Counts of all together."""
+    """Returns the sum of all counts."""
     return RecordCounts(
         read=sum(one.read for one in every),
         indexed=sum(one.indexed for one in every),
@@ -69,7 +69,7 @@ def add_up(every: Sequence[RecordCounts]) -> RecordCounts:
 
 
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by reason, added up, in alphabetical order.
+    """Returns the sum of counts by reason, in alphabetical order.
 
     >>> _total([{"b": 1}, {"a": 2, "b": 1}])
     {'a': 2, 'b': 2}

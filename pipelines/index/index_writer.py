@@ -1,4 +1,4 @@
-"""Writes what one job reads: three Parquet tables, which become one object when they are whole (`job_part.py`).
+"""Writes the records of one job as three Parquet tables, which become one object when they are whole (`job_part.py`).
 
 Rows are written in groups as they are read, so memory depends on the largest record, not on the file.
 """
@@ -26,13 +26,13 @@ from pipelines.index.job import IndexJob
 from pipelines.index.job_part import write_part
 from pipelines.vlm import VlmRecord
 
-WAITING_STEPS = 1 << 14  # steps that are waited for before they are written
-SPOOLED = 1 << 24  # bytes of a table that are held before it goes to a temporary file
-ROWS_PER_GROUP = 1 << 10  # of episodes or rejects: whoever wants single episodes reads one group
+WAITING_STEPS = 1 << 14  # steps that are collected before they are written
+SPOOLED = 1 << 24  # bytes of a table that stay in memory; a larger table goes to a temporary file
+ROWS_PER_GROUP = 1 << 10  # of episodes or rejects: to get a single episode, a reader reads one group
 
 
 class IndexWriter:
-    """A job's three Parquet tables, its counts and the digest of what they hold."""
+    """Writes a job's three Parquet tables, and keeps its counts and the digest of what the tables contain."""
 
     def __init__(self, job: IndexJob) -> None:
         self.job = job
@@ -61,7 +61,7 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # of a full disk; the error that counts is on its way
+        with suppress(OSError):  # closing fails on a full disk, too; the first error is raised anyway
             self._stack.close()
         if isinstance(error, OSError) and error.errno in FULL:
             raise InputError(
@@ -70,7 +70,7 @@ class IndexWriter:
             ) from None
 
     def save(self, contents: str, others: tuple[str, ...]) -> None:
-        """Writes the job's part; `contents` is that of its source file's stamp, `others` those of the job's other files."""
+        """Writes the job's part. `contents` and `others`: see `FileSummary`."""
         self._flush()
         for writer in self._writers.values():
             writer.close()
@@ -104,7 +104,7 @@ class IndexWriter:
         row["image"], row["image_offset"], row["image_length"] = place.path, place.offset, place.length
         self._add(row)
         inside = record.where.length > 0 and record.where.file.endswith("/" + record.image.path)
-        self.bytes += 0 if inside else len(record.data)  # of an archive, the record's bytes are its image's too
+        self.bytes += 0 if inside else len(record.data)  # in an archive, the bytes of the record include its image
         self.left_out.update(dict(record.left_out))
         self.steps += 1
 
@@ -120,7 +120,7 @@ class IndexWriter:
             "length": where.length,
             "episode": where.number,
             "reason": record.reason,
-            "detail": record.detail.encode(errors="backslashreplace").decode(),  # it may quote what is no text
+            "detail": record.detail.encode(errors="backslashreplace").decode(),  # it may quote bytes that are no text
             "records": record.records,
             "filtered": filtered,
         }
@@ -141,7 +141,7 @@ class IndexWriter:
         return FileSummary(counts, self._sha.hexdigest(), contents, others)
 
     def _row(self, where: Where, steps: int, language: str) -> EpisodeRow:
-        """A row of a record without actions, cameras, answers and an image."""
+        """Returns the row of a record, still without actions, cameras, target, answers and image."""
         return {
             "dataset": self.job.dataset,
             "split": self.job.split,
@@ -181,8 +181,8 @@ class IndexWriter:
         self._digest(row)
 
     def _digest(self, row: EpisodeRow | RejectedRow) -> None:
-        """Content counts, and of a path only its last piece: a moved dataset keeps its digest."""
-        short = {key: value for key, value in row.items() if key != "checksum"}  # as in 0.1.0: it says nothing new
+        """Adds a row to the digest, with only the file name of its path, so that a moved dataset keeps its digest."""
+        short = {key: value for key, value in row.items() if key != "checksum"}  # as in 0.1.0: it adds nothing
         short["file"] = row["file"].rsplit("/", 1)[-1]
         self._sha.update(json.dumps(short, sort_keys=True).encode())
 
@@ -199,7 +199,7 @@ class IndexWriter:
 
 
 def step_table(pending: list[tuple[int, StandardEpisode]]) -> pa.Table:
-    """Episodes' columns as rows of `STEPS`."""
+    """Returns the steps of (number, episode) pairs as a table of `STEPS`."""
     lengths = [len(standard.steps) for _, standard in pending]
     columns = {
         "episode": pa.array(np.repeat([number for number, _ in pending], lengths), pa.int64()),
@@ -211,7 +211,7 @@ def step_table(pending: list[tuple[int, StandardEpisode]]) -> pa.Table:
 
 
 def _lists(matrices: list[NDArray[np.float32]]) -> pa.ListArray:
-    """(n_i, D_i) matrices as one list column with one list per row."""
+    """Returns (n_i, D_i) matrices as one list column, with one list per row of a matrix."""
     widths = np.repeat([matrix.shape[1] for matrix in matrices], [len(matrix) for matrix in matrices])
     ends = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
     flat = np.concatenate([matrix.ravel() for matrix in matrices])

@@ -1,4 +1,4 @@
-"""The jobs of stage 1: a dataset's directory -> its entry, its files, and how they are cut."""
+"""Lists the jobs of stage 1: finds a dataset's entry and files from its directory, and cuts the files into jobs."""
 
 import glob
 import re
@@ -37,12 +37,12 @@ class DirectoryContents:
     """What a dataset directory contains.
 
     Attributes:
-        name: of the dataset.
-        entry: what its features mean.
-        through: "" for the raw reader, else why it is read through TFDS.
-        sections: split -> what its jobs read.
-        made_from: contents of the JSON files that say how to read them, for stamps.
-        described: paths of these files.
+        name: name of the dataset.
+        entry: what the features of the dataset mean.
+        through: "" for the raw reader, else why the dataset is read through TFDS.
+        sections: split -> the sections that jobs read.
+        made_from: contents of the JSON files that describe a TFDS dataset, for stamps.
+        described: paths of the files that describe how to read the sections.
     """
 
     name: str
@@ -54,15 +54,15 @@ class DirectoryContents:
 
 
 def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSource, list[IndexJob]]:
-    """A dataset directory and the jobs that index it.
+    """Looks up a dataset directory, and lists the jobs that index it.
 
     Args:
-        directory: path or URL.
-        config: of the command.
-        out: the INDEX.
+        directory: path or URL of the dataset.
+        config: configuration of the command.
+        out: path or URL of the INDEX.
 
     Raises:
-        InputError: not a dataset, no entry, none of the asked splits, or files that are not what the entry says.
+        InputError: the directory is no dataset, has no entry, has none of the splits asked for, or does not fit its entry.
     """
     contents = _contents(directory, config)
     plain_name(contents.name, "dataset name", directory)
@@ -122,10 +122,10 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
 
 
 def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], list[IndexJob]]:
-    """All datasets of a command by their names, and all jobs in their order.
+    """Returns name -> dataset for all datasets of a command, and all jobs in their order.
 
     Raises:
-        InputError: no dataset, two of one name, or one that cannot be indexed.
+        InputError: there is no dataset, two have one name, or one cannot be indexed.
     """
     if not config.datasets:
         raise InputError("nothing to index: give at least one dataset directory")
@@ -145,7 +145,7 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
 
 
 def _ranges(entry: DatasetEntry, directory: str, split: str, section: Section) -> list[vlm.Range]:
-    """How a section is cut into jobs: a robot's is one job, files of questions are cut by their size."""
+    """Cuts a section into the ranges of its jobs: one job for robot episodes; files of questions are cut by their size."""
     if entry.kind == "robot":
         return [(section.start, section.stop, section.start if section.offset else 0)]
     return vlm.ranges(vlm.SourceFile(entry, directory, split, section.file))
@@ -163,7 +163,7 @@ def _contents(directory: str, config: IndexConfig) -> DirectoryContents:
 
 
 def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> DirectoryContents:
-    """Robot episodes that are no RLDS: the entry is the user's, or drafted from the files if they say enough."""
+    """Reads robot episodes that are not RLDS. The entry is the user's, or drafted from the files if they say enough."""
     entry = own_entry(directory, dataset_name(directory), config.entries) or drafted(directory, found)
     if entry.kind != "robot":
         return _in_folder(directory, config)
@@ -175,7 +175,7 @@ def _recorded(directory: str, found: RecordingFormat, config: IndexConfig) -> Di
 
 
 def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
-    """A TFDS version folder: episodes, or examples with an image each."""
+    """Reads a TFDS version folder: episodes, or examples with one image each."""
     opened = rlds.open_directory(directory)
     entry = find_entry(directory, opened.name, config.entries)
     if entry.kind != "robot":
@@ -197,7 +197,7 @@ def _in_tfds(directory: str, config: IndexConfig) -> DirectoryContents:
 
 
 def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
-    """A folder of questions or captions."""
+    """Reads a folder of questions or captions."""
     fs, path = filesystem(directory)
     if not kind_at(fs, path):
         raise no_dataset(directory)
@@ -218,14 +218,14 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
 
 
 def _check_whole(directory: str, entry: bool) -> None:
-    """Says which of TFDS's files is missing.
+    """Checks that a TFDS version folder has the files that describe it. Other folders pass.
 
     Args:
         directory: path or URL.
-        entry: whether an entry says that it is such a folder, even if no TFRecord file and neither of the two is there.
+        entry: whether an entry says that the directory is a TFDS version folder, even if it has none of the files of one.
 
     Raises:
-        InputError: one is missing.
+        InputError: such a file is missing; the error names it.
     """
     fs, path = filesystem(directory)
     names = {found.rstrip("/").rsplit("/", 1)[-1] for found in fs.ls(path, detail=False)}
@@ -240,10 +240,10 @@ def _check_whole(directory: str, entry: bool) -> None:
 
 
 def _matching(directory: str, split: str, pattern: str) -> list[str]:
-    """The files of a split, by name: the one that it names, or those that fit a pattern such as train-*.tar.
+    """Returns the files of a split, sorted: the one with the name `pattern`, or those that match a pattern such as train-*.tar.
 
     Raises:
-        InputError: there is none, or it leads out of the directory.
+        InputError: there is no such file, or one leads out of the directory.
     """
     place = ConfinedFolder(directory)
     names = [pattern]
@@ -261,10 +261,10 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
 
 
 def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
-    """Says at once what every record would fail for.
+    """Checks that a split has its images and annotations; without them every record would fail.
 
     Raises:
-        InputError: no images folder, or one outside the directory; VQAv2's annotations are missing.
+        InputError: the images folder is missing or outside the directory, or VQAv2's annotations are missing.
     """
     if entry.format == "vqav2":
         _matching(directory, f"{split} (annotations)", entry.annotations[split])
@@ -284,10 +284,10 @@ def _check_images(entry: DatasetEntry, directory: str, split: str) -> None:
 
 
 def with_limit(entry: DatasetEntry, text: str | None) -> DatasetEntry:
-    """The entry with another limit of its records.
+    """Returns the entry with another limit for the size of a record; None keeps the limit.
 
     Raises:
-        InputError: `text` is no size.
+        InputError: the text is no size.
 
     >>> with_limit(DatasetEntry("toy", "robot"), "512M").max_record
     536870912
@@ -303,10 +303,10 @@ def with_limit(entry: DatasetEntry, text: str | None) -> DatasetEntry:
 
 
 def usable(entry: DatasetEntry, control_hz: tuple[str, ...]) -> DatasetEntry:
-    """The entry with its control frequency.
+    """Returns the entry with its control frequency, which NAME=HZ in `control_hz` may replace.
 
     Raises:
-        InputError: it is excluded; its frequency is not known and not given; --control-hz is no NAME=HZ.
+        InputError: the entry is excluded, no control frequency is known or given, or --control-hz is no NAME=HZ.
     """
     if entry.exclude:
         raise InputError(

@@ -1,11 +1,13 @@
-"""One object with all that a job of `index` wrote: three Parquet tables and its summary, whole or not there at all.
+"""Parts: one object per job of `index` with all that the job wrote, three Parquet tables and its summary.
+
+A part is either whole or not there.
 
     8 bytes      length of the header
     header       JSON: {"summary": FileSummary, "tables": {name: length}}
     tables       one after the other, in the header's order
 
-Its name contains the job's stamp, so a listing tells what is finished, without a look into any. `compact.py` puts parts together;
-they are removed when the INDEX is finished.
+The name of a part contains the job's stamp, so a listing of names is enough to know which jobs are finished. `compact.py` joins
+parts, and they are removed when the INDEX is finished.
 """
 
 import json
@@ -36,8 +38,8 @@ class JobPart:
     """What a job wrote.
 
     Attributes:
-        summary: of the job.
-        tables: by name.
+        summary: summary of the job.
+        tables: name -> table.
     """
 
     summary: FileSummary
@@ -45,12 +47,12 @@ class JobPart:
 
 
 def part_path(job: IndexJob) -> str:
-    """Where a job's part is."""
+    """Returns the path of a job's part."""
     return join(job.out, WORK, FOLDER, job.dataset, job.split, f"{job.stem}.{job.stamp}")
 
 
 def finished(out: str) -> set[str]:
-    """The parts that are there, as paths below the INDEX's folder of parts; asked for by listing it."""
+    """Lists the parts that exist, as paths relative to the INDEX's folder of parts."""
     fs, root = filesystem(join(out, WORK, FOLDER))
     fs.invalidate_cache()
     root = fs._strip_protocol(root).rstrip("/")
@@ -58,7 +60,7 @@ def finished(out: str) -> set[str]:
 
 
 def is_finished(job: IndexJob, present: set[str]) -> bool:
-    """Whether a job's part is among those that `finished` found."""
+    """Returns whether a job's part is among those that `finished` found."""
     return f"{job.dataset}/{job.split}/{job.stem}.{job.stamp}" in present
 
 
@@ -66,9 +68,9 @@ def write_part(job: IndexJob, summary: FileSummary, tables: Mapping[str, IO[byte
     """Writes a part.
 
     Args:
-        job: whose part it is.
-        summary: of the job.
-        tables: whole Parquet files, by name.
+        job: job that made the part.
+        summary: summary of the job.
+        tables: name -> whole Parquet file, positioned at its end.
     """
     header = {"summary": json_files.encode(summary), "tables": {name: table.tell() for name, table in tables.items()}}
     data = json.dumps(header).encode()
@@ -80,10 +82,10 @@ def write_part(job: IndexJob, summary: FileSummary, tables: Mapping[str, IO[byte
 
 
 def read_part(job: IndexJob) -> JobPart:
-    """Reads a part: its bytes are mapped, not held.
+    """Reads a part. A local part is mapped into memory and not copied.
 
     Raises:
-        InputError: it is not there.
+        InputError: the part does not exist.
     """
     path = part_path(job)
     try:
@@ -100,7 +102,10 @@ def read_part(job: IndexJob) -> JobPart:
 
 
 def _mapped(url: str) -> memoryview:
-    """All bytes: of a local file mapped, of a small other one read by one request, of a larger one in a temporary file."""
+    """Returns all bytes of a part.
+
+    A local file is mapped. A small file of a store is read by one request, a larger one is copied to a temporary file.
+    """
     fs, path = filesystem(url)
     if is_local(fs):
         with Path(path).open("rb") as stream:

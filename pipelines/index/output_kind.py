@@ -1,4 +1,4 @@
-"""How the folder of an INDEX is known again (`fasttok.common.output_folder`)."""
+"""Says how `index` recognises the folder of an INDEX that it wrote (`fasttok.common.output_folder`)."""
 
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.episodes.index_file import FILE, FORMAT_VERSION
@@ -11,14 +11,14 @@ INDEX = OutputKind(
     "INDEX",
     marks=(
         Mark(FILE, ("format_version", "digest", "datasets"), FORMAT_VERSION),
-        # what unfinished ones of before `.begun.json` are known by
+        # recognises an unfinished INDEX of a version without `.begun.json`
         Mark(f"{WORK}/{JOBS}", ("dataset", "split", "file", "stem", "stamp")),
     ),
     files=(
         FILE,
         STATISTICS,
         *(f"*/*/*{suffix}" for suffix in TABLES),
-        "*/*/*.summary.json",  # of 0.1.0, unfinished
+        "*/*/*.summary.json",  # in an unfinished INDEX of 0.1.0
         SOURCES,
     ),
     begun=WORK,

@@ -1,6 +1,7 @@
-"""Why most records of a dataset were left out, each reason with its commonest detail: what a person needs to act on it.
+"""Finds the most frequent reasons for which records of a dataset were left out, each with its most common detail.
 
-Details are in Parquet tables; of each reason only the tables of the run that has most of it are read.
+With the detail a user can act on the reason. Details are in Parquet tables. For each reason, only the tables of the run of jobs
+with the most such records are read.
 """
 
 from collections import Counter
@@ -13,8 +14,8 @@ from fasttok.episodes.index import read_parquet
 from pipelines.common.files import join
 from pipelines.index.run_summary import RunPlace, RunSummary
 
-NAMED = 3  # reasons of a dataset
-LONGEST = 300  # characters of a detail
+NAMED = 3  # number of reasons per dataset
+LONGEST = 300  # characters of a detail; the rest is cut off
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class RejectReason:
     """One reason for which records of a dataset were left out.
 
     Attributes:
-        reason: the short phrase under which they are counted.
-        records: how many.
-        detail: what was found, for most of them in one run of source files.
-        where: one of them.
+        reason: short phrase by which records are counted.
+        records: number of records in the whole dataset.
+        detail: what was found; the most common text in one run of jobs.
+        where: file and number of one such record.
     """
 
     reason: str
@@ -40,13 +41,13 @@ class RejectReason:
 def frequent_reasons(
     dataset: str, summaries: Mapping[RunPlace, RunSummary], filtered: bool = False, robot: bool = True
 ) -> list[RejectReason]:
-    """The most frequent reasons of a dataset, the first first.
+    """Returns the most frequent reasons of a dataset, the most frequent one first.
 
     Args:
-        dataset: its name.
-        summaries: of all runs of jobs.
-        filtered: whether records count that only the entry's filters do not want.
-        robot: whether they are episodes.
+        dataset: name of the dataset.
+        summaries: run of jobs -> its summary, for all runs.
+        filtered: whether records that the entry's filters do not want count, too.
+        robot: whether the records are robot episodes.
     """
     total = Counter[str]()
     most: dict[str, tuple[int, RunPlace]] = {}
@@ -64,12 +65,12 @@ def frequent_reasons(
 
 
 def tables_of(out: str, dataset: str) -> str:
-    """The files that list all rejected records of a dataset, for messages."""
+    """Returns the pattern of the files that list all rejected records of a dataset, for messages."""
     return f"{out.rstrip('/')}/{dataset}/*/*.rejected.parquet"
 
 
 def told(reasons: Sequence[RejectReason], out: str, dataset: str) -> str:
-    """Reasons and the place of the tables in one sentence."""
+    """Returns the reasons, and where the tables are, in one sentence."""
     return f"{'; '.join(map(str, reasons))}; every one is in {tables_of(out, dataset)}"
 
 

@@ -1,9 +1,9 @@
-"""Stage 1: source files -> a row per episode or VLM record, standardised columns, dead letters, statistics.
+"""Stage 1: reads source files and makes a row per episode or VLM record, standardised columns, dead letters and statistics.
 
 The driver lists the jobs, one per source file, and runs them as one linear Beam graph. In it each job writes a part
 (`worker.py`), the parts of neighbouring jobs become tables (`compact.py`), and the tables are read once more for exact quantiles
-(`step_counts.py`). The driver then reads one small summary for every 128 source files and puts index.json together. A killed run
-leaves only whole files behind, and the next one redoes only what is missing; the digest depends on content alone.
+(`step_counts.py`). The driver then reads one small summary for every 128 jobs and makes index.json from them. A killed run leaves
+only whole files behind, and the next run does only what is missing. The digest depends only on the contents.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ from pipelines.index.worker import index_file
 
 
 def stage(out: str) -> Stage:
-    """All that the workers do for an INDEX."""
+    """Returns the stage with everything that workers do for an INDEX."""
     then = (
         Gather("tables", run_key, compact),
         Gather("quantiles", one_for_all, choose),
@@ -51,12 +51,12 @@ def stage(out: str) -> Stage:
 
 
 def one_for_all(_: IndexedRun) -> str:
-    """The key of what is done once."""
+    """Returns the same key for all runs of jobs, so that the step gets all of them at once."""
     return ""
 
 
 def remove_others(out: str, index: IndexFile) -> None:
-    """Removes tables of an earlier, unfinished run of other sources, and what runs of 0.1.0 left."""
+    """Removes tables that an earlier, unfinished run left of other sources, and files that runs of 0.1.0 left."""
     fs, root = filesystem(out)
     fs.invalidate_cache()
     root = fs._strip_protocol(root).rstrip("/")
@@ -78,14 +78,15 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     """Runs stage 1 and prints its summary.
 
     Args:
-        config: of the command.
+        config: configuration of the command.
         beam_args: flags for Beam.
 
     Returns:
-        index.json.
+        The contents of index.json.
 
     Raises:
-        InputError: a directory, entry or split is not usable; OUT is in the way; counts do not balance; too many bad records.
+        InputError: a directory, entry or split is not usable, OUT may not be written, counts do not balance, or there are too
+            many bad records.
     """
     if config.array:
         config = replace(config, resume=True)
@@ -131,7 +132,7 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
 
 
 def files_of(jobs: Iterable[IndexJob]) -> Counter[tuple[str, str]]:
-    """(dataset, split) -> source files, or ranges of them, that are there and were read."""
+    """Returns (dataset, split) -> number of source files, or of ranges of them, that exist and were read."""
     files = Counter[tuple[str, str]]()
     seen: set[tuple[str, str, str]] = set()
     for job in jobs:
@@ -142,7 +143,7 @@ def files_of(jobs: Iterable[IndexJob]) -> Counter[tuple[str, str]]:
 
 
 def next_command(index: IndexFile, out: str) -> str:
-    """What to do with an INDEX: fit a tokenizer on its actions, or build shards if it has none."""
+    """Returns the next command for an INDEX: fit a tokenizer on its actions, or build shards if it has no actions."""
     if any(dataset.entry.kind == "robot" for dataset in index.datasets.values()):
         return command("fasttok", "fit", out, "--out", beside(out, "tokenizer"), "--seconds", "1.0")
     return command(

@@ -1,6 +1,7 @@
-"""A run: neighbouring jobs of a split, whose parts become tables together. What it came to is one small file.
+"""Runs of jobs, and their summaries. A run is up to 128 neighbouring jobs of a split, whose parts become tables together.
 
-Which jobs are a run follows from their order alone, so the tables of an INDEX do not depend on who made them, or when.
+The summary of a run is one small file. Only the order of the jobs decides which jobs are a run, so the tables of an INDEX do not
+depend on which process made them, or when.
 """
 
 import hashlib
@@ -19,14 +20,14 @@ JOBS_PER_RUN = 128
 
 @dataclass(frozen=True)
 class RunPlace:
-    """A run of jobs.
+    """Names a run of jobs.
 
     Attributes:
-        out: the INDEX.
-        dataset: its name.
-        split: of the dataset.
-        number: of the run in the split.
-        stamp: digest of its jobs' stamps.
+        out: path or URL of the INDEX.
+        dataset: name of the dataset.
+        split: split of the dataset.
+        number: number of the run in the split, from 0.
+        stamp: digest of the names and stamps of its jobs.
     """
 
     out: str
@@ -37,12 +38,12 @@ class RunPlace:
 
     @classmethod
     def of(cls, jobs: Sequence[IndexJob]) -> "RunPlace":
-        """The run of these jobs, in their order."""
+        """Returns the run of these jobs, which must be in their order."""
         first, sha = jobs[0], hashlib.sha256("/".join(f"{job.stem}:{job.stamp}" for job in jobs).encode())
         return cls(first.out, first.dataset, first.split, first.number // JOBS_PER_RUN, sha.hexdigest()[:16])
 
     def path(self, suffix: str) -> str:
-        """Where something about it is."""
+        """Returns the path of a file about the run, which ends with `suffix`."""
         return join(self.out, WORK, "runs", self.dataset, self.split, f"{self.number:05d}.{self.stamp}.{suffix}")
 
     def __str__(self) -> str:
@@ -51,13 +52,13 @@ class RunPlace:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run came to.
+    """Summary of a run of jobs.
 
     Attributes:
-        counts: of all its records.
+        counts: counts of all its records.
         tables: stems of the INDEX's tables that its parts became: INDEX/dataset/split/STEM.episodes.parquet and others.
-        digests: of what each job's tables hold.
-        contents: of each job's source file, and of its other files.
+        digests: for each job, the sha256 of the contents of its tables.
+        contents: for each job, `contents` of the stamps of its source file and then of its other files.
     """
 
     counts: RecordCounts
@@ -67,7 +68,7 @@ class RunSummary:
 
 
 def run_key(job: IndexJob) -> str:
-    """Names the run that a job belongs to.
+    """Returns the name of the run that a job belongs to.
 
     >>> run_key(IndexJob("INDEX", "arm", "train", "a.tfrecord", "00130-a", "", "", number=130))
     'arm/train/00001'
@@ -76,7 +77,7 @@ def run_key(job: IndexJob) -> str:
 
 
 def runs_of(jobs: Sequence[IndexJob]) -> dict[RunPlace, list[IndexJob]]:
-    """All jobs by their runs, both in order."""
+    """Returns run -> its jobs, both in order."""
     found: dict[str, list[IndexJob]] = {}
     for job in jobs:
         found.setdefault(run_key(job), []).append(job)
@@ -84,7 +85,7 @@ def runs_of(jobs: Sequence[IndexJob]) -> dict[RunPlace, list[IndexJob]]:
 
 
 def save_run(run: RunPlace, summary: RunSummary) -> None:
-    """Writes the summary of a run, last of all that is written of it."""
+    """Writes the summary of a run. It must be written last, because it marks the run as finished."""
     write_json(run.path("json"), json_files.encode(summary))
 
 
@@ -99,11 +100,11 @@ def load_run(run: RunPlace) -> RunSummary:
 
 
 def is_done(run: RunPlace) -> bool:
-    """Whether a run is finished."""
+    """Returns whether a run is finished."""
     fs, path = filesystem(run.path("json"))
     return bool(fs.exists(path))
 
 
 def load_runs(runs: Mapping[RunPlace, list[IndexJob]]) -> dict[RunPlace, RunSummary]:
-    """The summaries of all runs."""
+    """Reads the summaries of all runs."""
     return dict(zip(runs, side_by_side(load_run, runs), strict=True))

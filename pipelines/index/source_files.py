@@ -1,4 +1,4 @@
-"""INDEX/sources.arrow, put together from the jobs and what came of them."""
+"""Makes INDEX/sources.arrow from the jobs and the summaries of their runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,10 +18,10 @@ def save_sources(
     """Writes the source files of an INDEX: those that several jobs read, then each job's own.
 
     Args:
-        out: the INDEX.
-        sources: its datasets.
-        runs: all jobs.
-        summaries: of the runs.
+        out: path or URL of the INDEX.
+        sources: datasets of the INDEX.
+        runs: run -> its jobs, for all jobs.
+        summaries: run -> its summary.
     """
     files = [StampedFile(source.dataset, *beside) for source in sources for beside in source.beside]
     for run, jobs in runs.items():

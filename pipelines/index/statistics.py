@@ -1,7 +1,7 @@
-"""Exact statistics of the actions and proprio that an INDEX contains, or of chunks of them.
+"""Computes exact statistics of the actions and proprio in an INDEX, or of chunks of them.
 
-Read from the INDEX's columns, which is what tokenizers and shards are made from; every number is correctly rounded and does
-not depend on how the data was cut into files (`fasttok.actions.quantiles`).
+They are computed from the INDEX's columns, from which tokenizers and shards are made, too. Every number is correctly rounded and
+does not depend on how the data was cut into files (`fasttok.actions.quantiles`).
 """
 
 import errno
@@ -40,17 +40,17 @@ from pipelines.index.statistics_file import (
 
 logger = logging.getLogger(__name__)
 
-ROWS = 1 << 15  # of a batch
+ROWS = 1 << 15  # rows per batch
 Matrix = NDArray[np.float32]
 
 
 def of_index(folder: str, index: IndexFile, split: str = "train") -> IndexStatistics:
-    """Statistics of every step as stored, per embodiment and per dataset, read from the INDEX's tables.
+    """Computes statistics of all steps as stored, per embodiment and per dataset, from the INDEX's tables.
 
     Args:
-        folder: the INDEX.
-        index: its index.json.
-        split: whose episodes count; a dataset without it counts with all that it has.
+        folder: path or URL of the INDEX.
+        index: index.json of the INDEX.
+        split: split whose episodes count; for a dataset without it, all splits count.
     """
     robots = {name: dataset for name, dataset in index.datasets.items() if dataset.entry.kind == "robot"}
     bases = {
@@ -75,12 +75,12 @@ def of_index(folder: str, index: IndexFile, split: str = "train") -> IndexStatis
 def by_embodiment(
     index: IndexFile, split: str, both: Callable[[Sequence[str]], tuple[int, DimStatistics]]
 ) -> IndexStatistics:
-    """Statistics per dataset, and per embodiment of the datasets that have it.
+    """Collects statistics per dataset, and per embodiment over all of its datasets.
 
     Args:
-        index: the datasets.
-        split: whose episodes count.
-        both: names of datasets -> count of their steps, and statistics of the dims of action and proprio, one after the other.
+        index: index.json with the datasets.
+        split: split whose episodes count.
+        both: names of datasets -> number of their steps, and statistics of the dims of action followed by those of proprio.
     """
     groups: dict[str, list[str]] = {}
     per_dataset: dict[str, DatasetStatistics] = {}
@@ -102,18 +102,18 @@ def by_embodiment(
 
 
 def _parted(entry: IndexedEntry, count: int, values: DimStatistics) -> DatasetStatistics:
-    """Action and proprio apart."""
+    """Splits statistics into those of action and those of proprio."""
     width = entry.action_dim
     action = values.dims(slice(0, width), entry.action_names)
     return DatasetStatistics(count, action, values.dims(slice(width, None), entry.proprio_names))
 
 
 def statistics(bases: Sequence[str], rows: Callable[[str], Iterator[Matrix]]) -> tuple[int, DimStatistics]:
-    """Count of all rows, and statistics of each dim.
+    """Returns the number of all rows, and statistics of each dim.
 
     Args:
-        bases: paths of the files' outputs, without their suffixes.
-        rows: such a path -> its rows, (n, D) float32 at a time.
+        bases: paths of the INDEX's tables, without their suffixes.
+        rows: path of `bases` -> batches of its rows, each (n, D) float32.
     """
     try:
         summary = summarize(lambda: (batch for base in bases for batch in rows(base)), list(QUANTILES.values()))
@@ -125,22 +125,22 @@ def statistics(bases: Sequence[str], rows: Callable[[str], Iterator[Matrix]]) ->
 
 
 def dim_statistics(summary: Summary) -> DimStatistics:
-    """A summary of `QUANTILES` as it is written."""
+    """Converts a summary with the quantiles `QUANTILES` to the form in which it is written."""
     moments = {key: tuple(getattr(summary, key).tolist()) for key in ("mean", "std", "min", "max")}
     quantiles = {key: tuple(row.tolist()) for key, row in zip(QUANTILES, summary.quantiles, strict=True)}
     return DimStatistics(**moments, **quantiles)
 
 
 def of_chunks(config: StatisticsConfig, index: IndexFile) -> IndexChunkStatistics:
-    """Statistics of chunks per embodiment, and of proprio at each step.
+    """Computes statistics per embodiment: of actions in chunks, and of proprio at each step.
 
     Raises:
-        InputError: a form that a dataset does not allow, or seconds without a control frequency.
+        InputError: a dataset does not allow the form, or has no control frequency and no --horizon is given.
     """
     steps = of_index(config.index, index, config.split)
     embodiments = {}
     for embodiment, both in steps.embodiments.items():
-        makers: dict[str, ChunkMaker] = {}  # by the files' bases
+        makers: dict[str, ChunkMaker] = {}  # path of a table, without its suffix -> what makes its chunks
         for name in both.datasets:
             dataset = index.datasets[name]
             maker = ChunkMaker.of(dataset.entry, config)
@@ -166,13 +166,13 @@ def _chunks(makers: dict[str, "ChunkMaker"], base: str) -> Iterator[Matrix]:
 
 @dataclass(frozen=True)
 class ChunkMaker:
-    """Makes of one dataset's episodes the chunks that are tokenised.
+    """Makes chunks from the episodes of one dataset, as they are tokenised.
 
     Attributes:
-        horizon: steps of a chunk.
-        encoding: of each dim of the stored actions.
-        names: of each dim of the represented actions.
-        represent: how actions are represented, None for as stored.
+        horizon: number of steps per chunk.
+        encoding: encoding of each dim of the stored actions.
+        names: name of each dim of the represented actions.
+        represent: how actions are represented; None for as stored.
         numbered: whether chunks end where steps are left out.
     """
 
@@ -184,7 +184,7 @@ class ChunkMaker:
 
     @classmethod
     def of(cls, entry: IndexedEntry, config: StatisticsConfig) -> "ChunkMaker":
-        """As a mixture with this chunk and form would make them."""
+        """Returns a maker of the chunks that a mixture with this chunk and form would make."""
         if config.horizon is not None:
             horizon = config.horizon
         elif entry.control_hz is not None:
@@ -196,7 +196,7 @@ class ChunkMaker:
         return cls(horizon, entry.action_encoding, names, represent, entry.keep_ranges is not None)
 
     def chunks(self, base: str) -> Iterator[Matrix]:
-        """All chunks of a file's episodes as (steps of all chunks, D)."""
+        """Yields for each episode of a table its chunks, (steps of all chunks, D) float32."""
         for episode in read_file(base, {NUMBERED: self.numbered}):
             action = np.asarray(episode.steps["action"])
             ends = run_ends(np.asarray(episode.metadata[NUMBERED])) if self.numbered else None
@@ -213,13 +213,13 @@ def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
         with stores.open_file(path) as stream:
             yield from pq.ParquetFile(stream).iter_batches(ROWS, columns=columns)
     except (OSError, pa.ArrowException) as error:
-        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own have none
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # errors of pyarrow have no errno
             raise
         refuse_pointer_at(path)
         raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
 
 
 def _matrix(column: pa.ListArray) -> Matrix:
-    """A list column whose lists are of one length."""
+    """Returns a list column whose lists have one length as a (rows, length) array."""
     rows: Matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     return rows

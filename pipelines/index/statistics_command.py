@@ -1,4 +1,4 @@
-"""`fasttok-pipelines statistics INDEX`: exact statistics of an INDEX's steps, or of chunks of them, as a table or JSON."""
+"""Runs `fasttok-pipelines statistics INDEX`, which prints exact statistics of steps or of chunks, as a table or JSON."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,10 @@ from pipelines.index.statistics_file import QUANTILES, ChunkStatistics, Embodime
 
 
 def run_statistics(config: StatisticsConfig) -> None:
-    """Prints a table, or JSON.
+    """Prints the statistics as a table, or as JSON, and writes them to --out if it is given.
 
     Raises:
-        InputError: no INDEX there, or it has no robot data of that split.
+        InputError: there is no INDEX, it has no robot data of the split, or an option does not fit.
     """
     if config.out:
         check_output_url(config.out, config.index, overwrite=config.overwrite)

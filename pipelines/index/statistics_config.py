@@ -1,4 +1,4 @@
-"""What `fasttok-pipelines statistics` can be asked."""
+"""The command line of `statistics`."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -27,9 +27,9 @@ class DimStatistics:
         q50: median per dim.
         q95: 95 % quantile per dim.
         q99: 99 % quantile per dim.
-        names: of the dims, with their units.
-        normalized_by: what maps each dim to about [-1, 1]: "quantile", or what replaces it where q01 = q99 ("min_max" if the dim
-            moves, else "constant"); () if it is "quantile" for all.
+        names: name of each dim, with its unit.
+        normalized_by: what maps each dim to about [-1, 1]: "quantile", or what replaces it if q01 = q99 ("min_max" if the dim
+            moves, else "constant"); () if it is "quantile" for all dims.
     """
 
     mean: tuple[float, ...] = ()
@@ -50,7 +50,7 @@ class DimStatistics:
         object.__setattr__(self, "normalized_by", () if set(by) <= {"quantile"} else by)
 
     def dims(self, wanted: slice, names: Sequence[str]) -> "DimStatistics":
-        """Those of some dims, with their names."""
+        """Returns the statistics of some dims, with these names."""
         columns = ("mean", "std", "min", "max", *QUANTILES)
         return replace(self, **{name: getattr(self, name)[wanted] for name in columns}, names=tuple(names))
 
@@ -60,9 +60,9 @@ class DatasetStatistics:
     """Statistics of a dataset's steps.
 
     Attributes:
-        count: steps.
-        action: of each step, as stored.
-        proprio: of each step, as stored.
+        count: number of steps.
+        action: statistics of the action of each step, as stored.
+        proprio: statistics of the proprio of each step, as stored.
     """
 
     count: int
@@ -75,10 +75,10 @@ class EmbodimentStatistics:
     """Statistics of the steps of all datasets of an embodiment.
 
     Attributes:
-        datasets: their names.
-        count: steps.
-        action: of each step, as stored.
-        proprio: of each step, as stored.
+        datasets: names of the datasets.
+        count: number of steps.
+        action: statistics of the action of each step, as stored.
+        proprio: statistics of the proprio of each step, as stored.
     """
 
     datasets: tuple[str, ...]
@@ -92,10 +92,10 @@ class ChunkStatistics(EmbodimentStatistics):
     """Statistics of an embodiment's chunks, as they are tokenised.
 
     Attributes:
-        action: of each step of each chunk, in the form that was asked for.
-        horizon: steps of a chunk.
-        form: of the actions.
-        chunk_steps: steps of all chunks.
+        action: statistics of the action of each step of each chunk, in the form that was asked for.
+        horizon: number of steps per chunk.
+        form: form of the actions.
+        chunk_steps: number of steps of all chunks together.
     """
 
     horizon: int
@@ -105,13 +105,13 @@ class ChunkStatistics(EmbodimentStatistics):
 
 @dataclass(frozen=True)
 class IndexStatistics:
-    """statistics.json.
+    """The contents of statistics.json.
 
     Attributes:
-        format_version: of this file.
-        split: whose episodes count; a dataset without it counts with all that it has.
-        embodiments: by name; one whose datasets have different dims is missing.
-        datasets: by name.
+        format_version: version of this file's format.
+        split: split whose episodes count; for a dataset without it, all splits count.
+        embodiments: name -> statistics of the embodiment; an embodiment whose datasets have different dims is missing.
+        datasets: name -> statistics of the dataset.
     """
 
     format_version: int
@@ -122,12 +122,12 @@ class IndexStatistics:
 
 @dataclass(frozen=True)
 class IndexChunkStatistics:
-    """What `fasttok-pipelines statistics` writes of chunks.
+    """What `fasttok-pipelines statistics` writes for chunks.
 
     Attributes:
-        format_version: of this file.
-        split: whose episodes count.
-        embodiments: by name.
+        format_version: version of this file's format.
+        split: split whose episodes count.
+        embodiments: name -> statistics of the embodiment's chunks.
     """
 
     format_version: int

@@ -1,9 +1,9 @@
-"""The counts that the statistics of an INDEX are made of: integers of each run of jobs, which add up whoever counted them.
+"""Counts steps for the statistics of an INDEX, in parallel: integers per run of jobs, whose sums do not depend on who counted.
 
 compact.py    first reading of a run's steps, while its tables are written
-choose        one for all: first readings added up; they tell in which bins the quantiles lie
-count         second reading of a run's steps, in those bins
-of_runs       the driver: second readings added up, and divided
+choose        once for all runs: adds up the first readings, which show in which bins the quantiles are
+count         second reading of a run's steps, in these bins
+of_runs       in the driver: adds up the second readings, and divides
 """
 
 import io
@@ -30,7 +30,7 @@ from pipelines.index.statistics_file import QUANTILES, DimStatistics, IndexStati
 FIRST, SECOND = "first.npz", "second.npz"
 SPLIT = "train"
 SHARES = tuple(QUANTILES.values())
-AT_ONCE = 32  # runs whose counts are held at a time
+AT_ONCE = 32  # runs whose counts are read at a time
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -39,9 +39,9 @@ class IndexedRun:
     """A run of jobs whose tables are written.
 
     Attributes:
-        place: which run.
-        embodiment: of its dataset.
-        dims: (action, proprio) columns; None if there are none, or they differ between its episodes.
+        place: names the run.
+        embodiment: embodiment of its dataset.
+        dims: number of (action, proprio) columns; None if there are no episodes, or their numbers differ.
         tables: stems of its tables.
     """
 
@@ -52,18 +52,18 @@ class IndexedRun:
 
     @classmethod
     def of(cls, place: RunPlace, entry: DatasetEntry, summary: RunSummary) -> "IndexedRun":
-        """A run of a dataset with this entry."""
+        """Returns a run of a dataset with this entry."""
         dims = {(sum(action), sum(proprio)) for action, proprio in summary.counts.widths}
         return cls(place, entry.embodiment, dims.pop() if len(dims) == 1 else None, summary.tables)
 
     @property
     def key(self) -> str:
-        """Names it."""
+        """Name of the run."""
         return str(self.place)
 
 
 def matrix(steps: pa.Table) -> NDArray[np.float32] | None:
-    """Action and proprio of steps as one (n, D) array; None if their dims differ."""
+    """Returns action and proprio of n steps as one (n, D) array; None if steps have different dims."""
     columns = []
     for name in ("action", "proprio"):
         lists = steps.column(name).combine_chunks()
@@ -76,7 +76,7 @@ def matrix(steps: pa.Table) -> NDArray[np.float32] | None:
 
 
 def choose(runs: list[IndexedRun]) -> Iterator[IndexedRun]:
-    """Adds up the first readings of each dataset, and says which bins its second reading looks at; gives the runs to count."""
+    """Adds up the first readings of each dataset, and saves the bins for its second reading. Yields the runs to count."""
     embodiments: dict[str, dict[str, list[IndexedRun]]] = {}
     for name, own in counted(runs).items():
         if len({run.dims for run in own}) == 1:
@@ -93,7 +93,7 @@ def choose(runs: list[IndexedRun]) -> Iterator[IndexedRun]:
 
 
 def count(runs: list[IndexedRun]) -> Iterator[IndexedRun]:
-    """The second reading of the steps of a run, alone in its list."""
+    """Makes the second reading of the steps of each run (the list has only one), and yields the run."""
     for run in runs:
         place = run.place
         second = SecondReading.empty(_load(_of_dataset(place.out, place.dataset, "bins.npz"))["bins"])
@@ -111,7 +111,7 @@ def count(runs: list[IndexedRun]) -> Iterator[IndexedRun]:
 
 
 def counted(runs: Iterable[IndexedRun]) -> dict[str, list[IndexedRun]]:
-    """By dataset, the runs with steps that count: of its training split, or of all splits if it has none."""
+    """Returns dataset -> its runs whose steps count: those of its split `train`, or of all splits if it has no such split."""
     found: dict[str, list[IndexedRun]] = {}
     splits: dict[str, set[str]] = {}
     every = sorted(runs, key=lambda run: run.key)
@@ -124,7 +124,7 @@ def counted(runs: Iterable[IndexedRun]) -> dict[str, list[IndexedRun]]:
 
 
 def of_runs(out: str, index: IndexFile, runs: Iterable[IndexedRun]) -> IndexStatistics:
-    """Statistics of an INDEX, from what its workers counted."""
+    """Computes the statistics of an INDEX from what its workers counted."""
     known = counted(runs)
 
     def both(names: Sequence[str]) -> tuple[int, DimStatistics]:
@@ -144,7 +144,7 @@ def of_runs(out: str, index: IndexFile, runs: Iterable[IndexedRun]) -> IndexStat
 
 
 def _second(out: str, name: str, runs: Sequence[IndexedRun]) -> SecondReading:
-    """The second reading of a dataset."""
+    """Adds up the second readings of a dataset's runs."""
     second = SecondReading.empty(_load(_of_dataset(out, name, "bins.npz"))["bins"])
     flat = second.lower.reshape(-1)
     for start in range(0, len(runs), AT_ONCE):
@@ -154,7 +154,7 @@ def _second(out: str, name: str, runs: Sequence[IndexedRun]) -> SecondReading:
 
 
 def save_first(path: str, first: FirstReading) -> None:
-    """Writes a first reading: what is not 0."""
+    """Writes a first reading, with only the counts above 0."""
     at = np.flatnonzero(first.upper)
     arrays = {"count": np.array(first.count), "sums": first.sums, "at": at, "counts": first.upper.reshape(-1)[at]}
     _save(path, arrays)

@@ -1,6 +1,6 @@
-"""The work of stage 1: one source file, or a range of one, -> three Parquet tables and a summary (docs/design.md "INDEX").
+"""The work of stage 1: makes three Parquet tables and a summary from one source file or a range of it (docs/design.md "INDEX").
 
-Nothing depends on the runner or the clock, so a job run again writes the same.
+Nothing depends on the runner or the clock, so a job that is rerun writes the same.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from pipelines.recordings import Section, open_recordings
 
 
 def index_file(job: IndexJob) -> Counts:
-    """Indexes one source file: the body of the Beam graph. Nothing, if an earlier attempt did."""
+    """Indexes one source file, or a range of it; Beam calls this for each job. It does nothing if an earlier run did the job."""
     if job.done:
         return Counts()
     source = load_source(job.out, job.dataset, job.source)
@@ -46,7 +46,7 @@ def index_file(job: IndexJob) -> Counts:
 
 
 def records(job: IndexJob, source: DatasetSource) -> Iterator[Episode | vlm.VlmRecord | BadRecord]:
-    """What a job reads."""
+    """Returns the records that a job reads."""
     if source.entry.kind == "robot":
         opened = open_recordings(source.directory, source.entry, source.through, job.source)
         return opened.read(Section(job.file, job.start, job.stop, split=job.split, offset=job.offset), source.verify)

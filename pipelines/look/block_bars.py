@@ -1,4 +1,4 @@
-"""Histograms as a line of text."""
+"""Draws histograms as a line of text."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ BINS = 16
 
 
 def spark(counts: NDArray[np.int64]) -> str:
-    """Counts as blocks, two bins in one.
+    """Draws counts as a line of blocks, one block for two bins.
 
     >>> spark(np.array([0, 0, 1, 1, 8, 8]))
     '▁▂█'
@@ -18,7 +18,7 @@ def spark(counts: NDArray[np.int64]) -> str:
 
 
 def text_histogram(values: NDArray[np.int64]) -> str:
-    """Counts over equal bins from the least to the largest value, as a line of blocks.
+    """Draws a histogram as a line of blocks, with equal bins from the smallest to the largest value.
 
     >>> text_histogram(np.array([1, 1, 1, 1, 2, 9]))
     '1 █▁▃▁▁▁▁▁▁▁▁▁▁▁▁▃ 9'

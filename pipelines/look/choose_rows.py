@@ -1,4 +1,4 @@
-"""Which rows `inspect` shows: drawn evenly over sources, in storage order from one on, or by their ids."""
+"""Chooses the rows that `inspect` shows: drawn evenly over sources, in storage order from a given row on, or by their ids."""
 
 import zlib
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from pipelines.shards import ShardReader
 
 @dataclass(frozen=True)
 class RowChoice:
-    """Which rows are asked for.
+    """Which rows the user asked for.
 
     Attributes:
         count: how many, at least 1.
         seed: seed of the draw.
         start: instead of a draw, the rows from this number on.
-        sample_ids: instead of a draw, the rows of these ids.
+        sample_ids: instead of a draw, the rows with these ids.
         sources: only rows of these sources; () for all.
         kind: only rows of this kind; None for all.
     """
@@ -37,10 +37,10 @@ class RowChoice:
 
 
 def choose_rows(reader: ShardReader, choice: RowChoice) -> list[int]:
-    """Numbers of the rows to show, in storage order.
+    """Returns the numbers of the rows to show, in storage order.
 
     Raises:
-        InputError: an unknown source or sample_id, no such rows, or numbers that do not fit.
+        InputError: a source or sample_id is unknown, no rows fit, or a number is out of range.
     """
     for name in choice.sources:
         if name not in reader.sources:
@@ -63,7 +63,7 @@ def choose_rows(reader: ShardReader, choice: RowChoice) -> list[int]:
 
 
 def draw(reader: ShardReader, names: Sequence[str], count: int, seed: int) -> list[int]:
-    """`count` rows (or all that there are) without repeats, spread evenly over sources; reads nothing but the manifest."""
+    """Draws `count` rows (or all if there are fewer) without repeats, evenly over sources; reads nothing but the manifest."""
     columns = [reader.sources.index(name) for name in names]
     written = [sum(shard.rows_per_source[column] for shard in reader.manifest.shards) for column in columns]
     takes = [0] * len(names)
@@ -80,7 +80,7 @@ def draw(reader: ShardReader, names: Sequence[str], count: int, seed: int) -> li
 
 
 def following(reader: ShardReader, names: Sequence[str], start: int, count: int) -> list[int]:
-    """The first `count` rows of these sources from row `start` on."""
+    """Returns the first `count` rows of these sources from row `start` on."""
     numbers: list[int] = []
     firsts = shard_starts(reader)
     for shard, first in zip(reader.manifest.shards, firsts.tolist(), strict=True):
@@ -95,10 +95,10 @@ def following(reader: ShardReader, names: Sequence[str], start: int, count: int)
 
 
 def find_ids(reader: ShardReader, ids: Sequence[str]) -> list[int]:
-    """Rows with these sample_ids; reads that column until all are found.
+    """Returns the numbers of the rows with these sample_ids; reads that column until all are found.
 
     Raises:
-        InputError: an id that no row has.
+        InputError: no row has one of the ids.
     """
     starts, numbers = shard_starts(reader), {}
     wanted = pa.array(ids, pa.string())

@@ -1,4 +1,4 @@
-"""`fasttok-pipelines inspect SHARDS`: rows of shards, printed, as JSON, or as a page with pictures and curves."""
+"""`fasttok-pipelines inspect SHARDS`: shows rows of shards as text, as JSON, or as a page with pictures and curves."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -56,7 +56,7 @@ def run_inspect(config: InspectConfig) -> None:
     """Prints the rows, or writes the page and prints its path.
 
     Raises:
-        InputError: no shards, an unknown source or id, nothing to show, or numbers that do not fit.
+        InputError: there are no shards, a source or id is unknown, no rows fit, or a number is out of range.
     """
     reader = ShardReader(config.shards)
     page = page_path(config.html, config.shards, "inspect")
@@ -91,13 +91,13 @@ def run_inspect(config: InspectConfig) -> None:
 
 
 def choice(config: InspectConfig) -> RowChoice:
-    """Which rows a command line asks for."""
+    """Returns which rows the command line asks for."""
     count = config.rows if config.rows is not None else ROWS_PRINTED if config.html is None else ROWS_ON_PAGE
     return RowChoice(count, config.seed, config.start, config.sample_id, config.source, config.kind)
 
 
 def described(config: InspectConfig, rows: int) -> str:
-    """How the rows were chosen, in words.
+    """Says how the rows were chosen.
 
     >>> described(InspectConfig("SHARDS", start=1000, kind="vqa"), 8)
     '8 rows of kind vqa in storage order, from row 1,000 on.'

@@ -26,14 +26,14 @@ LEGEND = (
 def inspect_page(
     reader: ShardReader, rows: Sequence[StoredRow], chosen: str, max_mb: float = 32.0, command: str = ""
 ) -> str:
-    """One self-contained page.
+    """Returns one self-contained page.
 
     Args:
-        reader: of the shards.
-        rows: those to show.
+        reader: reader of the shards.
+        rows: rows to show.
         chosen: how they were chosen, in words.
-        max_mb: most megabytes of pictures; the page says how many it lacks.
-        command: that made the page.
+        max_mb: limit for all pictures together, in MB; the page says how many are left out.
+        command: command that made the page.
     """
     manifest = reader.manifest
     tok, problem = shards_tokenizer(reader)
@@ -45,7 +45,7 @@ def inspect_page(
         if mine:
             head = tag("h2", name, Markup(" "), kind_badge(source.kind), id=anchor(manifest, name))
             cards = [row_card(row, source, tok, allowance, later.get(row.number, [])) for row in mine]
-            wide = source.kind == "robot"  # the others are short, and stand side by side
+            wide = source.kind == "robot"  # the others are short, so they are placed side by side
             sections += [head, source_facts(source), *(cards if wide else [tag("div", *cards, class_="cards")])]
     name = str(manifest.mixture.get("name", "shards"))
     size = sum(shard.bytes for shard in manifest.shards)
@@ -73,7 +73,7 @@ def inspect_page(
 
 
 def source_facts(s: ManifestSource) -> Markup:
-    """What the manifest says of a source, in words."""
+    """Returns what the manifest says about a source, as a list of facts."""
     represent = s.representation
     reversed_ = [slot for slot in s.bgr if slot in s.cameras]
     return html.facts({
@@ -98,7 +98,7 @@ def source_facts(s: ManifestSource) -> Markup:
 
 
 def resized(resize: Resize | None) -> str | None:
-    """What a source's images were resized to, if they were.
+    """Describes how a source's images were resized; None if they were not.
 
     >>> resized(Resize(224, 320, "pad"))
     'height 224, width 320, fit pad, quality 95'

@@ -1,4 +1,4 @@
-"""Pictures that were taken while a row's chunk of actions was carried out: those of other rows of the same episode."""
+"""Finds pictures that were taken during a row's chunk of actions: those of other rows of the same episode."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,20 @@ from pipelines.look.scan import scan, shard_starts
 from pipelines.look.stored_row import StoredRow, stored_row
 from pipelines.shards import ShardReader
 
-MOST_ROWS = 400_000  # of shards that are searched; more would take long for a page of a few rows
-MOST_MOMENTS = 6  # pictures of a camera after the first one
+MOST_ROWS = 400_000  # larger shards are not searched: it would take too long for a page of a few rows
+MOST_MOMENTS = 6  # pictures per camera after the first one
 
 Episode = tuple[str, str, int]  # source, file, number in the file
 
 
 def later_rows(reader: ShardReader, rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
-    """For each robot row by its number, the rows of the same episode whose step lies inside its chunk, in order.
+    """Returns number of a robot row -> the rows of the same episode whose step is inside its chunk, in order.
 
-    Reads no pictures but those that are returned, and nothing of shards that are remote or very large.
+    Reads no pictures but those that are returned. Returns {} for shards that are remote or very large.
 
     Args:
-        reader: of the shards.
-        rows: those of a page.
+        reader: reader of the shards.
+        rows: rows of a page.
     """
     robots = [row for row in rows if row.kind == "robot" and row.action_steps > 1]
     fs, _ = filesystem(reader.path)
@@ -39,7 +39,7 @@ def _episode(row: StoredRow) -> Episode:
 
 
 def _steps(reader: ShardReader, wanted: set[Episode]) -> dict[Episode, dict[int, int]]:
-    """Episode -> step -> number of a row that has it."""
+    """Returns episode -> step -> number of a row with this step."""
     starts, out = shard_starts(reader), dict[Episode, dict[int, int]]()
     files = pa.array(sorted({file for _, file, _ in wanted}), pa.string())
     for shard, first, batch in scan(reader, "looking for later pictures"):
@@ -54,7 +54,7 @@ def _steps(reader: ShardReader, wanted: set[Episode]) -> dict[Episode, dict[int,
 
 
 def _inside(row: StoredRow, numbers: dict[int, int]) -> list[int]:
-    """Numbers of the rows inside a row's chunk, evenly spread if there are many."""
+    """Returns the numbers of the rows inside a row's chunk, evenly spread if there are many."""
     found = sorted(step for step in numbers if row.step < step < row.step + row.action_steps)
     if len(found) > MOST_MOMENTS:
         found = [found[i] for i in np.unique(np.linspace(0, len(found) - 1, MOST_MOMENTS).astype(int))]

@@ -1,4 +1,4 @@
-"""Lengths, of texts in words and of rows in FAST ids, of which is known how often each occurs."""
+"""Statistics of lengths (words per text, FAST ids per row), from a count of how often each length occurs."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 
 class Spread(TypedDict):
-    """How lengths spread.
+    """Statistics of lengths.
 
     Attributes:
-        total: sum of all.
-        mean: average.
-        p5: 5 % are at most this long.
+        total: sum of all lengths.
+        mean: mean length.
+        p5: 5 % of the lengths are at most this.
         p50: median.
-        p95: 95 % are at most this long.
-        max: the longest.
+        p95: 95 % of the lengths are at most this.
+        max: largest length.
     """
 
     total: int
@@ -28,7 +28,7 @@ class Spread(TypedDict):
 
 
 def spread(lengths: Mapping[int, int]) -> Spread | None:
-    """Mean, percentiles and sum of counted lengths; None if nothing was counted.
+    """Returns mean, percentiles and sum of counted lengths (length -> count); None if nothing was counted.
 
     >>> spread({2: 3, 6: 1})
     {'total': 12, 'mean': 3.0, 'p5': 2, 'p50': 2, 'p95': 6, 'max': 6}
@@ -47,7 +47,7 @@ def spread(lengths: Mapping[int, int]) -> Spread | None:
 
 
 def counted(lengths: Mapping[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Values in ascending order, and how often each occurs.
+    """Returns the lengths in ascending order, and how often each occurs.
 
     >>> counted({6: 1, 2: 3})
     (array([2, 6]), array([3, 1]))

@@ -1,7 +1,7 @@
-"""`fasttok-pipelines lint SHARDS`: are the shards what their manifest says, and fit to be trained on?
+"""`fasttok-pipelines lint SHARDS`: checks that shards are what their manifest says, and fit for training.
 
-Every byte is read once for the digests and every row once for what is in it. Memory is that of one record batch, plus 18 bytes
-per row to find duplicates, and 24 more where a held-out split is in the same shards.
+It reads every byte once for the digests, and every row once for its contents. Memory is one record batch, and 18 bytes per
+row to find duplicates; 24 bytes more per row if the same shards contain a held-out split.
 """
 
 from dataclasses import asdict, dataclass
@@ -77,10 +77,10 @@ def run_lint(config: LintConfig) -> None:
 
 
 def check(reader: ShardReader, config: LintConfig) -> Findings:
-    """Checks everything.
+    """Runs all checks.
 
     Raises:
-        InputError: --held-out names a file that cannot be read, or is no regular expression.
+        InputError: --held-out names a file that cannot be read, or is not a regular expression.
     """
     manifest, findings = reader.manifest, Findings()
     held_out = read_held_out(config.held_out)

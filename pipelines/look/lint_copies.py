@@ -1,8 +1,9 @@
-"""Duplicate rows in the shards, and rows of a held-out split that training would see.
+"""Finds duplicate rows in the shards, and rows of a held-out split that training would also see.
 
-Kept per row: 64-bit digests (of its id; of dataset, file, episode and step) and its source, 18 bytes; where sources of a
-held-out split and others meet, three more (episode; pictures, texts and numbers; first picture), 24 bytes. Two different rows of
-10 million share a digest with a probability of 3e-6. Digests hold for one process.
+It keeps 18 bytes per row: two 64-bit digests (of the row's id; of dataset, file, episode and step) and the number of its
+source. If the shards have both held-out sources and others, it keeps three more digests (of the episode; of pictures, texts
+and numbers; of the first picture), which take 24 bytes. The probability that any two different rows of 10 million share a
+digest is 3e-6. Digests are valid only within one process.
 """
 
 import re
@@ -36,7 +37,7 @@ NO_PICTURE = np.uint64(0)
 
 
 class CopyChecks:
-    """Looks for duplicate rows: takes in record batches; `finish` reports."""
+    """Finds duplicate rows: `add` takes record batches, `finish` reports."""
 
     def __init__(self, manifest: Manifest, findings: Findings) -> None:
         n = manifest.num_rows
@@ -52,12 +53,12 @@ class CopyChecks:
         self._episodes, self._rows, self._pictures = (np.zeros(size, np.uint64) for _ in range(3))
 
     def add(self, first: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Takes in rows.
+        """Adds the rows of a record batch.
 
         Args:
             first: number of the first row, in storage order.
             batch: the rows.
-            codes: (rows,) int64, numbers of their sources.
+            codes: (rows,) int64, number of each row's source.
         """
         here = slice(first, first + batch.num_rows)
         self._codes[here] = codes
@@ -88,7 +89,7 @@ class CopyChecks:
         self._pictures[here] = np.array(firsts, np.int64).view(np.uint64)
 
     def finish(self, starts: Sequence[int]) -> None:
-        """Reports; `starts`: number of each shard's first row."""
+        """Reports what was found. `starts` has the number of each shard's first row."""
         read = np.flatnonzero(self._codes >= 0)
 
         def place(row: int) -> str:
@@ -118,7 +119,7 @@ class CopyChecks:
         )
 
     def _shared(self, read: NDArray[np.int64], place: Callable[[int], str]) -> None:
-        """Steps that two sources of one kind took; questions about a robot's steps beside its actions are meant."""
+        """Reports steps that two sources of one kind both took. Questions about steps of a robot source are fine."""
         if max(Counter(zip(self._datasets, self._kinds, strict=True)).values(), default=0) < 2:
             return
         places, codes = self._places[read], self._codes[read]
@@ -135,7 +136,7 @@ class CopyChecks:
                             count=len(of))  # fmt: skip
 
     def _leaked(self, read: NDArray[np.int64], place: Callable[[int], str]) -> None:
-        """Rows of held-out sources that others hold too."""
+        """Reports rows of held-out sources that training sources also contain."""
         out = self._held_out[self._codes[read]]
         ours, theirs = read[out], read[~out]
         todo = "take the held-out split out of the mixture, or find out why the data repeat themselves"
@@ -160,7 +161,7 @@ class CopyChecks:
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64: every bit of the result depends on every bit of x."""
+    """Mixes x by splitmix64: every bit of the result depends on every bit of x."""
     x = x + MIX
     for shift, factor in SHIFTS:
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)

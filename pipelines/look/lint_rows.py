@@ -1,4 +1,4 @@
-"""Checks of single rows: shapes, kinds, numbers, FAST ids, cameras and images, a record batch at a time."""
+"""Checks single rows, one record batch at a time: shapes, kinds, numbers, FAST ids, cameras and images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,14 +25,14 @@ DATA = "look at the record of its file and offset, and filter it out in the data
 
 @dataclass
 class SeenRows:
-    """One source's running counts.
+    """Running counts of one source.
 
     Attributes:
         rows: rows checked.
         cameras: slot -> rows that have its picture.
-        outside: for `action` and `state`: (D,) int64, values outside the normaliser's range.
-        values: for `action` and `state`: values of each dimension.
-        first: for `action` and `state`: the first row that has values.
+        outside: for `action` and `state`: (D,) int64, number of values outside the normaliser's range.
+        values: for `action` and `state`: number of values in each dimension.
+        first: for `action` and `state`: place of the first row that has values.
     """
 
     rows: int = 0
@@ -43,7 +43,7 @@ class SeenRows:
 
 
 class RowChecks:
-    """Looks at record batches; `finish` says what only all rows together show."""
+    """Checks record batches with `add`; `finish` reports what only all rows together show."""
 
     def __init__(self, manifest: Manifest, tok: ActionTokenizer | None, findings: Findings, outside: float) -> None:
         self._findings, self._share = findings, outside
@@ -54,7 +54,7 @@ class RowChecks:
         self._ranges = [self._limits(name, source) for name, source in self._sources]
 
     def _limits(self, name: str, source: ManifestSource) -> dict[str, list[Range | None]]:
-        """What the normaliser maps to [-1, 1], per dim of `action` and `state`."""
+        """Returns the range that the normaliser maps to [-1, 1], per dim of `action` and `state`."""
         who = source.embodiment or ""
         if self._tok is None or source.kind != "robot" or not self._tok.stats:
             return {}
@@ -66,13 +66,13 @@ class RowChecks:
         return ranges(self._tok, who)
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Checks rows.
+        """Checks the rows of a record batch.
 
         Args:
             shard: name of the file.
             at: row of the shard at which the batch begins.
             batch: the rows.
-            codes: (rows,) int64, numbers of their sources.
+            codes: (rows,) int64, number of each row's source.
         """
         kinds = np.array(batch.column("kind").to_pylist(), object)
         wrong = kinds != self._kinds[codes]
@@ -88,7 +88,7 @@ class RowChecks:
         self._images(shard, at, batch, codes)
 
     def _numbers(self, shard: str, at: int, batch: pa.RecordBatch, code: int, mine: NDArray[np.bool_]) -> None:
-        """Actions, states and FAST ids of one source's rows."""
+        """Checks actions, states and FAST ids of one source's rows."""
         name, source = self._sources[code]
         rows = np.flatnonzero(mine)
         horizon, dim = source.horizon, source.action_dim
@@ -152,7 +152,7 @@ class RowChecks:
             self._outside(code, "state", kept, f"{shard} row {at + rows[np.argmax(whole)]}")
 
     def _outside(self, code: int, what: str, values: NDArray[np.float32], where: str) -> None:
-        """Counts values (n, D) outside the normaliser's range."""
+        """Adds up how many values (n, D) are outside the normaliser's range."""
         limits = self._ranges[code].get(what)
         if not limits or len(limits) != values.shape[1]:
             return
@@ -165,7 +165,7 @@ class RowChecks:
     def _tokens(
         self, chunks: NDArray[np.float32], ids: list[NDArray[np.int32]], source: ManifestSource
     ) -> list[tuple[str, str, str, NDArray[np.bool_]]]:
-        """What is wrong with FAST ids: (check, what, expected, (rows,) bool) of each kind."""
+        """Returns what is wrong with FAST ids: (check, what, expected, which rows (rows,) bool) for each kind of fault."""
         tok = self._tok
         if tok is None:
             return []
@@ -177,7 +177,7 @@ class RowChecks:
             other = np.array([len(a) != len(b) or bool((a != b).any()) for a, b in zip(ids, fresh, strict=True)])
             if not other.any():
                 return []
-            # The last bit of a DCT may differ between machines, and then a coefficient by one; more is another chunk.
+            # The last bit of a DCT may differ between machines, and so a coefficient by one. More means another chunk.
             chosen = np.flatnonzero(other)
             decode = partial(tok.decode, horizon=horizon, action_dim=dim, embodiment=name, on_error="mask")
             stored, again = decode([ids[i] for i in chosen]), decode([fresh[i] for i in chosen])
@@ -214,7 +214,7 @@ class RowChecks:
                     self._findings.add("error", "image", where, f"{column}: {wrong}", expected, DATA, source=name)
 
     def finish(self) -> None:
-        """Shares over all rows: cameras that are lacking, values outside the normaliser's range."""
+        """Reports what only all rows together show: cameras that rows lack, and values outside the normaliser's range."""
         for (name, source), seen in zip(self._sources, self._seen, strict=True):
             if not seen.rows:
                 continue
@@ -247,7 +247,7 @@ class RowChecks:
 
 
 def _rows_where(bad: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(rows,): whether any of a row's joined values is bad."""
+    """Returns (rows,) bool: whether any value of a row is bad. `bad` has the values of all rows, joined."""
     out = np.zeros(len(lengths), bool)
     if bad.any():
         out[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
@@ -257,7 +257,7 @@ def _rows_where(bad: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[n
 def _badly_padded(
     chunks: NDArray[np.float32], steps: NDArray[np.int32], real: NDArray[np.bool_], encoding: Sequence[str]
 ) -> NDArray[np.bool_]:
-    """(n,): chunks (n, T, D) of which a padded step is not what `fasttok.actions.chunks` pads with."""
+    """Returns (n,) bool: whether chunks (n, T, D) have a padded step that `fasttok.actions.chunks` would pad differently."""
     last = chunks[np.arange(len(chunks)), steps - 1]
     moves = np.array([e == "delta" for e in encoding])
     expected = np.where(moves, np.float32(0), last)[:, None]

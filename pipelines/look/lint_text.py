@@ -1,4 +1,4 @@
-"""Texts of rows: empty ones, and those that --held-out forbids."""
+"""Checks the texts of rows: reports empty ones, and those that --held-out forbids."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from pipelines.common.files import filesystem
 from pipelines.common.findings import Findings, Level
 from pipelines.shards.manifest import Manifest
 
-REMEMBERED = 1 << 16  # texts of which is known whether a pattern matches
+REMEMBERED = 1 << 16  # texts for which it remembers whether they match
 LOOKS_LIKE_A_FILE = re.compile(r"[\w./\\:-]+\.(txt|csv|tsv|jsonl?|ya?ml)")
 
 
@@ -27,15 +27,15 @@ class HeldOut:
     """What must not be in the shards.
 
     Attributes:
-        lines: instructions, files or FILE/EPISODE, lower case and without blanks around, whole.
-        patterns: searched for in prompts and in FILE/EPISODE.
+        lines: whole instructions, files or FILE/EPISODE, in lower case and without blanks at their ends.
+        patterns: regular expressions, searched for in prompts and in FILE/EPISODE.
     """
 
     lines: frozenset[str] = frozenset()
     patterns: tuple[re.Pattern[str], ...] = ()
 
     def matcher(self) -> Callable[[str], bool]:
-        """Whether a text is held out; remembers its answers."""
+        """Returns a function that says whether a text is held out, and remembers its answers."""
 
         @lru_cache(REMEMBERED)
         def match(text: str) -> bool:
@@ -45,10 +45,10 @@ class HeldOut:
 
 
 def read_held_out(given: Sequence[str]) -> HeldOut:
-    """Names of text files are read, the others taken as regular expressions.
+    """Reads the values of --held-out: text files, and regular expressions.
 
     Raises:
-        InputError: a file that is not there or contains nothing, or no regular expression.
+        InputError: a file is missing or empty, or a value is neither a file nor a regular expression.
     """
     lines: set[str] = set()
     patterns = []
@@ -73,13 +73,13 @@ def read_held_out(given: Sequence[str]) -> HeldOut:
 
 
 def _file(name: str) -> bytes | None:
-    """What is in a file of this name, None if there is none."""
+    """Returns the contents of the file with this name, None if there is none."""
     if is_url(name):
         fs, path = filesystem(name)
         return fs.cat_file(path) if kind_at(fs, path) == "file" else None
     try:
         return Path(name).read_bytes() if Path(name).is_file() else None
-    except (OSError, ValueError):  # a pattern that is no name
+    except (OSError, ValueError):  # a pattern that cannot be a file's name
         return None
 
 
@@ -89,7 +89,7 @@ class TextCheck:
 
     Attributes:
         level: how bad it is.
-        name: for scripts.
+        name: name of the check, for scripts.
         what: what is wrong, in words.
         expected: what should be there, in words.
         todo: what to do about it.
@@ -103,7 +103,7 @@ class TextCheck:
 
 
 def empty(column: str, level: Level, todo: str) -> TextCheck:
-    """The check that a text is there.
+    """Returns the check that a text is not empty.
 
     >>> empty("prompt", "error", "give the entry a prompt").what
     'an empty prompt'
@@ -129,7 +129,7 @@ FORBIDDEN = TextCheck(
 
 
 class TextChecks:
-    """Looks at the texts of record batches."""
+    """Checks the texts of record batches."""
 
     def __init__(self, manifest: Manifest, held_out: HeldOut, findings: Findings) -> None:
         self._names, self._findings = list(manifest.sources), findings
@@ -138,13 +138,13 @@ class TextChecks:
         self._match = held_out.matcher()
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
-        """Checks rows.
+        """Checks the rows of a record batch.
 
         Args:
             shard: name of the file.
             at: row of the shard at which the batch begins.
             batch: the rows.
-            codes: (rows,) int64, numbers of their sources.
+            codes: (rows,) int64, number of each row's source.
         """
         robot = self._robot[codes]
         checks = (("prompt", ~robot, NO_PROMPT), ("target", ~robot, NO_TARGET), ("prompt", robot, NO_INSTRUCTION))
@@ -155,7 +155,7 @@ class TextChecks:
             self._report(shard, at, codes, self._forbidden(batch), FORBIDDEN)
 
     def _forbidden(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
-        """(rows,): whether --held-out names a row's prompt, file or episode."""
+        """Returns (rows,) bool: whether --held-out names a row's prompt, file or episode."""
         prompts = batch.column("prompt").dictionary_encode()
         bad = np.array([self._match(text) for text in prompts.dictionary.to_pylist()], bool)
         out: NDArray[np.bool_] = bad[prompts.indices.to_numpy()]
@@ -168,7 +168,7 @@ class TextChecks:
         return out
 
     def _report(self, shard: str, at: int, codes: NDArray[np.int64], bad: NDArray[np.bool_], check: TextCheck) -> None:
-        """Adds a finding for each source of which rows are bad."""
+        """Adds a finding for each source that has bad rows."""
         for code in np.unique(codes[bad]).tolist():
             of = np.flatnonzero(bad & (codes == code))
             self._findings.add(

@@ -1,4 +1,4 @@
-"""Where `inspect` and `stats` put their pages."""
+"""Chooses, checks and writes the files of the pages of `check`, `inspect` and `stats`."""
 
 import posixpath
 from typing import Annotated
@@ -9,15 +9,15 @@ from fasttok.errors import InputError
 from pipelines.common.files import atomic_write
 from pipelines.common.output_url import check_output_url
 
-# A flag whose value may be left out: None: not given, (): given alone.
+# A flag whose value may be left out: None if the flag is not given, () if it is given without a value.
 PagePath = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[FILE]")]
 
 
 def page_path(given: tuple[str, ...] | None, shards: str, what: str) -> str | None:
-    """Where a page goes, None where none is asked for.
+    """Returns the path of a page, None if no page is asked for.
 
     Raises:
-        InputError: several names.
+        InputError: several names are given.
 
     >>> page_path((), "gs://bucket/runs/soup/", "inspect")
     'soup.inspect.html'
@@ -31,22 +31,22 @@ def page_path(given: tuple[str, ...] | None, shards: str, what: str) -> str | No
 
 
 def check_page(path: str | None, shards: str = "", *, overwrite: bool = False) -> None:
-    """Whether a page may be written there, before the work: the rule of `check_output_url`.
+    """Checks before the work that a page may be written, by the rule of `check_output_url`.
 
     Args:
-        path: of the page, None if none is asked for.
-        shards: folder or URL of what is read: no file of it is replaced.
-        overwrite: whether to replace a file that is there.
+        path: path of the page, None if no page is asked for.
+        shards: folder or URL that the command reads; no file in it is replaced.
+        overwrite: whether to replace a file that exists.
 
     Raises:
-        InputError: a file has that name, or a folder, or it cannot be written.
+        InputError: a file or folder has that name, or the page cannot be written.
     """
     if path is not None:
         check_output_url(path, shards, overwrite=overwrite, flag="--html")
 
 
 def write_page(path: str, page: str) -> None:
-    """Writes a page, of which `check_page` was asked.
+    """Writes a page that `check_page` has allowed.
 
     Raises:
         InputError: it cannot be written.

@@ -1,4 +1,4 @@
-"""What a normaliser maps to [-1, 1], and which values are outside."""
+"""Finds the ranges that a normaliser maps to [-1, 1], and counts values outside them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from fasttok import ActionTokenizer
 from fasttok.actions.dim_ranges import NAMES
 from fasttok.actions.normalize import NormStats
 
-SLACK = 1e-6  # of a range: float32 values against float64 ends
+SLACK = 1e-6  # of the larger end: float32 values are compared with float64 ends
 Range = tuple[float, float, str]  # low, high, what they are
 
 
 def normal_range(stats: NormStats, d: int) -> Range | None:
-    """The range of dim `d`, in raw units; None if the normaliser has none."""
+    """Returns the range of dim `d`, in raw units; None if the normaliser has none."""
     by = stats.normalized_by[d]
     if by in ("none", "mean_std"):
         return None
@@ -24,7 +24,7 @@ def normal_range(stats: NormStats, d: int) -> Range | None:
 
 
 def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, list[Range | None]]:
-    """Per dim of `action` and `state`, as far as the tokenizer contains statistics of the embodiment."""
+    """Returns the ranges per dim of `action` and `state`, as far as the tokenizer has statistics of the embodiment."""
     if tok is None:
         return {}
     both = {"action": tok.stats.get(embodiment or ""), "state": tok.state_stats.get(embodiment or "")}
@@ -32,7 +32,7 @@ def ranges(tok: ActionTokenizer | None, embodiment: str | None) -> dict[str, lis
 
 
 def outside(values: NDArray[np.floating[Any]], limits: Sequence[Range | None]) -> NDArray[np.int64]:
-    """(D,): how many of values (n, D) are outside; 0 where there is no range, and NaN lies nowhere.
+    """Returns (D,) int64: how many of the values (n, D) are outside. A dim without a range has none; NaN is not outside.
 
     >>> outside(np.array([[0.0, 5.0], [2.0, 5.0]]), [(0.0, 1.0, "q01..q99"), None])
     array([1, 0])

@@ -22,13 +22,13 @@ BREAK = Markup("<br>")
 
 @dataclass
 class PictureAllowance:
-    """How many bytes of pictures the page may still take, and what it could not.
+    """Counts the bytes that pictures may still take on a page, and the pictures that did not fit.
 
     Attributes:
-        left: bytes, as base64 writes them.
-        dropped: pictures that did not fit.
+        left: bytes that are left, counted as base64.
+        dropped: number of pictures that did not fit.
         dropped_bytes: bytes of those pictures.
-        whole: bytes at first; by default what is left.
+        whole: bytes at the beginning; by default `left`.
     """
 
     left: float
@@ -40,7 +40,7 @@ class PictureAllowance:
         self.whole = self.whole or self.left
 
     def take(self, size: int) -> bool:
-        """Whether a picture of so many bytes still fits; if so, the page takes it.
+        """Takes a picture of `size` bytes if it still fits, and returns whether it does.
 
         >>> PictureAllowance(100.0).take(80)
         False
@@ -52,7 +52,7 @@ class PictureAllowance:
         return False
 
     def spare(self, size: int) -> bool:
-        """Whether a picture fits that a page can do without: in the half that is not kept for the others.
+        """Takes a picture that the page can do without, if half of the allowance then remains; returns whether it does.
 
         >>> PictureAllowance(100.0).spare(30), PictureAllowance(100.0).spare(60)
         (True, False)
@@ -67,12 +67,12 @@ def row_card(
     allowance: PictureAllowance,
     later: Sequence[StoredRow] = (),
 ) -> Markup:
-    """One row: pictures, texts, state, actions, tokens and where it came from.
+    """Returns one row as HTML: pictures, texts, state, actions, tokens and where it came from.
 
     Args:
-        row: shown.
-        source: that it belongs to.
-        tok: of the shards, if there is one.
+        row: row to show.
+        source: source that it belongs to.
+        tok: tokenizer of the shards, None if there is none.
         allowance: what the page may still show.
         later: rows of the same episode at steps inside the row's chunk.
     """
@@ -113,7 +113,7 @@ def row_card(
 
 
 def words(text: str) -> list[str]:
-    """Words with the blanks before them, at most `WORDS_SHOWN`.
+    """Splits a text into words with the blanks before them, at most `WORDS_SHOWN`.
 
     >>> words("push  it")
     ['push', '  it']
@@ -126,11 +126,11 @@ def words(text: str) -> list[str]:
 def cameras(
     row: StoredRow, source: ManifestSource, allowance: PictureAllowance, later: Sequence[StoredRow] = ()
 ) -> Markup:
-    """Every camera that the row has, or that its source should have, with its pictures at later steps.
+    """Returns every camera that the row has, or that its source should have, with its pictures at later steps.
 
     Args:
-        row: shown.
-        source: that it belongs to.
+        row: row to show.
+        source: source that it belongs to.
         allowance: what the page may still show.
         later: rows of the same episode at steps inside the row's chunk.
     """
@@ -168,7 +168,7 @@ def cameras(
 def _later(
     row: StoredRow, slot: str, source: ManifestSource, allowance: PictureAllowance, later: Sequence[StoredRow]
 ) -> list[tuple[int, Markup, object]]:
-    """A camera's pictures at later steps: how many steps later, the picture, and when that is."""
+    """Returns a camera's pictures at later steps, each as (how many steps later, picture, that time in words)."""
     shown: list[tuple[int, Markup, object]] = []
     for one in later:
         data, after = one.images.get(slot), one.step - row.step

@@ -1,4 +1,4 @@
-"""Running numbers of each source's rows: counts, lengths, texts, pictures. Memory does not grow with the rows."""
+"""Counts the rows of each source: lengths, texts, pictures, values. Memory does not grow with the number of rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,28 +19,28 @@ from pipelines.shards import ShardReader
 from pipelines.shards.manifest import ManifestSource
 from pipelines.shards.records import IMAGE_COLUMNS
 
-HEADER = 4096  # bytes of a picture that nearly always hold its size
-MOST_TEXTS = 20_000  # different prompts or targets of a source that are counted apart
+HEADER = 4096  # first bytes of a picture, which nearly always contain its size
+MOST_TEXTS = 20_000  # different prompts or targets of a source that are counted separately
 TEXTS = ("prompt", "target")
 
 
 @dataclass
 class SourceCounts:
-    """One source's running numbers.
+    """Running counts of one source.
 
     Attributes:
-        source: what the manifest says of it.
+        source: what the manifest says about it.
         limits: the normaliser's ranges, for `action` and `state`.
         rows: rows counted.
-        padded: rows whose chunk runs past their episode's end.
-        lengths: FAST ids of a row -> rows.
-        words: for each text column: words of a row -> rows.
+        padded: rows whose chunk goes past the end of their episode.
+        lengths: FAST ids per row -> number of rows.
+        words: for each text column: words in the text -> number of rows.
         bytes: for each text column: UTF-8 bytes.
-        texts: for each text column: text -> rows. After `MOST_TEXTS` different ones, others are only counted in `more`.
-        more: for each text column: rows with other texts.
-        pictures: (slot, format, width, height) -> pictures.
+        texts: for each text column: text -> number of rows. After `MOST_TEXTS` different texts, new ones only count in `more`.
+        more: for each text column: number of rows with other texts.
+        pictures: (slot, format, width, height) -> number of pictures.
         picture_bytes: slot -> bytes.
-        histograms: for `action` (real steps only) and `state`.
+        histograms: histograms of `action` (real steps only) and `state`.
     """
 
     source: ManifestSource
@@ -57,7 +57,7 @@ class SourceCounts:
     histograms: dict[str, ValueHistogram] = field(default_factory=dict)
 
     def numbers(self, batch: pa.RecordBatch, mine: NDArray[np.bool_]) -> None:
-        """Adds the actions, states and FAST ids of the rows `mine` (rows,) bool of a robot source."""
+        """Adds actions, states and FAST ids of a robot source; `mine` (rows,) bool selects its rows."""
         horizon, dim = self.source.horizon, self.source.action_dim
         steps = batch.column("action_steps").to_numpy()[mine]
         self.padded += int((steps < horizon).sum())
@@ -97,7 +97,7 @@ def count_rows(reader: ShardReader) -> dict[str, SourceCounts]:
     names, values = list(counts), list(counts.values())
     for _, _, batch in scan(reader, "reading rows"):
         codes = source_codes(batch, names)
-        if (codes < 0).any():  # lint says what is wrong with them
+        if (codes < 0).any():  # rows of unknown sources are skipped; lint reports them
             batch = batch.filter(codes >= 0)
             codes = codes[codes >= 0]
         for code, rows in enumerate(np.bincount(codes, minlength=len(names)).tolist()):
@@ -110,12 +110,12 @@ def count_rows(reader: ShardReader) -> dict[str, SourceCounts]:
 
 
 def add_texts(batch: pa.RecordBatch, codes: NDArray[np.int64], counts: Sequence[SourceCounts]) -> None:
-    """Adds prompts and targets.
+    """Adds the prompts and targets of a record batch.
 
     Args:
         batch: the rows.
         codes: (rows,) int64, which of `counts` each row belongs to.
-        counts: of all sources.
+        counts: running counts of all sources.
     """
     for column in TEXTS:
         texts = batch.column(column)
@@ -132,19 +132,19 @@ def add_texts(batch: pa.RecordBatch, codes: NDArray[np.int64], counts: Sequence[
 
 
 def _counted(codes: NDArray[np.int64], values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """(code, value, how often) of each pair."""
+    """Returns (code, value, how often it occurs) for each pair that occurs."""
     base = int(values.max(initial=0)) + 1
     pairs, times = np.unique(codes * base + values, return_counts=True)
     return [(p // base, p % base, n) for p, n in zip(pairs.tolist(), times.tolist(), strict=True)]
 
 
 def add_pictures(batch: pa.RecordBatch, codes: NDArray[np.int64], counts: Sequence[SourceCounts]) -> None:
-    """Adds formats and sizes of pictures, of which it reads the first bytes only.
+    """Adds the formats and sizes of pictures. It usually reads only their first bytes.
 
     Args:
         batch: the rows.
         codes: (rows,) int64, which of `counts` each row belongs to.
-        counts: of all sources.
+        counts: running counts of all sources.
     """
     for column in IMAGE_COLUMNS:
         images = batch.column(column)
@@ -162,7 +162,7 @@ def add_pictures(batch: pa.RecordBatch, codes: NDArray[np.int64], counts: Sequen
             width, height = image_size(head)
             if (
                 not width and kind == "jpeg" and stop - start > HEADER
-            ):  # a large thumbnail or profile stands before the size
+            ):  # a large thumbnail or profile comes before the size
                 width, height = jpeg_size(bytes(view[start:stop]))
             one = counts[codes[row]]
             one.pictures[slot, kind, width, height] += 1

@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 
 def state_section(state: NDArray[np.float32], source: ManifestSource, tok: ActionTokenizer | None) -> list[Markup]:
-    """The state's values, each on a line from q01 to q99 where the tokenizer contains its statistics."""
+    """Returns the state's values, each with a line for the normaliser's range if the tokenizer has its statistics."""
     if not len(state):
         return []
     limits = ranges(tok, source.embodiment).get("state", [])
@@ -36,7 +36,7 @@ def state_section(state: NDArray[np.float32], source: ManifestSource, tok: Actio
 
 
 def gauge(value: float, within: Range) -> Markup:
-    """Where a value is in a range.
+    """Draws where a value is in a range.
 
     >>> "left:25.0%" in gauge(1.0, (0.0, 4.0, "q01..q99"))
     True
@@ -49,7 +49,7 @@ def gauge(value: float, within: Range) -> Markup:
 
 
 def place_in(value: float, within: Range) -> float:
-    """Where a value is in a range: 0 at its lower end, 1 at its upper one, 0.5 if it has no width.
+    """Returns where a value is in a range: 0 at its lower end, 1 at its upper one, 0.5 if it has no width.
 
     >>> place_in(3.0, (2.0, 4.0, "q01..q99")), place_in(3.0, (2.0, 2.0, "constant"))
     (0.5, 0.5)
@@ -61,7 +61,7 @@ def place_in(value: float, within: Range) -> float:
 def action_section(
     chunk: FloatArray, row: StoredRow, source: ManifestSource, tok: ActionTokenizer | None
 ) -> list[Markup]:
-    """Raw against decoded actions, in a small plot for each dimension."""
+    """Draws the recorded and the decoded actions, in a small plot for each dimension."""
     horizon, dim = chunk.shape
     decoded, problem = None, ""
     if tok is not None:
@@ -112,7 +112,7 @@ def action_section(
 
 
 def steps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The points of a line; a single one is drawn as a short level line.
+    """Returns the points of a line; a single point becomes a short level line.
 
     >>> steps(np.array([2.0]), np.array([0.5]))[1].tolist()
     [0.5, 0.5]
@@ -123,9 +123,9 @@ def steps(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
 def coefficient_meanings(
     ids: NDArray[np.int32], dim: int, source: ManifestSource, tok: ActionTokenizer | None
 ) -> list[str]:
-    """For each FAST id, the coefficients it stands for, by frequency and named dimension.
+    """Returns for each FAST id the coefficients that it stands for, by frequency and named dimension.
 
-    By number if they are not the DCT's; nothing if that cannot be said.
+    Coefficients of other transforms than the DCT are given by their numbers. Returns [] if the meaning is not known.
     """
     if tok is None or not len(ids) or ids.min() < 0 or ids.max() >= tok.vocab_size:
         return []

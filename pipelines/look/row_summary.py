@@ -1,4 +1,4 @@
-"""A row in words: what `inspect` prints."""
+"""Describes a row in words, as `inspect` prints it."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ IDS_SHOWN = 24
 
 
 def summary(row: StoredRow, source: ManifestSource) -> dict[str, str]:
-    """Image sizes instead of bytes, the chunk's shape and range per dimension instead of its numbers."""
+    """Summarises a row: image sizes instead of bytes, and the chunk's shape and ranges instead of its numbers."""
     out = {
         "kind": row.kind,
         "source": row.source,
@@ -33,7 +33,7 @@ def summary(row: StoredRow, source: ManifestSource) -> dict[str, str]:
 
 
 def describe_chunk(row: StoredRow, source: ManifestSource) -> dict[str, str]:
-    """The action's shape, its first step and its range in each dimension."""
+    """Describes the action: its shape, its first step and its range in each dimension."""
     shape = (source.horizon, source.action_dim)
     if row.action.size != shape[0] * shape[1] or not row.action.size:
         return {"action": f"{row.action.size} values, expected {shape[0]} x {shape[1]}; see lint"}
@@ -47,7 +47,7 @@ def describe_chunk(row: StoredRow, source: ManifestSource) -> dict[str, str]:
 
 
 def numbers(values: Sequence[float] | NDArray[np.float32]) -> str:
-    """Numbers in a line.
+    """Writes numbers in one line.
 
     >>> numbers([1.0, 0.33333])
     '1 0.3333'
@@ -56,7 +56,7 @@ def numbers(values: Sequence[float] | NDArray[np.float32]) -> str:
 
 
 def describe_image(slot: str, data: bytes) -> str:
-    """A picture's camera, size, format and bytes.
+    """Describes a picture: camera, size, format and bytes.
 
     >>> describe_image("wrist", b"not a picture")
     'wrist 0x0 JPEG 13 B'

@@ -1,4 +1,4 @@
-"""Going once through the rows of shards, in storage order, with progress: what `stats`, `lint` and `inspect` share."""
+"""Reads the rows of shards once, in storage order and with a progress display, for `stats`, `lint` and `inspect`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,13 +19,13 @@ from pipelines.shards.tokenizer import load_tokenizer
 
 
 def shard_starts(reader: ShardReader) -> NDArray[np.int64]:
-    """(shards,): the number, in storage order, of each shard's first row."""
+    """Returns (shards,) int64: the number of each shard's first row, in storage order."""
     rows = np.array([shard.rows for shard in reader.manifest.shards], np.int64)
     return np.cumsum(rows) - rows
 
 
 def rows_of(reader: ShardReader, name: str, index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(m,): the numbers in storage order of a source's rows `index` (m,), which count that source alone. Reads nothing."""
+    """Returns (m,) int64: storage-order numbers of a source's rows `index` (m,), which count only that source. Reads nothing."""
     column = reader.sources.index(name)
     counts = np.array([shard.rows_per_source[column] for shard in reader.manifest.shards], np.int64)
     ends = np.cumsum(counts)
@@ -44,14 +44,14 @@ def scan(
     """Goes through shards, one record batch at a time.
 
     Args:
-        reader: of the shards.
+        reader: reader of the shards.
         description: what is done, for the progress display.
         shards: numbers of the shards, None for all.
 
     Yields:
         (number of the shard, row in it at which the batch begins, the batch).
 
-    Columns that are not asked for are never read from a local shard.
+    Columns that the caller does not use are never read from a local shard.
     """
     numbers = range(len(reader.manifest.shards)) if shards is None else shards
     total = sum(reader.manifest.shards[number].rows for number in numbers)
@@ -65,13 +65,13 @@ def scan(
 
 
 def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
-    """The record batches of one shard.
+    """Yields the record batches of one shard.
 
-    A local shard is mapped only while it is read: the reader keeps its shards open, which on a walk through all of them would
-    look like (and in a container count as) all of them in memory.
+    A local shard is mapped into memory only while it is read. `ShardReader` keeps its shards open, so after reading all of them,
+    all would look like used memory (and would count as such in a container).
 
     Raises:
-        InputError: it is no shard, or damaged.
+        InputError: the file is not a shard, or is damaged.
     """
     url = join(reader.path, reader.manifest.shards[number].name)
     fs, path = filesystem(url)
@@ -84,7 +84,7 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
                 raise InputError(f"{url}: its schema is not the record schema of this version")
             batches = map(file.get_batch, range(file.num_record_batches))
         for batch in batches:
-            batch.validate(full=True)  # lengths and offsets that lead out of the file would crash whoever follows them
+            batch.validate(full=True)  # wrong lengths and offsets would crash whoever follows them
             yield batch
     except (OSError, pa.ArrowException) as error:
         refuse_pointer_at(url)
@@ -94,14 +94,14 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
 
 
 def source_codes(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.int64]:
-    """(rows,): the number of each row's source in `names`, -1 for one that is not there."""
+    """Returns (rows,) int64: the number of each row's source in `names`, -1 if it is not there."""
     numbers = pc.index_in(batch.column("source"), value_set=pa.array(names, pa.string()))
     codes: NDArray[np.int64] = numbers.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 
 
 def lists(column: pa.ListArray, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """(length of each chosen row, their values joined) of a list column; `rows`: (rows,) bool.
+    """Returns (length of each chosen row, their values joined) of a list column; `rows`: (rows,) bool.
 
     >>> lists(pa.array([[1, 2], [3], []]), np.array([True, False, True]))
     (array([2, 0]), array([1, 2]))
@@ -112,7 +112,7 @@ def lists(column: pa.ListArray, rows: NDArray[np.bool_]) -> tuple[NDArray[np.int
 
 
 def shards_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
-    """The shards' tokenizer if it made their FAST ids, and why there is none where there should be one."""
+    """Returns (tokenizer, problem): the shards' tokenizer if it made their FAST ids, else None; problem is "" if all is well."""
     tok, problem = tokenizer_there(reader)
     made = reader.manifest.tokenizer.fingerprint if reader.manifest.tokenizer else None
     if tok is not None and tok.fingerprint != made:
@@ -124,7 +124,7 @@ def shards_tokenizer(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
 
 
 def tokenizer_there(reader: ShardReader) -> tuple[ActionTokenizer | None, str]:
-    """The tokenizer beside the shards, whichever it is, and why there is none where there should be one."""
+    """Returns (tokenizer, problem): the tokenizer with the shards, whichever it is, else None; problem is "" if all is well."""
     if reader.manifest.tokenizer is None:
         return None, ""
     try:

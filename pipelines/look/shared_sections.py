@@ -1,4 +1,4 @@
-"""What the pages of `inspect` and `stats` both show: the sources, and their facts in words."""
+"""Sections that the pages of `inspect` and `stats` both show: the sources, and facts about them in words."""
 
 from collections.abc import Container, Sequence
 from itertools import groupby
@@ -9,7 +9,7 @@ from pipelines.shards.manifest import Manifest, ManifestSource
 
 
 def encodings(values: Sequence[str]) -> str:
-    """Equal neighbours counted.
+    """Writes encodings with equal neighbours counted.
 
     >>> encodings(["delta", "delta", "gripper"])
     'delta x 2, gripper'
@@ -19,7 +19,7 @@ def encodings(values: Sequence[str]) -> str:
 
 
 def kind_badge(kind: str) -> Markup:
-    """A source's kind as a coloured label.
+    """Returns a source's kind as a coloured label.
 
     >>> "vqa" in kind_badge("vqa")
     True
@@ -28,7 +28,7 @@ def kind_badge(kind: str) -> Markup:
 
 
 def clip(text: str, most: int = 2000) -> str:
-    """Long text cut, saying so.
+    """Cuts a long text, and says how much is missing.
 
     >>> clip("abcdef", 4)
     'abcd … (2 more characters)'
@@ -37,10 +37,10 @@ def clip(text: str, most: int = 2000) -> str:
 
 
 def mixture_section(manifest: Manifest, linked: Container[str]) -> list[Markup]:
-    """The sources, what was asked of them and what was written.
+    """Returns a table of the sources: what was planned for them and what was written.
 
     Args:
-        manifest: of the shards.
+        manifest: manifest of the shards.
         linked: names of the sources that have a section on the page.
     """
     total = max(manifest.counts.written, 1)
@@ -56,12 +56,12 @@ def mixture_section(manifest: Manifest, linked: Container[str]) -> list[Markup]:
 
 
 def anchor(manifest: Manifest, name: str) -> str:
-    """The id of a source's section: a number, as names come from data."""
+    """Returns the HTML id of a source's section: a number, as names come from data."""
     return f"source-{list(manifest.sources).index(name)}"
 
 
 def chunk_words(source: ManifestSource) -> str | None:
-    """A source's chunk: "5 x 7 (1 s)"."""
+    """Describes a source's chunk, such as "5 x 7 (1 s)"; None if it has none."""
     if not source.horizon:
         return None
     hz = source.control_hz

@@ -8,7 +8,7 @@ from pipelines.look.block_bars import text_histogram
 from pipelines.look.length_counts import Spread, counted, spread
 from pipelines.look.row_counts import SourceCounts
 
-TOP = 5  # of the most frequent texts
+TOP = 5  # number of most frequent texts
 
 
 class PictureStats(TypedDict):
@@ -33,21 +33,21 @@ TextStats = TypedDict(
     "TextStats",
     {"words": Spread | None, "bytes": int, "different": int | None, "most frequent": dict[str, int]},
 )
-"""Prompts or targets of a source: words per row, UTF-8 bytes, how many different ones (None: too many to tell apart), and the
-most frequent ones with their rows."""
+"""Prompts or targets of a source: words per row, UTF-8 bytes, number of different texts (None: too many to count), and the
+most frequent texts with their numbers of rows."""
 
 
 class DimensionStats(TypedDict):
     """One dimension of the actions or states.
 
     Attributes:
-        name: as the dataset's entry calls it.
+        name: its name in the dataset's entry.
         min: the least value.
         max: the largest value.
         range: what the normaliser maps to [-1, 1], [low, high]; None if it has no range.
-        range_is: what the ends are, such as q01..q99.
-        outside: share of the values outside the range.
-        counts: values in each bin; the outermost also hold all beyond them.
+        range_is: what the ends are, such as q01..q99; None if there is no range.
+        outside: share of the values outside the range, None if there is no range.
+        counts: values in each bin; the outermost bins also contain all values beyond them.
         edges: ends of the bins.
     """
 
@@ -71,11 +71,11 @@ class SourceStats(TypedDict):
         planned: rows planned.
         rows: rows counted.
         rejected: rows that could not be made.
-        padded: rows whose chunk runs past their episode's end.
+        padded: rows whose chunk goes past the end of their episode.
         image_bytes: bytes of all pictures.
-        pictures: by camera, format and size.
+        pictures: pictures, counted by camera, format and size.
         fast_ids: FAST ids per row.
-        histogram: of the FAST ids per row, as text.
+        histogram: histogram of the FAST ids per row, as text.
         prompts: what the model reads.
         targets: what it learns to say.
         action: each dimension of the real steps.
@@ -100,7 +100,7 @@ class SourceStats(TypedDict):
 
 
 def source_stats(name: str, counts: SourceCounts) -> SourceStats:
-    """One source's numbers as plain data."""
+    """Returns the numbers of one source as plain data."""
     source = counts.source
     return {
         "source": name,
@@ -125,7 +125,7 @@ def source_stats(name: str, counts: SourceCounts) -> SourceStats:
 
 
 def text_stats(counts: SourceCounts, column: str) -> TextStats:
-    """Numbers of the texts of a column."""
+    """Returns the numbers of the texts of a column."""
     return {
         "words": spread(counts.words[column]),
         "bytes": counts.bytes[column],
@@ -135,7 +135,7 @@ def text_stats(counts: SourceCounts, column: str) -> TextStats:
 
 
 def dimension_stats(counts: SourceCounts, column: Literal["action", "state"]) -> list[DimensionStats]:
-    """For each dimension of `action` or `state`: range, share outside the normaliser's, histogram."""
+    """Returns for each dimension of `action` or `state`: range, share outside the normaliser's range, histogram."""
     histogram = counts.histograms.get(column)
     if histogram is None:
         return []

@@ -1,4 +1,4 @@
-"""`fasttok-pipelines stats SHARDS`: how many rows of what, how long, and where the numbers lie against the normaliser."""
+"""`fasttok-pipelines stats SHARDS`: counts rows, lengths and pictures, and compares values with the normaliser's range."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -37,7 +37,7 @@ def run_stats(config: StatsConfig) -> None:
     """Reads every row once, column by column, and prints tables.
 
     Raises:
-        InputError: no shards there.
+        InputError: there are no shards.
     """
     reader = ShardReader(config.shards)
     page = page_path(config.html, config.shards, "stats")

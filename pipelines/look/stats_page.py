@@ -22,7 +22,13 @@ LEAD = (
 
 
 def stats_page(reader: ShardReader, counts: Mapping[str, SourceCounts], command: str = "") -> str:
-    """One self-contained page of what `count_rows` counted, for each source by name; `command` made it."""
+    """Returns one self-contained page.
+
+    Args:
+        reader: reader of the shards.
+        counts: name of a source -> what `count_rows` counted.
+        command: command that made the page.
+    """
     manifest = reader.manifest
     name = str(manifest.mixture.get("name", "shards"))
     ids = sum(length * rows for of in counts.values() for length, rows in of.lengths.items())
@@ -46,12 +52,12 @@ def stats_page(reader: ShardReader, counts: Mapping[str, SourceCounts], command:
 
 
 def section(ident: str, name: str, counts: SourceCounts) -> Markup:
-    """One source.
+    """Returns the section of one source.
 
     Args:
         ident: id of the section on the page.
-        name: of the source.
-        counts: of its rows.
+        name: name of the source.
+        counts: counts of its rows.
     """
     source = counts.source
     robot = source.kind == "robot"
@@ -87,7 +93,7 @@ def section(ident: str, name: str, counts: SourceCounts) -> Markup:
 
 
 def lengths(counts: Mapping[int, int], title: str, colour: str) -> Markup:
-    """Bars of counted lengths, one for each length if there are few."""
+    """Draws counted lengths as bars, one bar per length if there are few."""
     values, rows = counted(counts)
     low, high = float(values[0]), float(values[-1])
     edges = np.arange(low, high + 2) - 0.5 if high - low < 60 else np.linspace(low, high + 1, 41)
@@ -96,12 +102,12 @@ def lengths(counts: Mapping[int, int], title: str, colour: str) -> Markup:
 
 
 def dims(values: ValueHistogram, column: str, source: ManifestSource) -> Markup:
-    """A histogram for each dimension.
+    """Draws a histogram for each dimension.
 
     Args:
-        values: what was counted.
-        column: action or state.
-        source: whose values they are.
+        values: histograms of the column.
+        column: `action` or `state`.
+        source: source that the values belong to.
     """
     names = source.column_names(column)
     cells = []
@@ -123,7 +129,7 @@ def dims(values: ValueHistogram, column: str, source: ManifestSource) -> Markup:
 
 
 def pictures_table(counts: SourceCounts) -> Markup:
-    """Cameras: how many rows have them, formats and sizes."""
+    """Returns a table of cameras: how many rows have them, formats and sizes."""
     rows = []
     for slot in dict.fromkeys([*counts.source.cameras, *(key[0] for key in counts.pictures)]):
         kinds = sorted(
@@ -141,7 +147,7 @@ def pictures_table(counts: SourceCounts) -> Markup:
 
 
 def top_texts(counts: SourceCounts, column: str) -> Markup:
-    """The most frequent prompts or targets, as a table that can be opened."""
+    """Returns the most frequent prompts or targets, as a table that can be opened."""
     texts, more = counts.texts[column], counts.more[column]
     rows = [
         [

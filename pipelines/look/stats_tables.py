@@ -11,7 +11,7 @@ from pipelines.look.source_stats import DimensionStats, SourceStats, TextStats
 
 
 def print_tables(shards: str, stats: Sequence[SourceStats]) -> None:
-    """Prints everything.
+    """Prints all tables.
 
     Args:
         shards: the folder, for the title.
@@ -44,7 +44,7 @@ def print_tables(shards: str, stats: Sequence[SourceStats]) -> None:
 
 
 def source_cells(source: SourceStats, total: int) -> list[object]:
-    """A source's line; `total` is the rows of all sources."""
+    """Returns the line of a source; `total` is the number of rows of all sources."""
     ids = source["fast_ids"]
     shares = [percent(source["share_planned"]), percent(source["rows"] / total)]
     cells: list[object] = [source["source"], source["kind"], source["planned"], source["rows"], *shares]
@@ -53,7 +53,7 @@ def source_cells(source: SourceStats, total: int) -> list[object]:
 
 
 def text_cells(source: SourceStats, column: str, text: TextStats) -> list[object]:
-    """The line of a source's prompts or targets."""
+    """Returns the line of a source's prompts or targets."""
     words = text["words"]
     lengths = [words["mean"], f"{words['p5']}..{words['p95']}", words["max"]] if words else [None] * 3
     said, rows = next(iter(text["most frequent"].items()))
@@ -62,14 +62,14 @@ def text_cells(source: SourceStats, column: str, text: TextStats) -> list[object
 
 
 def dimension_cells(source: SourceStats, column: str, dim: DimensionStats) -> list[object]:
-    """The line of a dimension of a source's actions or states."""
+    """Returns the line of a dimension of a source's actions or states."""
     ends = dim["range"] and f"{dim['range'][0]:.4g}..{dim['range'][1]:.4g}"
     bars = spark(np.array(dim["counts"]))
     return [source["source"], column, dim["name"], dim["min"], dim["max"], ends, percent(dim["outside"]), bars]
 
 
 def percent(share: float | None) -> str | None:
-    """A share in per cent.
+    """Writes a share in per cent; None stays None.
 
     >>> percent(0.125)
     '12.50 %'

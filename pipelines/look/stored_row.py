@@ -1,4 +1,4 @@
-"""One row of shards, with a name and a type for each of its columns."""
+"""Reads one row of shards, with a name and a type for each of its columns."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class StoredRow:
 
 
 def stored_row(reader: ShardReader, number: int) -> StoredRow:
-    """The row of a number, 0 <= number < num_rows, in storage order."""
+    """Reads a row by its number in storage order, 0 <= number < num_rows."""
     row = reader.row(number)
     return StoredRow(
         number=number,

@@ -1,4 +1,4 @@
-"""Robot recordings of every format with their images, one file a format; `open_recordings` is the way in."""
+"""Reads robot recordings of every format with their images, one module per format; begin with `open_recordings`."""
 
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.recordings.hdf5 import HdfRecordings
@@ -11,13 +11,13 @@ __all__ = ["Recordings", "Section", "open_recordings"]
 
 
 def open_recordings(directory: str, entry: DatasetEntry, through: str = "", version: str = "") -> Recordings:
-    """A dataset of robot episodes.
+    """Opens a dataset of robot episodes.
 
     Args:
-        directory: path or URL.
-        entry: says the format.
+        directory: path or URL of the dataset.
+        entry: entry of the dataset, which says the format.
         through: why RLDS is read through TFDS, "" for the raw reader.
-        version: of the files that describe it, if somebody looked already; saves requests.
+        version: version of the files that describe the dataset, if it is known already, which saves requests; "" to look it up.
 
     Raises:
         InputError: the files that describe the dataset are missing or damaged.

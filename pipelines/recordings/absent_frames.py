@@ -1,4 +1,4 @@
-"""Images of a camera that cannot be had, and why: an episode that needs them is rejected, one that does not is read."""
+"""Stands for images of a camera that cannot be read: an episode that needs them is rejected, other episodes are read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from fasttok.episodes.frames import BadFrame, Frame
 
 @dataclass(frozen=True)
 class AbsentFrames:
-    """No images.
+    """Frames without any image (`fasttok.episodes.frames.Frames`).
 
     Attributes:
-        steps: how many there should be.
+        steps: number of images that there should be.
         problem: why there are none.
     """
 
@@ -26,18 +26,18 @@ class AbsentFrames:
         return self.steps
 
     def check(self) -> str:
-        """Why there are none."""
+        """Returns why there are no images."""
         return self.problem
 
     def take(self, steps: NDArray[np.integer[Any]]) -> "AbsentFrames":
-        """No images of some steps."""
+        """Returns absent frames for some steps."""
         return AbsentFrames(len(steps), self.problem)
 
     def size(self) -> int:
-        """Nothing."""
+        """Returns 0."""
         return 0
 
     def read(self) -> Iterator[Frame]:
-        """Why there are none, for each step."""
+        """Yields for each step why there is no image."""
         for _ in range(self.steps):
             yield BadFrame(self.problem)

@@ -1,4 +1,4 @@
-"""Time stamps of steps that count from elsewhere than the episode's beginning, which its video does not."""
+"""Finds where the clock of an episode begins: the time stamps of its steps may not begin at 0, as those of its video do."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 
 def clock_start(steps: Mapping[str, object], times: NDArray[np.float64], fps: float | None) -> float:
-    """Seconds that time stamps show at the episode's beginning: 0 but for a clock that runs on from one episode to the next.
+    """Returns the seconds that time stamps show at the episode's beginning: 0, unless the clock runs on between episodes.
 
-    The first step says so with frame 0, and a time that is that of its `index` in the dataset, or later than the episode is long.
+    The clock runs on if the first step has frame_index 0, and its time is that of its `index` in the dataset, or is later than
+    the episode is long.
 
     Args:
         steps: columns of the episode.
-        times: (T,) seconds.
-        fps: steps per second, None if it is not recorded.
+        times: (T,) time stamps in seconds.
+        fps: steps per second, None if that is not recorded.
 
     >>> clock_start({"frame_index": np.array([0, 1]), "index": np.array([40, 41])}, np.array([4.0, 4.1]), 10)
     4.0
@@ -35,7 +36,7 @@ def clock_start(steps: Mapping[str, object], times: NDArray[np.float64], fps: fl
 
 
 def usual_rate(times: NDArray[np.float64]) -> float | None:
-    """Steps per second, None if time does not go on.
+    """Returns the usual number of steps per second, None if the times do not rise.
 
     >>> usual_rate(np.array([0.0, 0.05, 0.1]))
     20.0

@@ -1,4 +1,4 @@
-"""What a file or folder of recordings is called as a dataset: its name in an INDEX, and in entries that mean it."""
+"""Names the dataset that a file or folder of recordings contains: its name in an INDEX, and in its entries."""
 
 import re
 
@@ -8,7 +8,7 @@ SNAPSHOT = re.compile(r"datasets--(?:[^/]+?--)?([^/]+)/snapshots/[^/]+$")
 
 
 def dataset_name(path: str) -> str:
-    """A plain name, without the suffix of a file; of a snapshot in a cache of the Hugging Face hub, that of its repository.
+    """Returns a plain name, without a file's suffix. A snapshot in a cache of the Hugging Face hub is named like its repository.
 
     >>> dataset_name("/data/ph/image v1.hdf5"), dataset_name("libero_90/"), dataset_name("...")
     ('image_v1', 'libero_90', 'dataset')

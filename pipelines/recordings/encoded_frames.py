@@ -1,4 +1,4 @@
-"""Images that are encoded already, as RLDS and tables of LeRobot hold them."""
+"""Images that are already encoded, as in RLDS and in LeRobot tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ from pipelines.common.image_headers import check_header
 
 @dataclass(frozen=True, eq=False)
 class EncodedFrames:
-    """Encoded images, passed on as they are.
+    """Encoded images, which are passed on as they are (`fasttok.episodes.frames.Frames`).
 
     Attributes:
-        images: one per step.
-        numbers: of the steps in the stored episode, for messages; 0, 1, 2 ... by default.
+        images: bytes of one image per step.
+        numbers: numbers of the steps in the stored episode, for messages; () for 0, 1, 2 ...
     """
 
     images: Sequence[Any]
@@ -27,7 +27,7 @@ class EncodedFrames:
         return len(self.images)
 
     def check(self) -> str:
-        """The first image that is none, or of which the header is damaged."""
+        """Returns what is wrong with the first image that is none or has a damaged header, "" if all are sound."""
         for step, image in zip(self.numbers or range(len(self.images)), self.images, strict=True):
             problem = check_header(image) if isinstance(image, bytes) else "not one image"
             if problem:
@@ -35,14 +35,14 @@ class EncodedFrames:
         return ""
 
     def take(self, steps: NDArray[np.integer[Any]]) -> "EncodedFrames":
-        """The images of some steps."""
+        """Returns the images of some steps."""
         at = steps.tolist()
         return EncodedFrames([self.images[i] for i in at], [self.numbers[i] for i in at] if self.numbers else at)
 
     def size(self) -> int:
-        """Bytes of all images."""
+        """Returns the bytes of all images."""
         return sum(map(len, self.images))
 
     def read(self) -> Iterator[Frame]:
-        """The images."""
+        """Yields the images."""
         yield from self.images

@@ -1,4 +1,7 @@
-"""HDF5 of every layout that `fasttok.episodes.hdf5_layout` knows: a job a file, or a range of a large file's episodes."""
+"""Reads HDF5 recordings in every layout that `fasttok.episodes.hdf5_layout` knows.
+
+A job reads a file, or a range of the episodes of a large file.
+"""
 
 import fnmatch
 import logging
@@ -23,13 +26,14 @@ from pipelines.common.files import file_version, filesystem
 from pipelines.recordings.recordings import Section
 
 logger = logging.getLogger(__name__)
-PART_EPISODES, PART_BYTES = 200, 1 << 30  # that a job reads at most
+PART_EPISODES, PART_BYTES = 200, 1 << 30  # maximum for one job
 
 
 class HdfRecordings:
-    """A folder of HDF5 files, or one of them.
+    """A folder of HDF5 files, or a single file.
 
-    Splits are those that the entry names by patterns; or else the folders and the masks that are called as splits are.
+    The entry may name splits by patterns of paths. If it does not, a file in a folder that is named like a split belongs to that
+    split, and any other file has `train` and a split for each of its masks.
     """
 
     def __init__(
@@ -39,21 +43,21 @@ class HdfRecordings:
 
         Args:
             directory: path or URL of the folder or file.
-            name: of the dataset.
-            paths: where the entry says that episodes are.
-            splits: split -> pattern of paths below the folder.
+            name: name of the dataset.
+            paths: where the episodes are in a file, according to the entry; None to find out from the file.
+            splits: split -> pattern of paths below the folder; None if the entry names no splits.
         """
         self.directory, self.name, self.paths, self.splits = directory.rstrip("/"), name, paths, dict(splits or {})
 
     def described(self) -> list[str]:
-        """None: each file says what it contains."""
+        """Returns []: each file says what it contains."""
         return []
 
     def sections(self) -> dict[str, list[Section]]:
-        """Looks into every file for its episodes and masks; one that cannot be read is a section that gives its reject.
+        """Looks into every file for its episodes and masks. A file that cannot be read becomes a section with one reject.
 
         Raises:
-            InputError: no files, or none of a split that the entry names.
+            InputError: there are no files, or none for a split that the entry names.
         """
         h5py()
         files = files_below(self.directory)
@@ -77,8 +81,11 @@ class HdfRecordings:
         return {split: sections for split, sections in found.items() if sections}
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
-        """The section's episodes; what its file declares and does not have comes with the first section of a split."""
-        del verify  # HDF5 checks a checksum wherever a file has one
+        """Yields the episodes of a section.
+
+        The first section of a file's split also has the rejects for episodes that the file declares but does not have.
+        """
+        del verify  # HDF5 checks every checksum that a file has
         h5py()
         try:
             with opened(section.file) as stream:
@@ -93,7 +100,7 @@ class HdfRecordings:
             yield BadRecord(Where(section.file), "hdf5", brief(error))
 
     def read_at(self, where: Where) -> Episode | BadRecord:
-        """The episode with this number; its file stays open for the next."""
+        """Returns the episode with this number; its file stays open for the next one."""
         try:
             inside = self._contents(where.file, file_version(where.file))
             demo = next((demo for demo in inside.demos if demo.number == where.number), None)
@@ -107,7 +114,7 @@ class HdfRecordings:
         return _contents(file, version, self.paths)
 
     def _splits(self, file: str, inside: HdfContents | None) -> list[str]:
-        """The splits that a file has episodes of."""
+        """Returns the splits of the episodes in a file."""
         if self.splits:
             path = below(self.directory, file)
             return [split for split, pattern in self.splits.items() if fnmatch.fnmatchcase(path, pattern)]
@@ -124,11 +131,11 @@ class HdfRecordings:
         return list(dict.fromkeys([TRAIN, *(mask for mask in masks if is_plain(mask))]))
 
     def _mask(self, file: str, split: str) -> str | None:
-        """The mask that chooses a split's episodes, None if all of the file are of it."""
+        """Returns the mask that chooses the episodes of a split, None if all episodes of the file belong to the split."""
         return None if self.splits or folder_split(self.directory, file) is not None else split
 
     def _cut(self, file: str, split: str, inside: HdfContents | None) -> list[Section]:
-        """A file's episodes of a split in sections of a size that a job likes."""
+        """Cuts the episodes of a split in a file into sections of a size that suits a job."""
         if inside is None:
             return [Section(file, split=split)]
         mask = self._mask(file, split)

@@ -1,7 +1,7 @@
-"""LeRobot v2 and v3 with their images: tables of steps, and videos of which a build reads the frames that it needs.
+"""Reads LeRobot v2 and v3 with their images: tables of steps, and videos, of which a build reads only the frames that it needs.
 
-An episode's place is its table and its own number (`episode_index`). What meta/ declares decides: an episode that it lists and
-that is not there is a reject, and so is one that is there and not listed.
+An episode is found by its table and its number (`episode_index`). The lists in meta/ decide which episodes there are: an episode
+that is listed but missing is a reject, and so is one that is there but not listed.
 """
 
 import logging
@@ -37,14 +37,14 @@ from pipelines.recordings.recordings import Section
 from pipelines.recordings.video import VideoFrames
 
 logger = logging.getLogger(__name__)
-PART_TABLES = 128  # most files of a section, so that small ones share a job and large sets are many jobs
-PART_STEPS = 50_000  # about the most steps of a section of several files
-TASK = "task"  # step feature: the words that task_index stands for
-SLACK = 1e-4  # seconds by which time stamps in float32 may be off
+PART_TABLES = 128  # most tables of a section, so that small ones share a job and a large dataset has many jobs
+PART_STEPS = 50_000  # most steps of a section of several tables, roughly
+TASK = "task"  # step feature: the text of the task that task_index names
+SLACK = 1e-4  # seconds: possible error of time stamps in float32
 
 
 class LerobotRecordings:
-    """A LeRobot folder; what was assumed of it is said once, if it was not `said` before."""
+    """A LeRobot folder. `sections` logs what was assumed about it, except for lines in `said`, which the user has read before."""
 
     def __init__(self, directory: str, version: str = "", said: Sequence[str] = ()) -> None:
         self.directory, self._said = directory, said
@@ -54,17 +54,21 @@ class LerobotRecordings:
 
     @property
     def name(self) -> str:
-        """The folder's."""
+        """Name of the dataset, from the name of the folder."""
         return dataset_name(self.directory)
 
     def described(self) -> list[str]:
-        """The files of meta/ that decide what an episode is."""
+        """Returns the files of meta/ that decide what an episode is."""
         names, files = (INFO, *EPISODES, *TASKS), sorted(self.folder.listing.sizes)
         found = [file for name in names for file in files if file == name or file.startswith(f"{name}/")]
         return [join(self.directory, file) for file in found]
 
     def sections(self) -> dict[str, list[Section]]:
-        """Files of v3, or about so many steps in small files of v2; then what is declared or there, but not both."""
+        """Returns split -> sections, and logs what differs from meta/ or was assumed.
+
+        A section is a table of v3, or small tables of v2 with about PART_STEPS steps in all. The last sections give the rejects
+        for what is declared but missing, or there but not declared.
+        """
         known = self.known()
         for line in not_as_declared(self.folder, known):
             logger.warning("%s: %s", self.directory, line)
@@ -74,12 +78,12 @@ class LerobotRecordings:
         return self.sections_of(known)
 
     def known(self) -> dict[int, LerobotEpisode]:
-        """The listed episodes, with their files' true places."""
-        _ = self.folder.listing  # once, so that no file is asked for by itself
+        """Returns number -> episode for all listed episodes, with the true paths of their files."""
+        _ = self.folder.listing  # lists the folder once, so that no file needs a request of its own
         return {number: self.folder.found(episode) for number, episode in self.folder.episodes.items()}
 
     def sections_of(self, known: dict[int, LerobotEpisode]) -> dict[str, list[Section]]:
-        """As `sections`, of what `known` gave; says nothing."""
+        """Returns the same as `sections`, from the result of `known`; logs nothing."""
         info, listing = self.folder.info, self.folder.listing
         total = info.total_episodes or 0
         found: dict[str, list[Section]] = {}
@@ -97,7 +101,7 @@ class LerobotRecordings:
         return found
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every episode of a section, by its number."""
+        """Yields every episode of a section, or a reject for its number."""
         del verify  # Parquet and video files check themselves
         if section.stop == section.start:
             yield BadRecord(Where(section.file), "undeclared", "meta/ lists no episode that is in this file")
@@ -116,7 +120,7 @@ class LerobotRecordings:
             yield from self._table(table, {e.number: e for e in episodes if e.table == table})
 
     def read_at(self, where: Where) -> Episode | BadRecord:
-        """The episode of this number."""
+        """Returns the episode with this number."""
         episode = self.folder.episodes.get(where.number)
         if episode is None:
             return BadRecord(where, "missing", f"meta/ lists no episode {where.number}; index again")
@@ -129,7 +133,7 @@ class LerobotRecordings:
         return self._episode(where, episode, key, table)
 
     def _table(self, table: str, wanted: dict[int, LerobotEpisode]) -> Iterator[Episode | BadRecord]:
-        """The episodes of one file, and those that it lacks."""
+        """Yields the wanted episodes of a table, and rejects: for those that it lacks, and for those that meta/ does not list."""
         url = self._url(table)
         left = dict(wanted)
         reason, detail = "missing", f"meta/ says that it is in {table}, which has no row of it"
@@ -155,12 +159,12 @@ class LerobotRecordings:
             yield BadRecord(Where(url, number=number), reason, f"episode {number}: {detail}")
 
     def _lies_in(self, number: object, table: str) -> bool:
-        """Whether an episode that this section does not take is listed, and its steps are in this table."""
+        """Returns whether meta/ lists an episode in this table, so that another section reads it."""
         episode = self.folder.episodes.get(number) if isinstance(number, int) else None
         return episode is not None and self.folder.found(episode).table == table
 
     def _episode(self, where: Where, episode: LerobotEpisode, key: str, rows: pa.Table) -> Episode | BadRecord:
-        """An episode's columns, its task in words, and its cameras."""
+        """Makes an episode from its rows: its columns, its task in words, and its cameras."""
         images = [field.name for field in rows.schema if is_image(field.type)]
         empty = [name for name in images if not pc.count(pc.struct_field(rows[name], "bytes")).as_py()]
         numbers = rows.drop_columns(images) if images else rows
@@ -178,7 +182,7 @@ class LerobotRecordings:
         return replace(found, frames=frames, where=replace(where, checksum=_checksum(found)))
 
     def _frames(self, camera: str, place: VideoPlace, episode: Episode) -> Frames:
-        """A camera's frames, at the times of the steps."""
+        """Returns the frames of a camera at the times of the steps, or absent frames that say why there are none."""
         info = self.folder.info
         feature = info.features[camera]
         if feature.depth:
@@ -210,7 +214,7 @@ class LerobotRecordings:
 
 
 def _groups(episodes: Sequence[LerobotEpisode], packed: bool) -> Iterator[list[LerobotEpisode]]:
-    """Episodes that are read together, in order of their numbers."""
+    """Yields groups of episodes that are read together, in the order of their numbers."""
     if packed:
         by_table: dict[str, list[LerobotEpisode]] = {}
         for episode in episodes:
@@ -230,7 +234,7 @@ def _groups(episodes: Sequence[LerobotEpisode], packed: bool) -> Iterator[list[L
 
 
 def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Runs of neighbours, as [start, stop).
+    """Yields runs of consecutive numbers, as [start, stop).
 
     >>> [*_ranges([3, 4, 7])]
     [(3, 5), (7, 8)]
@@ -248,7 +252,7 @@ def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _checksum(episode: Episode) -> int:
-    """Of all numbers of an episode, so that a build notices other ones in the same place."""
+    """Returns a checksum of all numbers of an episode, so that a build notices when other numbers are in the same place."""
     value = 0
     for name in sorted(episode.steps):
         column = episode.steps[name]
@@ -258,7 +262,7 @@ def _checksum(episode: Episode) -> int:
 
 
 def _words(found: Episode, episode: LerobotEpisode, tasks: dict[int, str]) -> list[str]:
-    """The task of each step: by its number, or else the only one of the episode."""
+    """Returns the task of each step: the one that `task_index` names, or else the only task of the episode; "" without both."""
     only = episode.tasks[0] if len(set(episode.tasks)) == 1 else ""
     index = found.steps.get("task_index")
     if isinstance(index, np.ndarray) and index.size == found.length and index.dtype.kind in "iuf" and tasks:
@@ -267,7 +271,7 @@ def _words(found: Episode, episode: LerobotEpisode, tasks: dict[int, str]) -> li
 
 
 def _with_gaps(values: NDArray[Any] | list[Any]) -> NDArray[Any] | list[Any]:
-    """Numbers of which some are missing, as NaN there, so that a check of numbers finds them; anything else as it is."""
+    """Returns numbers with NaN for missing ones, so that a check of numbers finds them; any other values as they are."""
     if not isinstance(values, np.ndarray) or values.dtype != object:
         return values
     try:
@@ -285,7 +289,7 @@ def _paths_only(name: str, rows: pa.Table) -> AbsentFrames:
 
 
 def _times(episode: Episode, fps: float | None) -> NDArray[np.float64] | None:
-    """(T,) seconds of each step since the episode's beginning."""
+    """Returns the (T,) times of the steps in seconds since the episode's beginning; None if nothing says them."""
     stamps = episode.steps.get("timestamp")
     if isinstance(stamps, np.ndarray) and stamps.dtype.kind == "f" and stamps.size == episode.length:
         times = stamps.astype(np.float64).ravel()
@@ -294,7 +298,7 @@ def _times(episode: Episode, fps: float | None) -> NDArray[np.float64] | None:
 
 
 class OpenTable:
-    """A table from which single episodes are read; neighbours share the rows that were read last."""
+    """A table from which single episodes are read. It keeps the row groups that it read last, which neighbours often share."""
 
     def __init__(self, url: str) -> None:
         fs, path = filesystem(url)
@@ -307,10 +311,10 @@ class OpenTable:
         self._last: tuple[tuple[int, int], pa.Table] | None = None
 
     def rows(self, number: int) -> tuple[str, pa.Table]:
-        """The column that numbers episodes, and one episode's rows.
+        """Returns (name of the column that numbers episodes, rows of the episode with this number).
 
         Raises:
-            KeyError: it has none.
+            KeyError: the table has no row of this episode.
         """
         at = np.flatnonzero(self._numbers == number)
         if not len(at):

@@ -1,4 +1,4 @@
-"""What a LeRobot folder declares against what was found, as far as its lists tell without reading steps."""
+"""Compares what a LeRobot folder declares with what was found, as far as that is possible without reading steps."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ SHOWN = 5
 
 
 def not_as_declared(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) -> Iterator[str]:
-    """Counts that differ, videos without episodes, episodes that are in no split or in two.
+    """Yields messages about counts that differ, missing or unneeded videos, and episodes in no split or in several.
 
     Args:
-        folder: with its list of files.
-        found: number -> episode with its files' true places.
+        folder: the folder, whose files are listed.
+        found: number -> episode with the true paths of its files.
     """
     info, listing = folder.info, folder.listing
     if info.total_episodes is not None and info.total_episodes != len(found):
@@ -38,11 +38,11 @@ def not_as_declared(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) 
 
 
 def assumed_places(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) -> list[str]:
-    """What was assumed of a folder, with the files that are in other places.
+    """Returns what was assumed about a folder, with a line about files that are not where the folder says.
 
     Args:
-        folder: of the episodes.
-        found: number -> episode with its files' true places.
+        folder: the folder of the episodes.
+        found: number -> episode with the true paths of its files.
     """
     moved = [episode for number, episode in found.items() if _files(episode) != _files(folder.episodes[number])]
     if not moved:
@@ -66,7 +66,7 @@ def _splits(folder: LerobotFolder) -> Iterator[str]:
 
 
 def overlaps(folder: LerobotFolder) -> dict[tuple[int, str], str]:
-    """(episode, camera) -> why its place in a video cannot be right: another episode's frames are there, too."""
+    """Returns (episode, camera) -> why its part of a video cannot be right: the frames of another episode are there, too."""
     info = folder.info
     by_file: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     for episode in folder.episodes.values() if info.packed else ():

@@ -1,10 +1,10 @@
-"""Which columns of steps are images: they hold the bytes of image files."""
+"""Tells whether a column of steps contains images, as the bytes of image files."""
 
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8")
 
 
 def is_picture(values: object) -> bool:
-    r"""Whether a step feature contains encoded images, as its first value tells.
+    r"""Returns whether a step feature contains encoded images, judged by its first value that is not empty.
 
     >>> is_picture([b"\x89PNG\r\n"]), is_picture([b"lift the cup"])
     (True, False)

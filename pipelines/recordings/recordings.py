@@ -1,4 +1,4 @@
-"""What `index` and `build` ask of a dataset of robot episodes, whatever its format."""
+"""Defines how `index` and `build` read a dataset of robot episodes, whatever its format."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ class Section:
 
     Attributes:
         file: path or URL that names the section.
-        start: number of the first episode that it takes.
-        stop: one past the last, None for all that the file contains.
-        made_of: other files that it reads; if one of them changes, the section is read again.
-        digest: of what else decides its episodes, such as what meta/ says of them.
-        split: whose episodes it takes, of a file that contains those of several.
-        offset: byte of the first episode, in a file of records that is cut.
+        start: number of the first episode of the section.
+        stop: number of the last episode plus one, None for all that the file contains.
+        made_of: other files that the section reads; if one of them changes, the section is read again.
+        digest: digest of what else decides its episodes, such as what meta/ says about them; "" for nothing else.
+        split: split whose episodes the section takes, if a file may have episodes of several splits; else "".
+        offset: byte at which the first episode begins, in a file of records that is cut into sections.
     """
 
     file: str
@@ -31,25 +31,25 @@ class Section:
 
 
 class Recordings(Protocol):
-    """A dataset's directory, opened."""
+    """A directory of a dataset that is open for reading."""
 
     @property
     def name(self) -> str:
-        """The dataset's."""
+        """Name of the dataset."""
         ...
 
     def described(self) -> list[str]:
-        """Files that say how to read the others."""
+        """Returns the files that say how to read the others."""
         ...
 
     def sections(self) -> dict[str, list[Section]]:
-        """Split -> what each job reads. Only the driver asks for them: they may need a list of all files."""
+        """Returns split -> what each job reads. Only the driver calls it, because it may have to list all files."""
         ...
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every episode of a section in order, or why there is none; what is declared and not there is counted too."""
+        """Yields every episode of a section in order, or a reject in its place; also rejects for what is declared but missing."""
         ...
 
     def read_at(self, where: Where) -> Episode | BadRecord:
-        """The episode that `read` gave this place."""
+        """Returns the episode that `read` found at this place."""
         ...

@@ -1,6 +1,6 @@
-"""RLDS as TFDS writes it: a job a file, or a section of a large one.
+"""Reads RLDS as TFDS writes it. A job reads a file, or a range of a large file.
 
-Directories are opened once in a process, as long as the files that describe them do not change.
+A process opens each directory once, and again only if the files that describe it change.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from fasttok.episodes.tfrecord import WHOLE, RecordRange, cut
 from pipelines.common.files import file_version, filesystem, is_local, join
 from pipelines.recordings.recordings import Section
 
-LARGE, PIECE = 1 << 30, 1 << 29  # bytes: files of more are cut, into ranges of at least so many
+LARGE, PIECE = 1 << 30, 1 << 29  # bytes: files of more than LARGE are cut into ranges of at least PIECE
 DESCRIPTIONS = ("features.json", "dataset_info.json")
 
 
@@ -26,19 +26,19 @@ class RldsRecordings:
 
     @property
     def name(self) -> str:
-        """The dataset's, as dataset_info.json has it."""
+        """Name of the dataset in dataset_info.json."""
         return self._opened.name
 
     def described(self) -> list[str]:
-        """TFDS's two JSON files."""
+        """Returns the two JSON files of TFDS."""
         return [join(self.directory, name) for name in DESCRIPTIONS]
 
     def sections(self) -> dict[str, list[Section]]:
-        """A section a file, or several of a large one."""
+        """Returns split -> sections: one per file, or several for a large file."""
         return sections_of(self._opened)
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
-        """Every record of a section."""
+        """Yields every record of a section."""
         if section.offset or section.stop is not None:
             assert isinstance(self._opened, rlds.RawRldsDirectory)
             return self._opened.read_range(
@@ -47,12 +47,12 @@ class RldsRecordings:
         return self._opened.read_file(section.file, verify, self.most)
 
     def read_at(self, where: Where) -> Episode | BadRecord:
-        """The record at its bytes."""
+        """Returns the record at these bytes."""
         return self._opened.read_at(where.file, where.offset, where.length, where.number, most=self.most)
 
 
 def sections_of(directory: rlds.RldsDirectory) -> dict[str, list[Section]]:
-    """What each job reads: a file, or of a local file of more than `LARGE` bytes some records."""
+    """Returns split -> what each job reads: a file, or some records of a local file of more than `LARGE` bytes."""
     return {
         split: [section for file in files for section in ([Section(file)] if directory.through else _sections(file))]
         for split, files in directory.splits.items()
@@ -76,7 +76,7 @@ def _sections(file: str) -> list[Section]:
 
 
 def ranges_of(file: str) -> list[RecordRange]:
-    """How a file is cut: not at all, but a large local one. On a store, each header would cost a request."""
+    """Cuts a large local file into ranges; any other file is one range. In a store, each header would cost a request."""
     fs, path = filesystem(file)
     if not is_local(fs) or not Path(path).exists() or Path(path).stat().st_size <= LARGE:
         return [WHOLE]
@@ -84,7 +84,7 @@ def ranges_of(file: str) -> list[RecordRange]:
 
 
 def open_raw(directory: str) -> rlds.RawRldsDirectory:
-    """A dataset's directory, read without TFDS."""
+    """Opens a dataset's directory for reading without TFDS."""
     return _raw(directory, _described(directory))
 
 

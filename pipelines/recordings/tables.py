@@ -1,4 +1,4 @@
-"""Episodes in npz, npy and Parquet files, as `fasttok fit` reads them: datasets without cameras. A job a file."""
+"""Reads episodes in npz, npy and Parquet files, as `fasttok fit` does: datasets without cameras. Each job reads one file."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,24 +21,24 @@ class TableRecordings:
 
     @property
     def name(self) -> str:
-        """The file's or folder's."""
+        """Name of the dataset, from the name of the file or folder."""
         return dataset_name(self.path)
 
     def described(self) -> list[str]:
-        """None: the files describe themselves."""
+        """Returns []: the files describe themselves."""
         return []
 
     def sections(self) -> dict[str, list[Section]]:
-        """A section a file; all are `train`."""
+        """Returns one section per file; all belong to split `train`."""
         return {"train": [Section(file) for file in self._files]}
 
     def read(self, section: Section, verify: bool) -> Records:
-        """Every episode of a file."""
-        del verify  # such files check themselves, or hold no checksum
+        """Yields every episode of a file."""
+        del verify  # such files check themselves, or have no checksum
         return self._records(section.file)
 
     def read_at(self, where: Where) -> Episode | BadRecord:
-        """The episode of this number."""
+        """Returns the episode with this number."""
         found = self._cursor.at(where.file, where.number)
         return found or BadRecord(where, "missing", f"the file has no episode {where.number}; index again")
 
@@ -50,7 +50,7 @@ class TableRecordings:
 
 
 class Cursor:
-    """Reads records by their number; neighbours are read on, not from the file's beginning."""
+    """Reads records by their number. For a later record it reads on, and does not begin again at the file's beginning."""
 
     def __init__(self, read: Callable[[str], Records]) -> None:
         self._read = read
@@ -58,7 +58,7 @@ class Cursor:
         self._records: Records = iter(())
 
     def at(self, file: str, number: int) -> Episode | BadRecord | None:
-        """The record of a file that has this number, None if there is none."""
+        """Returns the record with this number in a file, None if there is none."""
         if file != self._file or number < self._next:
             self._file, self._records = file, self._read(file)
         for record in self._records:

@@ -1,4 +1,4 @@
-"""A camera whose images are frames of a video: found by their timestamps, decoded once and in order, few at a time in memory."""
+"""Reads the images of a camera from a video: finds frames by timestamps, and decodes each once, in order, a few at a time."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -17,9 +17,9 @@ from pipelines.recordings.video_header import VideoHeader, read_header
 from pipelines.recordings.video_pixels import rgb
 
 JPEG_BYTES = 0.204  # per pixel at quality 95: the mean over the 14 videos of a real humanoid, 0.199 to 0.211
-CLOSE = 0.01  # of the tolerance: two times that near are one
+CLOSE = 0.01  # share of the tolerance: two times that are so near count as one
 WAITING = 3  # frames that are decoded while earlier ones are encoded
-ROUNDING = 1e-6  # seconds: of timestamps in float64, and float32 within an episode
+ROUNDING = 1e-6  # seconds: rounding of timestamps in float64, and of float32 within an episode
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class VideoFrames:
         url: path or URL of the video.
         times: (T,) ascending: when each step's frame is shown, in seconds of the container's clock.
         tolerance: seconds by which a frame may be off: half of the time between two frames.
-        camera: its name, for messages.
+        camera: name of the camera, for messages.
     """
 
     url: str
@@ -39,11 +39,11 @@ class VideoFrames:
     camera: str
 
     def __len__(self) -> int:
-        """Number of steps."""
+        """Returns the number of steps."""
         return len(self.times)
 
     def check(self) -> str:
-        """What is wrong with the video as far as its header tells, "" for nothing. Nothing is decoded."""
+        """Returns what is wrong with the video according to its header, "" for nothing. Nothing is decoded."""
         if not len(self.times):
             return ""
         if not np.isfinite(self.times).all() or (np.diff(self.times) < 0).any():
@@ -53,19 +53,19 @@ class VideoFrames:
         return f"{self._name} {problem}" if problem else ""
 
     def take(self, steps: NDArray[np.integer[Any]]) -> "VideoFrames":
-        """The frames of some steps, (k,) ascending."""
+        """Returns the frames of some steps, (k,) ascending."""
         return replace(self, times=self.times[steps])
 
     def size(self) -> int:
-        """Bytes of all frames as JPEGs of quality 95 would have: an estimate of 0.2 bytes per pixel."""
+        """Estimates the bytes of all frames as JPEGs of quality 95, at 0.2 bytes per pixel."""
         header = self._header()
         return round(len(self.times) * header.width * header.height * JPEG_BYTES)
 
     def read(self) -> Iterator[Frame]:
-        """The frames of all steps, in order, as pixels; a frame that cannot be had says why. A thread decodes ahead."""
+        """Yields the frames of all steps in order, as pixels; a BadFrame says why there is none. A thread decodes ahead."""
         try:
             yield from ahead(self._read(), WAITING)
-        except UnreadableVideoError as error:  # when it is opened, before any frame
+        except UnreadableVideoError as error:  # raised on opening, so before any frame
             yield from [BadFrame(f"{self._name} {error}")] * len(self.times)
 
     @property
@@ -76,7 +76,7 @@ class VideoFrames:
         return read_header(self.url, file_version(self.url))
 
     def _uncovered(self, header: VideoHeader) -> str:
-        """Why a sound video is not the episode's."""
+        """Returns why a sound video does not cover the episode, "" if it does."""
         start, stop = float(self.times[0]), float(self.times[-1])
         slack = self.tolerance + ROUNDING
         if header.cut is not None and stop + slack >= header.cut:
@@ -113,7 +113,7 @@ class VideoFrames:
 
 
 def _distances(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each wanted time is from the nearest of some ascending times."""
+    """Returns the distance of each wanted time from the nearest of some ascending times."""
     edges = np.concatenate([[-np.inf], times, [np.inf]])
     right = np.searchsorted(edges, wanted)
     before: NDArray[np.float64] = wanted - edges[right - 1]
@@ -121,7 +121,7 @@ def _distances(times: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArr
 
 
 class _Around:
-    """The last frame before a time and the first one at or after it, as time goes on."""
+    """Keeps the last frame before a time and the first frame at or after it, while that time advances."""
 
     def __init__(self, url: str, keys: NDArray[np.float64], start: float, near: float) -> None:
         self._wanted = start
@@ -132,7 +132,10 @@ class _Around:
         self._wrong = ""  # what happened between the two
 
     def nearest(self, time: float) -> Picture | None:
-        """The frame nearest to a time, the earlier of two; None for none at all. Times ascend from call to call."""
+        """Returns the frame nearest to a time, None if there is none. Of two that are equally near it returns the earlier.
+
+        The times must ascend from call to call.
+        """
         self._wanted = time
         while not self._ended and (self._after is None or self._after.time < time):
             self._advance()
@@ -142,7 +145,7 @@ class _Around:
         return before if time - before.time <= after.time - time + ROUNDING else after
 
     def missing(self, time: float) -> str:
-        """Why there is no frame at a time that `nearest` was asked for."""
+        """Returns why there is no frame at the time that `nearest` was called with."""
         if self._wrong:
             return f"cannot be decoded at {time:.2f} s: {self._wrong}"
         shown = [f"{p.time:.2f} s" for p in (self._before, self._after) if p is not None]

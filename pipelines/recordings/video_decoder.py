@@ -1,7 +1,7 @@
-"""Decoding a video once and forwards, strictly: a frame that is not surely right is not given.
+"""Decodes a video once, from start to end, and strictly: only frames that are certainly right are returned.
 
-Decoders conceal damage: they go on with what they have, and show pictures that were never recorded. Here an error ends the
-frames until the next key frame, as all frames in between may be made of the damaged one.
+Decoders conceal damage: they go on with what they have, and show pictures that were never recorded. Here no frames are returned
+from an error to the next key frame, because all of them may be computed from the damaged one.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-BLOCK = 1 << 22  # bytes that are fetched at a time from a remote file
+BLOCK = 1 << 22  # bytes fetched at a time from a remote file
 # Damage is an error, never concealed. One thread: a worker has one core.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
-ORDERED = {"h264": {"strict": "strict"}}  # a decoder that is not told the order of frames must not guess it
-# Seconds: containers seek by the time of decoding, which comes before that of showing.
+ORDERED = {"h264": {"strict": "strict"}}  # a decoder must not guess the order of frames if the video does not state it
+# Seconds to seek back: containers seek by decoding time, which is before display time. None: read from the beginning.
 SEEK_BACK = (0.0, 2.0, 30.0, None)
 ROUNDING = 1e-6  # seconds
 
@@ -35,8 +35,8 @@ class Picture:
     """A decoded frame.
 
     Attributes:
-        time: at which it is shown, in seconds of the container's clock.
-        frame: PyAV's.
+        time: time at which it is shown, in seconds of the container's clock.
+        frame: the frame of PyAV.
     """
 
     time: float
@@ -45,28 +45,28 @@ class Picture:
 
 @dataclass(frozen=True)
 class Needed:
-    """What is needed next, so that whole groups of frames before it are not decoded.
+    """The frames that are needed next, so that whole groups of frames before them are not decoded.
 
     Attributes:
-        keys: times of all key frames, ascending; none if they are not known.
-        time: tells the time from which on frames are needed; it may rise while frames are read.
+        keys: (k,) times of all key frames in seconds, ascending; empty if they are not known.
+        time: returns the time in seconds from which on frames are needed; it may rise while frames are read.
     """
 
     keys: NDArray[np.float64]
     time: Callable[[], float]
 
     def since(self) -> float:
-        """Time of the last key frame from which decoding may begin."""
+        """Returns the time of the last key frame at or before `time()`, where decoding may begin; -inf if none is known."""
         at = int(np.searchsorted(self.keys, self.time() + ROUNDING, "right"))
         return float(self.keys[at - 1]) - ROUNDING if at else float("-inf")
 
 
 def pictures(url: str, needed: Needed) -> Generator[Picture | str, None, None]:
-    """Frames in the order in which they are shown, and where some are missing: what went wrong.
+    """Yields frames in the order in which they are shown; where frames are missing, it yields what went wrong.
 
     Args:
-        url: path or URL.
-        needed: the first frame given is the one at its time or one before, if there is any.
+        url: path or URL of the video.
+        needed: what is needed; the first frame is the one at its time or an earlier one, if there is any.
 
     Raises:
         UnreadableVideoError: the file is not a video that can be read.
@@ -84,9 +84,9 @@ def pictures(url: str, needed: Needed) -> Generator[Picture | str, None, None]:
 
 
 def _decoded(steps: Iterator[tuple[list[Picture], str]]) -> Iterator[Picture | str]:
-    """Frames, and what went wrong in between.
+    """Yields frames, and what went wrong between them.
 
-    Each frame is held until the next one is decoded: if their times do not rise, an index is damaged, and neither is sure.
+    Each frame waits until the next one is decoded: if their times do not rise, the index is damaged, and both may be wrong.
     """
     held: Picture | None = None
     last = float("-inf")
@@ -110,16 +110,17 @@ def _decoded(steps: Iterator[tuple[list[Picture], str]]) -> Iterator[Picture | s
 def _steps(
     container: "InputContainer", stream: "VideoStream", start: float | None, needed: Needed
 ) -> Iterator[tuple[list[Picture], str]]:
-    """What each packet brings: frames, and what went wrong after them. After an error, decoding goes on with a key frame.
+    """Yields what each packet gives: its frames, and what went wrong after them ("" for nothing).
 
-    It begins with the key frame at or before `start`, or with the first frame.
+    Decoding begins with the key frame at or before `start`, or with the first frame if `start` is None. After an error it goes on
+    with the next key frame.
     """
     from av.error import FFmpegError
 
     codec, late = stream.codec_context, lag(stream)
     codec.options = {**STRICT, **ORDERED.get(codec.name, {})}
     codec.thread_count = 1
-    key: float | None = None  # time of the key frame that decoding began with; None while none was met
+    key: float | None = None  # time of the key frame with which decoding began; None before there is one
     try:
         if start is not None and stream.time_base:
             container.seek(int((start + late) / float(stream.time_base)), stream=stream)
@@ -141,7 +142,10 @@ def _steps(
 
 
 def _step(packet: "Packet[VideoStream]") -> tuple[list["VideoFrame"], str]:
-    """Frames that a packet brings, and what is wrong with it; then the frames are those that came before it."""
+    """Decodes a packet: returns (frames, what is wrong with it).
+
+    If something is wrong, the frames are only those from before the damage.
+    """
     from av.error import FFmpegError
 
     codec = packet.stream.codec_context
@@ -163,7 +167,7 @@ def _step(packet: "Packet[VideoStream]") -> tuple[list["VideoFrame"], str]:
 
 
 def _drained(codec: "VideoCodecContext") -> list["VideoFrame"]:
-    """Frames that the decoder still has; it must be flushed then."""
+    """Returns the frames that the decoder still has. It must be flushed afterwards."""
     from av.error import FFmpegError
 
     try:
@@ -173,6 +177,6 @@ def _drained(codec: "VideoCodecContext") -> list["VideoFrame"]:
 
 
 def _time(timed: "Packet[VideoStream] | VideoFrame", default: float) -> float:
-    """Time of showing in seconds; that of decoding where the container has no other."""
+    """Returns the display time in seconds, or the decoding time if the container has no other, or `default` if it has none."""
     stamp = timed.pts if timed.pts is not None else timed.dts
     return default if stamp is None or timed.time_base is None else float(stamp * timed.time_base)

@@ -1,8 +1,8 @@
-"""Video files opened by FFmpeg (PyAV): from any file system, as nothing but a video, and strictly.
+"""Opens video files with FFmpeg (PyAV), from any file system, and only if they are MP4 or Matroska (WebM).
 
 FFmpeg guesses a file's format from its bytes, and some formats (playlists, lists of files) make it open other files and URLs.
-Robot recordings are MP4 or Matroska (WebM); nothing else is tried, and no other file is opened. AVI says when frames are decoded,
-not when they are shown: with B-frames, and with H.264 at all, FFmpeg guesses times that are off by some frames.
+Robot recordings are MP4 or Matroska, so nothing else is tried, and no other file is opened. AVI says when frames are decoded, not
+when they are shown: with B-frames, and with any H.264, FFmpeg guesses times that are off by some frames.
 """
 
 from collections.abc import Iterator
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-HEAD = 64  # bytes that tell what a file is
+HEAD = 64  # bytes at the beginning of a file that show what it is
 
 
 class UnreadableVideoError(ValueError):
-    """What is wrong with a video file; the words follow the file's name."""
+    """Raised for a video file that cannot be read. The message says what is wrong, to be put after the file's name."""
 
 
 def pyav() -> ModuleType:
-    """PyAV.
+    """Returns the module of PyAV.
 
     Raises:
-        InputError: it is not installed.
+        InputError: PyAV is not installed.
     """
     return require("av", "pipelines", "reading video")
 
 
 @contextmanager
 def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoStream"]]:
-    """A container and its only video stream.
+    """Opens a video file; yields its container and its only video stream.
 
     Args:
-        url: path or URL.
-        block: bytes that are fetched at a time from a remote file.
+        url: path or URL of the file.
+        block: number of bytes to fetch at a time from a remote file.
 
     Raises:
         UnreadableVideoError: there is no such file, or it is not a video that can be read.
@@ -66,14 +66,15 @@ def open_video(url: str, block: int) -> Iterator[tuple["InputContainer", "VideoS
 
 
 def depth(stream: "VideoStream") -> int:
-    """By how many frames showing lags behind decoding, as B-frames are decoded after frames that are shown later."""
+    """Returns by how many frames display is later than decoding: B-frames are decoded after frames that are shown later."""
     return int(stream.codec_context.reorder_depth)
 
 
 def lag(stream: "VideoStream") -> float:
-    """Seconds by which all times of an MP4 are late because no edit list takes back the lag that B-frames bring.
+    """Returns the seconds by which all times of an MP4 are late: B-frames delay display, and no edit list corrects that delay.
 
-    Such a file is decoded from 0 on, and its first frame is shown later. In others, the first frame is where the writer put it.
+    Decoding of such a file begins at 0, and its first frame is shown later. For any other file the result is 0: its first frame
+    is where the writer put it.
     """
     entries, first = stream.index_entries, stream.start_time
     late = depth(stream) and first is not None and first > 0 and len(entries) and entries[0].timestamp == 0
@@ -81,7 +82,7 @@ def lag(stream: "VideoStream") -> float:
 
 
 def _stream(container: "InputContainer") -> "VideoStream":
-    """The only video stream, pictures of a cover left aside."""
+    """Returns the only video stream; cover pictures do not count."""
     av = pyav()
     cover = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
@@ -97,7 +98,7 @@ def _stream(container: "InputContainer") -> "VideoStream":
 
 
 def _unopened(url: str, error: Exception) -> str:
-    """Why a file could not be opened, in words that help."""
+    """Returns why a file could not be opened, in words that help the user."""
     fs, path = filesystem(url)
     if fs.isdir(path):
         return "is a folder, expected a video file"
@@ -120,5 +121,5 @@ def _unopened(url: str, error: Exception) -> str:
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's words for an error, without its number and file."""
+    """Returns FFmpeg's message for an error, without its number and file."""
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""What a container says about its video, without decoding it: times and size of its frames, and whether the file is whole."""
+"""Reads what a container says about its video, without decoding: times and size of its frames, and whether the file is whole."""
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-BLOCK = 1 << 18  # bytes that are fetched at a time: an index is at one end of the file, and is small
-KEPT = 64  # headers: of all cameras of some episodes
+BLOCK = 1 << 18  # bytes fetched at a time: the index is at one end of the file, and is small
+KEPT = 64  # headers kept in memory: enough for all cameras of some episodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +24,16 @@ class VideoHeader:
     """A video's header.
 
     Attributes:
-        problem: why no frame of it can be used, "" for nothing; the words follow the file's name. Then nothing else is set.
-        width: of its frames, in pixels.
-        height: of its frames, in pixels.
+        problem: why no frame of it can be used, to be put after the file's name; "" if frames can be used. If there is a problem,
+            nothing else is set.
+        width: width of its frames in pixels.
+        height: height of its frames in pixels.
         first: time of its first frame, in seconds of the container's clock; None if the header does not say.
-        last: time of its last frame, or a time after that; None if the header does not say.
-        times: times of all frames, ascending; None if the header does not list them.
-        keys: times of all key frames, ascending; none if the header does not list them.
-        cut: the file ends before the data of the frames from this time on; None for a whole file.
-        bytes: of the file.
+        last: time of its last frame, or a later time, in seconds; None if the header does not say.
+        times: times of all frames in seconds, ascending; None if the header does not say them.
+        keys: times of all key frames in seconds, ascending; empty if the header does not say them, or if there are B-frames.
+        cut: time in seconds from which on the data of frames is missing in the file; None for a whole file.
+        bytes: size of the file.
     """
 
     problem: str = ""
@@ -48,13 +49,13 @@ class VideoHeader:
 
 @lru_cache(maxsize=KEPT)
 def read_header(url: str, version: str) -> VideoHeader:
-    """The header of a video.
+    """Reads the header of a video.
 
     Args:
-        url: path or URL.
-        version: from `file_version`: another one means that the file changed, and is read again.
+        url: path or URL of the video.
+        version: version of the file, from `file_version`; if it changes, the file is read again.
     """
-    del version  # section of the key
+    del version  # only a part of the cache's key
     failed = pyav().error.FFmpegError
     try:
         with open_video(url, BLOCK) as (container, stream):
@@ -67,7 +68,7 @@ def read_header(url: str, version: str) -> VideoHeader:
 
 
 def depth_format(name: str | None) -> str:
-    """Why a pixel format is no picture of a camera, "" if it is one.
+    """Returns why a pixel format is not that of camera pictures, "" if it is.
 
     >>> depth_format("gray16le")
     'contains depth (pixel format gray16le), which is not a picture; leave this camera out of the entry'
@@ -88,7 +89,7 @@ def _header(container: "InputContainer", stream: "VideoStream", size: int) -> Vi
     found = VideoHeader(width=codec.width, height=codec.height, bytes=size)
     tick, late = float(stream.time_base or 0), lag(stream)
     first = None if stream.start_time is None else stream.start_time * tick - late
-    if "mp4" not in container.format.name or not stream.frames:  # its index lists key frames, or the first fragment
+    if "mp4" not in container.format.name or not stream.frames:  # index: only key frames, or the first fragment
         return replace(found, first=first, last=_end(container, stream, first or 0.0, tick))
     entries = list(stream.index_entries)
     if not entries:
@@ -108,19 +109,19 @@ def _header(container: "InputContainer", stream: "VideoStream", size: int) -> Vi
 def _shown(
     decoded: NDArray[np.float64], hidden: NDArray[np.bool_], reordered: int, first: float | None, tick: float
 ) -> NDArray[np.float64] | None:
-    """Times at which frames are shown, from those at which they are decoded; None if these do not tell."""
+    """Returns the times at which frames are shown, from the times at which they are decoded; None if that is not possible."""
     gaps: NDArray[np.float64] = np.diff(decoded)
-    if not reordered:  # both are the same
+    if not reordered:  # frames are shown when they are decoded
         shown: NDArray[np.float64] = decoded[~hidden]
         return shown if len(shown) and (gaps > 0).all() else None
     if first is None or hidden.any() or (len(gaps) and gaps.max() - gaps.min() > 1.5 * tick):
         return None
-    later = first - float(decoded[0])  # a steady rate: the same times in another order, later by the reordering
+    later = first - float(decoded[0])  # at a steady rate, display is later than decoding by a constant
     return np.add(decoded, later)
 
 
 def _end(container: "InputContainer", stream: "VideoStream", first: float, tick: float) -> float | None:
-    """When the last frame ends, or later; None if the header does not say."""
+    """Returns the time at which the last frame ends, or a later time; None if the header does not say."""
     if stream.duration:
         return first + stream.duration * tick
     return first + container.duration / 1e6 if container.duration else None

@@ -1,8 +1,8 @@
-"""A decoded frame as RGB pixels.
+"""Converts a decoded frame to RGB pixels.
 
-The matrix and range are those that the video is tagged with (BT.709, BT.601, BT.2020; limited or full). A video without tags
-is read as BT.601 in limited range, as FFmpeg and hence LeRobot's decoders do. Frames are turned as the container says, which is
-what every player shows.
+The colour matrix and range are those of the video's tags (BT.709, BT.601, BT.2020; limited or full). A video without tags is read
+as BT.601 in limited range, as FFmpeg and so the decoders of LeRobot do. Frames are turned as the container says, so they look as
+in every player.
 """
 
 from typing import TYPE_CHECKING, cast
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def rgb(frame: "VideoFrame", by: "VideoReformatter") -> NDArray[np.uint8] | str:
-    """(H, W, 3) RGB, contiguous; or why the frame is no picture.
+    """Returns (H, W, 3) uint8 RGB pixels, contiguous; or why the frame is no picture.
 
     Args:
-        frame: decoded.
-        by: converts; kept from frame to frame, as making one takes as long as using it.
+        frame: a decoded frame.
+        by: converter, which the caller keeps from frame to frame, because making one takes as long as using it.
     """
     if problem := depth_format(frame.format.name):
         return problem
@@ -31,10 +31,10 @@ def rgb(frame: "VideoFrame", by: "VideoReformatter") -> NDArray[np.uint8] | str:
 
 
 def turned(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8] | str:
-    """Pixels as a display matrix shows them.
+    """Returns pixels turned and mirrored as a display matrix says; or why that is not possible.
 
     Args:
-        pixels: (H, W, 3).
+        pixels: (H, W, 3) uint8.
         matrix: (a, b, c, d): a pixel at (x, y) is shown at (a x + c y, b x + d y).
 
     >>> turned(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), (0, 1, -1, 0))[:, 0, 0].tolist()
@@ -51,7 +51,7 @@ def turned(pixels: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDAr
 
 
 def _matrix(frame: "VideoFrame") -> tuple[int, int, int, int]:
-    """The display matrix's (a, b, c, d); the identity if there is none."""
+    """Returns (a, b, c, d) of the display matrix; of the identity if there is none."""
     from av.sidedata.sidedata import SideDataContainer, Type
 
     try:

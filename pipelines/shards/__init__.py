@@ -1,7 +1,7 @@
-"""Shards: what trainers import. No TF, no Beam.
+"""Reads and writes shards. Trainers import this package, which needs neither TensorFlow nor Beam.
 
-SHARDS is a folder of Arrow IPC files with a manifest; see docs/design.md. Names are imported on first use, so
-`pipelines.shards.records` stays cheap.
+SHARDS is a folder of Arrow IPC files with a manifest; see docs/design.md. Names are imported on first use, so that it stays cheap
+to import `pipelines.shards.records`.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What the reader returns: columns in memory of their own, turned into Python values only when asked for."""
+"""Batches that the reader returns: columns in memory of their own, which become Python values only when asked for."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,13 @@ from pipelines.shards.columns import Column, arrow_array, python_values, views, 
 
 @dataclass(frozen=True)
 class ReadState:
-    """How far the reading is: goes into a checkpoint as `to_json()`.
+    """Position of a reader; put `to_json()` of it into a checkpoint.
 
     Attributes:
-        manifest: digest of the manifest; a state of other shards is refused.
-        consumed: samples of the order returned so far, over all ranks.
-        order: which order they were counted in (mode, seed, weights); a state of another order is refused. "" is not checked.
+        manifest: digest of the manifest; a reader refuses a state of other shards.
+        consumed: number of samples of the order that were returned so far, over all ranks.
+        order: name of the order (mode, seed, weights) in which they were counted; a reader refuses a state of another order. ""
+            is not checked.
     """
 
     manifest: str
@@ -27,12 +28,12 @@ class ReadState:
     order: str = ""
 
     def to_json(self) -> dict[str, str | int]:
-        """Plain values, for a checkpoint."""
+        """Returns plain values for a checkpoint."""
         return {"manifest": self.manifest, "consumed": self.consumed, "order": self.order}
 
     @classmethod
     def from_json(cls, value: Mapping[str, str | int]) -> "ReadState":
-        """The inverse of `to_json`."""
+        """Makes a state from what `to_json` returned."""
         return cls(str(value["manifest"]), int(value["consumed"]), str(value.get("order", "")))
 
 
@@ -40,13 +41,13 @@ class ReadState:
 class Batch:
     """A rank's slice of a global batch, and the state after that whole batch.
 
-    `batch[name]` (or `batch.columns[name]`) is a column as Python values: text as str, images as bytes or None, `action`, `state`
-    and `action_tokens` as one array a row (float32, float32, int32; views of the batch's memory), single numbers as one integer
-    array. A column is converted when it is first asked for, and kept. `array`, `views` and `table` convert nothing.
+    `batch[name]` (or `batch.columns[name]`) is a column as Python values: text as str, images as bytes or None, single numbers as
+    one integer array. `action`, `state` and `action_tokens` are one array per row (float32, float32, int32; views of the
+    batch's memory). A column is converted when it is first asked for, and kept. `array`, `views` and `table` convert nothing.
 
     Attributes:
-        data: the columns as they were gathered.
-        state: pass it to `batches(state=...)` to go on after this batch, with any number of ranks.
+        data: name -> column, as the rows were gathered.
+        state: state after this batch; pass it to `batches(state=...)` to continue, with any number of ranks.
     """
 
     data: Mapping[str, Column]
@@ -63,14 +64,16 @@ class Batch:
 
     @property
     def columns(self) -> "Columns":
-        """All columns as a mapping whose values are converted when they are asked for."""
+        """All columns as a mapping, which converts a column when it is asked for."""
         return Columns(self)
 
     def array(self, name: str) -> NDArray[Any]:
-        """A column as one array: (rows, width) of a list column whose rows have one width, (rows,) of numbers. A view.
+        """Returns a column as one array, a view of the batch's memory.
+
+        Its shape is (rows,) for numbers, and (rows, width) for lists of numbers that have the same length in all rows.
 
         Raises:
-            InputError: rows differ in width, or the column is neither.
+            InputError: the lists differ in length, or the column does not contain numbers.
 
         Example:
             >>> batch.array("action").shape  # doctest: +SKIP
@@ -92,30 +95,30 @@ class Batch:
         return column.values.reshape(len(column), int(column.offsets[1]) if len(column) else 0)  # type: ignore[union-attr]
 
     def is_numeric(self, name: str) -> bool:
-        """Whether a column contains numbers or lists of numbers."""
+        """Returns whether a column contains numbers or lists of numbers."""
         column = self.data[name]
         return not (
             isinstance(column.values, Column) or pa.types.is_string(column.type) or pa.types.is_binary(column.type)
         )
 
     def is_array(self, name: str) -> bool:
-        """Whether `array` has a column: numbers, or lists of numbers of one width."""
+        """Returns whether `array` can return a column: numbers, or lists of numbers that have the same length in all rows."""
         offsets = self.data[name].offsets
         return self.is_numeric(name) and (offsets is None or len(np.unique(np.diff(offsets))) <= 1)
 
     def views(self, name: str) -> list[memoryview | None]:
-        """The rows of a binary column without a copy: views of the batch's memory, which keep it alive."""
+        """Returns the rows of a binary column as views of the batch's memory, which keep it alive; None for an absent row."""
         return with_nulls(list(views(self.data[name])), self.data[name])
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Each row as a dict of Python values."""
+        """Yields each row as a dict of Python values."""
         values = {name: self[name] for name in self.data}
         for i in range(len(self)):
             yield {name: column[i] for name, column in values.items()}
 
     @property
     def table(self) -> pa.Table:
-        """The batch as an Arrow table over the same memory; offsets become 64 bits wide."""
+        """The batch as an Arrow table that shares its memory, with offsets of 64 bits."""
         return pa.table({name: arrow_array(column) for name, column in self.data.items()})
 
 

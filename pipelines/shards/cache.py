@@ -1,8 +1,8 @@
-"""A bounded folder of shards copied from elsewhere, which several processes may share.
+"""Keeps copies of remote shards in a local folder of bounded size, which several processes may share.
 
-A file's name is the sha256 of what it contains, so that copies of the same shards share it. It appears by a rename, complete
-and with its digest checked. The least recently used files are deleted when the folder grows over its bound; a process that
-still has one mapped keeps reading it.
+A file is named by the sha256 of its contents, so that equal shards of several SHARDS share one copy. It appears by a rename, when
+it is complete and its digest is checked. The least recently used files are deleted when the folder grows over its bound; a
+process that still has a deleted file mapped can go on reading it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pipelines.shards.manifest import Shard
 
 try:
     import fcntl
-except ImportError:  # not POSIX: two processes may then copy the same shard at once, and the last rename counts
+except ImportError:  # not POSIX: two processes may then copy the same shard at once, and the last rename wins
     fcntl = None  # type: ignore[assignment]
 
 DEFAULT_BYTES = 32 << 30
@@ -27,13 +27,13 @@ OURS = re.compile(r"[0-9a-f]{64}\.")
 
 
 class ShardCache:
-    """Copies of shards in `folder`, of at most `limit` bytes, or of the shards that are being copied now if those are more."""
+    """Copies of shards in `folder`: at most `limit` bytes, or more if the shards that are being copied now are larger."""
 
     def __init__(self, folder: str, limit: int) -> None:
         """Makes the folder.
 
         Raises:
-            InputError: a bound of less than one byte.
+            InputError: `limit` is less than one byte.
         """
         if limit < 1:
             raise InputError(
@@ -44,10 +44,10 @@ class ShardCache:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, url: str, shard: Shard) -> str:
-        """The local path of a shard; copies it if it is not there.
+        """Returns the local path of a shard; copies the shard if it is not there.
 
         Raises:
-            InputError: it cannot be read, or what came is not what the manifest says.
+            InputError: the shard cannot be copied, or the copy is not what the manifest says.
         """
         kept = self.folder / f"{shard.sha256}.arrow"
         if _used(kept):
@@ -55,7 +55,7 @@ class ShardCache:
         with _locked(self.folder / f"{shard.sha256}.lock"):
             if not _used(kept):
                 for left in self.folder.glob(f"{shard.sha256}.*.tmp"):
-                    left.unlink(missing_ok=True)  # of a process that died: whoever copies has the lock
+                    left.unlink(missing_ok=True)  # left by a process that died: only the owner of the lock copies
                 self._copy(url, shard, kept)
         return str(kept)
 
@@ -63,7 +63,7 @@ class ShardCache:
         temporary = kept.with_name(f"{shard.sha256}.{uuid.uuid4().hex}.tmp")
         digest, size = hashlib.sha256(), 0
         try:
-            with _locked(self.folder / "evict.lock"):  # so that what others are copying now is counted at its full size
+            with _locked(self.folder / "evict.lock"):  # so that shards that others are copying are counted at full size
                 self._evict(self.limit - shard.bytes)
                 with temporary.open("wb") as out:
                     out.truncate(shard.bytes)
@@ -87,10 +87,10 @@ class ShardCache:
     def _evict(self, limit: int) -> None:
         """Deletes the least recently used files until the rest is at most `limit` bytes."""
         found = []
-        for pattern in ("*.tmp", "*.arrow"):  # in this order, a copy that is renamed meanwhile is not missed
+        for pattern in ("*.tmp", "*.arrow"):  # in this order, a copy that is renamed meanwhile is still counted
             for file in self.folder.glob(pattern):
                 if not OURS.match(file.name):
-                    continue  # somebody else's, who keeps files here too
+                    continue  # not a file of this cache
                 with contextlib.suppress(FileNotFoundError):
                     stat = file.stat()
                     found.append((stat.st_mtime_ns, stat.st_size, file))
@@ -105,7 +105,7 @@ class ShardCache:
 
 
 def _used(file: Path) -> bool:
-    """Whether it is there; marks it as used now."""
+    """Marks a file as used now; returns whether it exists."""
     try:
         os.utime(file)
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def _used(file: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Held by one process at a time; freed by the system if that one dies."""
+    """Locks a file: one process at a time runs the block. If that process dies, the system frees the lock."""
     with file.open("ab") as stream:
         if fcntl is not None:
             fcntl.flock(stream, fcntl.LOCK_EX)

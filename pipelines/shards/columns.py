@@ -1,4 +1,4 @@
-"""A column of a batch: how it is in memory, and as Python values or as an Arrow array."""
+"""Columns of a batch: how they are stored in memory, and their conversion to Python values or Arrow arrays."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,11 +17,11 @@ class Column:
     """One column of a batch, in memory of its own.
 
     Attributes:
-        type: as in the record schema.
-        values: numbers: (rows,). Bytes and text: (bytes,) uint8, one after another. Lists: the items, one after another, as
-            numbers or, for text, as a column.
+        type: its type in the record schema.
+        values: for numbers (rows,). For bytes and text (bytes,) uint8, the rows one after another. For lists the items of all
+            rows, one after another: numbers, or a column of text.
         offsets: (rows + 1,) int64, where each row begins in `values`; None for numbers.
-        valid: (rows,) bool; None where a row always has a value.
+        valid: (rows,) bool, whether a row has a value; None if every row has one.
     """
 
     type: pa.DataType
@@ -34,7 +34,7 @@ class Column:
 
 
 class DamagedOffsetsError(Exception):
-    """Offsets that leave their buffer, in the row with this number of those asked for."""
+    """Raised for offsets that point outside their buffer; `number` is the place of the row among the rows asked for."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -43,26 +43,26 @@ class DamagedOffsetsError(Exception):
 
 @cache
 def dtype(type_: pa.DataType) -> np.dtype[Any]:
-    """Of numbers of an Arrow type."""
+    """Returns the numpy dtype of an Arrow type of numbers."""
     found: np.dtype[Any] = pa.array([], type_).to_numpy().dtype
     return found
 
 
 def slots(type_: pa.DataType) -> int:
-    """How many buffers a column of this type has."""
+    """Returns the number of buffers of a column of this type."""
     if pa.types.is_list(type_):
         return 2 + slots(type_.value_type)
     return 2 if pa.types.is_primitive(type_) else 3
 
 
 def buffers_of(batch: pa.RecordBatch) -> IntArray:
-    """(slots, 2) address and size in bytes of each buffer of a record batch; absent ones are 0, 0."""
+    """Returns (slots, 2) int64: address and size in bytes of each buffer of a record batch; 0, 0 for an absent one."""
     found = [buffer for column in batch.columns for buffer in column.buffers()]
     return np.array([(b.address, b.size) if b is not None else (0, 0) for b in found], np.int64)
 
 
 def python_values(column: Column) -> list[Any] | NDArray[Any]:
-    """As `pipelines.shards.batch.Batch` gives them."""
+    """Returns the Python values that `pipelines.shards.batch.Batch` gives for a column."""
     if column.offsets is None:
         return column.values  # type: ignore[return-value]
     offsets = column.offsets.tolist()
@@ -81,13 +81,13 @@ def python_values(column: Column) -> list[Any] | NDArray[Any]:
 
 
 def views(column: Column) -> list[memoryview]:
-    """The rows of a column of bytes without a copy; absent ones are empty."""
+    """Returns the rows of a column of bytes without a copy; absent rows are empty."""
     memory = memoryview(column.values)  # type: ignore[arg-type]
     return [memory[a:b] for a, b in pairwise(column.offsets.tolist())]  # type: ignore[union-attr]
 
 
 def arrow_array(column: Column) -> pa.Array:
-    """A column as an Arrow array over the same memory."""
+    """Returns a column as an Arrow array that shares its memory."""
     if column.offsets is None:
         return pa.array(column.values)
     offsets = pa.py_buffer(column.offsets)
@@ -100,7 +100,7 @@ def arrow_array(column: Column) -> pa.Array:
 
 
 def with_nulls(values: list[Any], column: Column) -> list[Any]:
-    """None in place of the values of absent rows; changes the list."""
+    """Replaces the values of absent rows by None, in place, and returns the list."""
     if column.valid is not None and not column.valid.all():
         for i in np.flatnonzero(~column.valid).tolist():
             values[i] = None

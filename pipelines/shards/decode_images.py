@@ -1,4 +1,4 @@
-"""Encoded images to pixels, by threads: Pillow releases the GIL while it decodes and resizes."""
+"""Decodes images to pixels with threads: Pillow releases the GIL while it decodes and resizes."""
 
 import os
 from collections import deque
@@ -16,7 +16,7 @@ from pipelines.shards.batch import Batch
 
 Pixels = NDArray[np.uint8]
 Encoded = bytes | memoryview | None
-AT_ONCE = 8  # images per task: a task's overhead is shared, and no thread waits long for the last one
+AT_ONCE = 8  # images per task: they share its overhead, and no thread waits long for the last task
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DecodedImages:
 
     Attributes:
         pixels: (rows, height, width, 3) uint8, RGB (or as stored, for a source whose channels are reversed); absent ones are 0.
-        present: (rows,) bool.
+        present: (rows,) bool, whether a row has an image.
     """
 
     pixels: Pixels
@@ -48,13 +48,14 @@ class ImageDecoder:
         """Starts no thread yet.
 
         Args:
-            size: (height, width) of the result, by bilinear resizing of what has another; None: images must have one size.
-            draft: let the JPEG library decode large images at 1/2, 1/4 or 1/8, not below `size`: about twice as fast from 640 to
-                224 pixels; the halvings are the library's own filter, so pixels differ a little.
-            workers: threads; the cores that this process may use by default.
+            size: (height, width) of the result; images of another size are resized (bilinear). None: all images of a column in a
+                batch must have the same size.
+            draft: whether the JPEG library decodes large images at 1/2, 1/4 or 1/8, not below `size`: about twice as fast from
+                640 to 224 pixels. The library halves with a filter of its own, so pixels differ a little.
+            workers: number of threads; None for the number of cores that this process may use.
 
         Raises:
-            InputError: Pillow is not installed; draft without a size.
+            InputError: Pillow is not installed, or `draft` is given without `size`.
         """
         require("PIL.Image", "train", "decoding images")
         if draft and size is None:
@@ -62,27 +63,27 @@ class ImageDecoder:
         self.size = size
         self.draft = draft
         self.workers = workers or cores()
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # and its process: threads do not survive a fork
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with its process id: threads do not survive a fork
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageDecoder, (self.size, self.draft, self.workers)
 
     def decode(self, images: Sequence[Encoded], names: Sequence[str] | None = None) -> DecodedImages:
-        """Decodes images by all threads.
+        """Decodes images with all threads.
 
         Args:
-            images: encoded, or None where there is none.
-            names: of each image, for messages.
+            images: encoded images, None for an absent one.
+            names: name of the sample of each image, for messages; None to number the images.
 
         Raises:
-            InputError: names the image that is not JPEG, PNG or WebP, is damaged, too large, or of another size.
+            InputError: an image is not JPEG, PNG or WebP, is damaged, too large, or of another size; the message names it.
         """
         return self._wait(self._start(images, names))
 
     def batches(
         self, batches: Iterable[Batch], columns: Sequence[str], ahead: int = 2
     ) -> Iterator[tuple[Batch, dict[str, DecodedImages]]]:
-        """Each batch with the images of `columns`; `ahead` batches are decoded beyond the one that is returned.
+        """Yields each batch with the images of `columns`; decodes `ahead` batches beyond the one that it yields.
 
         Raises:
             InputError: as in `decode`.
@@ -101,7 +102,7 @@ class ImageDecoder:
         return batch, {column: self._wait(found) for column, found in started.items()}
 
     def _start(self, images: Sequence[Encoded], names: Sequence[str] | None) -> Started:
-        from pipelines.common.pixels import copy_rgb  # compiled: only decoding waits for it
+        from pipelines.common.pixels import copy_rgb  # compiled on import, so only those who decode wait for it
 
         height, width = self.size or self._size_of_first(images, names)
         present = np.array([image is not None for image in images], bool)
@@ -150,7 +151,7 @@ class ImageDecoder:
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Returns the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -158,6 +159,6 @@ def cores() -> int:
 
 
 def undecodable(i: int, names: Sequence[str] | None, why: object) -> InputError:
-    """What to say about an image."""
+    """Returns the error for an image that cannot be decoded."""
     which = f"image {i}" if names is None else f"the image of sample {names[i]}"
     return InputError(f"{which} cannot be decoded: {why}; check the shards with: fasttok-pipelines lint SHARDS")

@@ -1,7 +1,7 @@
-"""Rows from many record batches into one contiguous batch: compiled, with the GIL released, each byte copied once.
+"""Gathers rows of many record batches into one contiguous batch, in compiled code that releases the GIL and copies a byte once.
 
-A record batch is known by the places in memory of its buffers (`buffers`: address and size of each, in the schema's order). An
-offset that a damaged file contains is checked against the sizes before it is followed.
+A record batch is described by the addresses and sizes of its buffers (`buffers`), in the schema's order. Each offset is checked
+against these sizes before it is followed, because a damaged file may contain any offset.
 """
 
 from collections.abc import Collection
@@ -19,15 +19,15 @@ from fasttok.common.jit import compiled
 from pipelines.shards.columns import Column, DamagedOffsetsError, dtype, slots
 
 IntArray = NDArray[np.int64]
-VALIDITY, OFFSETS, DATA = 0, 1, 2  # a column's buffers, from its first
+VALIDITY, OFFSETS, DATA = 0, 1, 2  # the buffers of a column, counted from its first one
 
 
 class Lists(NamedTuple):
-    """Rows of variable size; numba takes it whole.
+    """Rows of variable size, in a form that numba can take as one argument.
 
     Attributes:
-        starts: (m,) int64, first item of each row in its buffer.
-        lengths: (m,) int64, items of each row.
+        starts: (m,) int64, number of the first item of each row in its buffer.
+        lengths: (m,) int64, number of items of each row.
         valid: (m,) bool, whether the row has a value.
     """
 
@@ -39,17 +39,17 @@ class Lists(NamedTuple):
 def gather(
     buffers: IntArray, at: IntArray, row: IntArray, schema: pa.Schema, names: Collection[str]
 ) -> dict[str, Column]:
-    """The columns `names` of the given rows.
+    """Returns name -> column for the columns `names` of the given rows.
 
     Args:
         buffers: (u, slots, 2) int64, address and size of the buffers of u record batches, which the caller keeps in memory.
-        at: (m,) int64, the record batch of each row.
-        row: (m,) int64, the row in it.
-        schema: of the record batches.
-        names: of the columns.
+        at: (m,) int64, number of the record batch of each row, in [0, u).
+        row: (m,) int64, number of each row in its record batch.
+        schema: schema of the record batches.
+        names: names of the columns.
 
     Raises:
-        DamagedOffsetsError: offsets that leave their buffer.
+        DamagedOffsetsError: an offset points outside its buffer.
     """
     first, columns = 0, {}
     for field in schema:
@@ -88,13 +88,13 @@ def _check(bad: int) -> None:
 
 
 def _native(function: Any) -> Any:
-    """An instruction for kernels; its first argument is the compiler's own."""
+    """Makes an instruction for compiled kernels from a function, whose first argument belongs to the compiler."""
     return intrinsic(function)
 
 
 @_native
 def _load(_: Any, _address: Any) -> Any:
-    """The int32 at an address, which need not be aligned."""
+    """Reads the int32 at an address, which need not be aligned."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.load(builder.inttoptr(args[0], ir.IntType(32).as_pointer()), align=1)
@@ -104,7 +104,7 @@ def _load(_: Any, _address: Any) -> Any:
 
 @_native
 def _byte(_: Any, _address: Any) -> Any:
-    """The byte at an address."""
+    """Reads the byte at an address."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.load(builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
@@ -128,7 +128,7 @@ def _move(_: Any, _to: Any, _source: Any, _size: Any) -> Any:
 
 @compiled
 def _numbers(buffers: Any, slot: int, width: int, at: Any, row: Any, out: Any) -> int:
-    """Values of fixed width; the first row that is outside its buffer, or -1."""
+    """Copies values of fixed width to `out`; returns the first row that is outside its buffer, or -1."""
     to = out.ctypes.data
     for i in range(len(row)):
         if (row[i] + 1) * width > buffers[at[i], slot, 1]:
@@ -139,9 +139,10 @@ def _numbers(buffers: Any, slot: int, width: int, at: Any, row: Any, out: Any) -
 
 @compiled
 def _measure(buffers: Any, slot: int, data: int, unit: int, at: Any, row: Any, lists: Any) -> int:
-    """Where rows of variable size begin and how many items they have; the first whose offsets are impossible, or -1.
+    """Finds where rows of variable size begin and how many items they have; writes that to `lists`.
 
-    A `unit` of 0 is a list of lists: its inner offsets are checked when they are read.
+    Returns the first row with impossible offsets, or -1. A `unit` of 0 means lists of lists, whose inner offsets are checked when
+    they are read.
     """
     for i in range(len(row)):
         buffer, r = buffers[at[i]], row[i]
@@ -165,7 +166,7 @@ def _measure(buffers: Any, slot: int, data: int, unit: int, at: Any, row: Any, l
 
 @compiled
 def _copy(buffers: Any, slot: int, unit: int, at: Any, starts: Any, lengths: Any, out: Any) -> None:
-    """The rows' bytes, one after another."""
+    """Copies the bytes of the rows to `out`, one after another."""
     to = out.ctypes.data
     for i in range(len(starts)):
         size = lengths[i] * unit

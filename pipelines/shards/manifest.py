@@ -1,4 +1,4 @@
-"""manifest.json: what the shards hold, from what, how much, and the digest of every file. Written last."""
+"""manifest.json: what the shards contain, what they were made from, their counts, and the digest of each file. Written last."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ class Shard:
 
     Attributes:
         name: file name within SHARDS.
-        rows: rows it contains.
-        rows_per_source: rows of each source, in the manifest's order of sources. Rows are in the order
+        rows: number of rows in the file.
+        rows_per_source: number of rows of each source, in the manifest's order of sources. The rows are in the order
             `mixtures.quota.interleave` of these numbers, so readers find a source's rows without opening the file.
-        bytes: its size.
+        bytes: size of the file.
         sha256: hex digest of the file.
     """
 
@@ -42,30 +42,30 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
-    """What the rows of a source are, which decides how to read and train on them.
+    """Facts about the rows of a source, which decide how to read and train on them.
 
     Attributes:
-        kind: of its rows.
+        kind: kind of its rows.
         dataset: dataset of the INDEX.
         split: split of that dataset.
         embodiment: the robot; None for images and texts from the web.
         control_hz: steps per second of the robot, None if that is not known. A whole number stays one, so files do not change.
-        horizon: steps of an action chunk; 0 for vqa and caption.
-        action_dim: columns of `action`, as it is represented; 0 for vqa and caption.
+        horizon: number of steps of an action chunk; 0 for vqa and caption.
+        action_dim: number of columns of `action` in its representation; 0 for vqa and caption.
         action_encoding: "absolute", "delta", "relative" or "gripper" for each column of `action`.
         action_names: name of each column of `action`, with its unit.
-        state_dim: columns of `state`; 0 for vqa and caption, and for robots that record none.
+        state_dim: number of columns of `state`; 0 for vqa and caption, and for robots without recorded state.
         state_names: name of each column of `state`, with its unit.
-        cameras: slots of the images that its rows may have.
-        bgr: slots whose images are stored with their channels reversed, as whoever decodes them must know.
-        license: of the dataset, "" if it is not stated.
-        homepage: of the dataset, "" if it is not known.
+        cameras: camera slots of the images that its rows may have.
+        bgr: camera slots whose images are stored with reversed channels, which the code that decodes them must know.
+        license: license of the dataset, "" if it is not stated.
+        homepage: homepage of the dataset, "" if it is not known.
         citation: BibTeX key or text to cite, "" if there is none.
-        representation: how its actions are represented, None for as stored.
-        prompts: templates, of which each row takes one; () for the instruction as it is.
-        resize: what images were resized to, None for the very bytes of the dataset.
-        questions: what was asked about a robot's episodes instead of taking their actions; () for nothing.
-        encode: how frames of videos and arrays were written, None for JPEG.
+        representation: representation of its actions; None if they are as stored.
+        prompts: templates of prompts, one of which each row uses; () for the instruction as it is.
+        resize: size to which images were resized; None if they were not resized.
+        questions: questions about a robot's episodes, which were used instead of their actions; () for none.
+        encode: how frames of videos and arrays were encoded; None for JPEG.
         subtask: whether `target` of robot rows says what the robot is doing. The first files of this format lack the key.
     """
 
@@ -94,27 +94,27 @@ class SourceFacts:
 
     @property
     def robot(self) -> bool:
-        """Whether its rows hold actions."""
+        """Whether its rows contain actions."""
         return self.kind == "robot"
 
     @property
     def embodiment_name(self) -> str:
-        """The robot; "" for images and texts from the web."""
+        """Name of the robot; "" for images and texts from the web."""
         return self.embodiment or ""
 
     def column_names(self, column: str) -> tuple[str, ...]:
-        """Names of the columns of "action" or of "state"."""
+        """Returns the names of the columns of "action" or of "state"."""
         return {"action": self.action_names, "state": self.state_names}[column]
 
 
 @dataclass(frozen=True)
 class LongestRow:
-    """What no row of a source exceeds; each is the largest of some row, so one row may have less of the others.
+    """Largest sizes among the rows of a source; each may come from another row.
 
     Attributes:
-        action_tokens: FAST ids.
-        prompt_bytes: of `prompt`, in UTF-8.
-        target_bytes: of `target`, in UTF-8: the answer, the caption, or a robot's subtask.
+        action_tokens: number of FAST ids.
+        prompt_bytes: bytes of `prompt` in UTF-8.
+        target_bytes: bytes of `target` in UTF-8: the answer, the caption, or a robot's subtask.
     """
 
     action_tokens: int = 0
@@ -122,28 +122,28 @@ class LongestRow:
     target_bytes: int = 0
 
     def __or__(self, other: "LongestRow") -> "LongestRow":
-        """What no row of either exceeds."""
+        """Returns the largest sizes among the rows of both."""
         return LongestRow(*(max(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestSource(SourceFacts):
-    """What the manifest says of a source: its facts, what was asked for, and what came of it.
+    """What the manifest says about a source: its facts, what was planned, and what was written.
 
     Attributes:
-        share: of all samples, as the mixture's weights ask; in [0, 1].
-        planned: rows that the plan asked for; planned = written + rejected.
-        written: rows in the shards.
-        rejected: rows that could not be made, each of which is listed in `rejected/`.
-        steps_held: steps (or VLM records) that the INDEX has of it after its filters; planned / steps_held is the epochs.
-        left_out: records that its filters left out, by filter.
+        share: share of all samples that the mixture's weights ask for, in [0, 1].
+        planned: number of rows that the plan asked for; planned = written + rejected.
+        written: number of rows in the shards.
+        rejected: number of rows that could not be made, each of which is listed in `rejected/`.
+        steps_held: number of its steps (or VLM records) in the INDEX after its filters; planned / steps_held is its epochs.
+        left_out: filter -> number of records that it left out.
         capped: whether max_epochs kept the quota below the share.
-        images_resized: images that were encoded again.
-        images_encoded: images that came as pixels, from videos and arrays.
-        clamped_chunks: chunks of which a coefficient lay outside the tokenizer's range.
-        mean_action_tokens: FAST ids of a row on average, None without actions.
-        longest: what none of its rows exceeds, so that a trainer knows before the first step how long a row may be; None in
-            files that older versions wrote.
+        images_resized: number of images that were encoded again.
+        images_encoded: number of images that were encoded from pixels of videos and arrays.
+        clamped_chunks: number of chunks with a coefficient outside the tokenizer's range.
+        mean_action_tokens: mean number of FAST ids per row, None without actions.
+        longest: largest sizes of its rows, so that a trainer knows before the first step how long a row may be; None in files of
+            older versions.
     """
 
     share: float
@@ -165,9 +165,9 @@ class RowCounts:
     """Rows of all sources; planned = written + rejected.
 
     Attributes:
-        planned: rows that the plan asked for.
-        written: rows in the shards.
-        rejected: rows that could not be made.
+        planned: number of rows that the plan asked for.
+        written: number of rows in the shards.
+        rejected: number of rows that could not be made.
     """
 
     planned: int
@@ -180,7 +180,7 @@ class ShardTokenizer:
     """The tokenizer that made the FAST ids.
 
     Attributes:
-        folder: where it is, within SHARDS.
+        folder: path of its folder within SHARDS.
         fingerprint: `ActionTokenizer.fingerprint`, hex.
     """
 
@@ -190,22 +190,22 @@ class ShardTokenizer:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The shards' table of contents; the same build gives the same bytes, so it names no times and no places.
+    """Table of contents of the shards. The same build gives the same bytes, so it contains no times and no places.
 
-    The file also has the key `source_order`, as JSON objects do not keep theirs: the names of the sources in their order.
+    The file also has the key `source_order`, the names of the sources in their order, because JSON objects have no order.
 
     Attributes:
-        sources: what each source is and how many rows it has, in order.
+        sources: name -> facts and counts of a source, in order.
         mixture: the resolved mixture (`mixtures.spec.Mixture.to_json`).
-        seed: of every choice of the build.
+        seed: seed of all random choices of the build.
         index_digest: digest of the INDEX that the shards were made from.
         plan_digest: digest of the plan: which record became which rows of which shard.
-        tokenizer: made the FAST ids; None if there are no robot rows.
-        shards: the files, in order.
+        tokenizer: tokenizer that made the FAST ids; None if there are no robot rows.
+        shards: the shard files, in order.
         counts: rows of all sources together.
-        phases: samples planned of each source in each phase of a curriculum, (phases, sources); one phase without any.
-        format_version: of this file.
-        image_encoders: what decided the bytes of the images that came as pixels: library -> version; {} if there are none.
+        phases: (phases, sources), planned samples of each source in each phase of a curriculum; one phase without a curriculum.
+        format_version: version of the file's format.
+        image_encoders: library -> version, for what decided the bytes of images encoded from pixels; {} if there are none.
     """
 
     sources: dict[str, ManifestSource]
@@ -222,16 +222,16 @@ class Manifest:
 
     @property
     def num_rows(self) -> int:
-        """Rows in all shards."""
+        """Number of rows in all shards."""
         return sum(shard.rows for shard in self.shards)
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of the whole manifest: names these shards in a reader's state."""
+        """sha256 (hex) of the whole manifest; it identifies these shards in a reader's state."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """What the file contains, as plain values."""
+        """Returns the contents of the file as plain values."""
         return {**json_files.encode(self), "source_order": list(self.sources)}
 
     def save(self, folder: str) -> None:
@@ -243,7 +243,7 @@ class Manifest:
         """Reads SHARDS/manifest.json.
 
         Raises:
-            InputError: no manifest (an unfinished build, or not SHARDS at all), another version, or fields that are wrong.
+            InputError: the manifest is missing (an unfinished build, or not SHARDS), has another version, or has a wrong field.
         """
         where = join(folder, NAME)
         what = "the manifest that `fasttok-pipelines build` writes last (finish an interrupted build with --resume)"
@@ -263,7 +263,7 @@ class Manifest:
             relative_path(manifest.tokenizer.folder, where)
         for shard in manifest.shards:
             relative_path(shard.name, where)
-            if not SHA256.fullmatch(shard.sha256):  # a cache names its file by it
+            if not SHA256.fullmatch(shard.sha256):  # a cache names a file by this text
                 raise InputError(f"{where}: {shard.name}: sha256 is {shard.sha256!r}, expected 64 hex digits")
             if len(shard.rows_per_source) != len(manifest.sources) or sum(shard.rows_per_source) != shard.rows:
                 raise InputError(f"{where}: {shard.name}: rows_per_source does not add up to {shard.rows} rows")

@@ -1,12 +1,12 @@
-"""Positions -> rows: pure arithmetic over the manifest. Nothing is read, nothing remembered but what can be computed again.
+"""Computes which row is at each position of an order, from the manifest alone. It reads no shards and stores only caches.
 
-Global: the source at position p and its draw come from the schedule; the draw names a row by a seeded permutation of the
-source's rows, another one each epoch.
+Global: the schedule gives the source at position p and the number of its draw. A seeded permutation of the source's rows, a
+different one in each epoch, turns the draw into a row.
 
-Block: per epoch, shards come in a seeded order, `window` of them at a time. The record batches (256 rows) of a window come in a
-seeded order, `pool` of them at a time. The rows of a pool are mixed: sources alternate by the low-discrepancy sequence of the
-pool's own counts, and the rows of each source come in a seeded order. So each row comes once an epoch, a record batch is read
-once, at most `window` shards are open, and every window of samples inside a pool has the pool's mixture.
+Block: in each epoch, shards come in a seeded order, `window` of them at a time. The record batches (256 rows) of a window come in
+a seeded order, `pool` of them at a time. The rows of a pool are mixed: sources alternate by the low-discrepancy sequence of the
+pool's own counts, and the rows of each source come in a seeded order. So each row comes once per epoch, a record batch is read
+once per epoch, at most `window` shards are open, and every window of samples inside a pool follows the pool's mixture.
 """
 
 from collections import OrderedDict
@@ -23,23 +23,24 @@ from pipelines.shards.records import ROWS_PER_BATCH
 from pipelines.shards.schedule import Schedule
 
 IntArray = NDArray[np.int64]
-Rows = tuple[IntArray, IntArray]  # shard, row in it
-FIRST_CHUNK, CHUNK = 1024, 16384  # positions computed at a time: costs per call are shared, a first batch comes soon
-KEPT_SHARDS = 64  # whose sources by row are remembered: 2 bytes per row
+Rows = tuple[IntArray, IntArray]  # numbers of shards, and numbers of rows in them
+FIRST_CHUNK, CHUNK = 1024, 16384  # positions computed at once: few at first, for an early batch; later more
+KEPT_SHARDS = 64  # shards for which the source of each row is kept: 2 bytes per row
 
 
 class Order(Protocol):
-    """What a reader follows."""
+    """The order in which a reader returns rows."""
 
     def rows(self, start: int, stop: int) -> Rows:
-        """(shard, row in it), each (stop - start,), of the positions start .. stop - 1."""
+        """Returns (shard, row in it), each (stop - start,) int64, of the positions start .. stop - 1."""
         ...
 
 
 def alternate(counts: NDArray[np.int64]) -> NDArray[np.int16]:
-    """`mixtures.quota.interleave` by one sort of the draws' times (2j + 1) / 2w, each division rounded correctly.
+    """Computes `mixtures.quota.interleave` with one sort of the draws' times (2j + 1) / 2w.
 
-    Two times that differ do so by 1 / 4w^2 or more, which is over the rounding for counts below 2**24; equal ones stay equal.
+    The divisions round correctly. Two different times differ by 1 / 4w^2 or more, which is more than the rounding error for
+    counts below 2**24, and equal times stay equal.
 
     >>> alternate(np.array([4, 2, 0, 1])).tolist()
     [0, 1, 0, 3, 0, 1, 0]
@@ -50,20 +51,20 @@ def alternate(counts: NDArray[np.int64]) -> NDArray[np.int16]:
 
 
 class StorageLayout:
-    """Where rows lie: shards in the manifest's order; inside a shard, `mixtures.quota.interleave` of its counts.
+    """Storage order of the rows: shards in the manifest's order; inside a shard, `mixtures.quota.interleave` of its counts.
 
     Attributes:
-        names: (k,) sources.
-        counts: (shards, k) rows of each source in each shard.
-        ends: (shards, k) rows of a source up to and with a shard.
-        source_rows: (k,) rows of each source in all shards.
-        rows: (shards,) rows of each shard.
-        row_ends: (shards,) rows up to and with a shard.
-        total: rows in all shards.
+        names: (k,) names of the sources.
+        counts: (shards, k) number of rows of each source in each shard.
+        ends: (shards, k) number of rows of each source up to the end of each shard.
+        source_rows: (k,) number of rows of each source in all shards.
+        rows: (shards,) number of rows in each shard.
+        row_ends: (shards,) number of rows up to the end of each shard.
+        total: number of rows in all shards.
     """
 
     def __init__(self, names: Sequence[str], shards: Sequence[Shard]) -> None:
-        """Takes the manifest's sources and shards, in its order."""
+        """Takes the sources and the shards of a manifest, in its order."""
         self.names = list(names)
         self.counts = np.array([s.rows_per_source for s in shards], np.int64).reshape(-1, len(self.names))
         self.ends = np.cumsum(self.counts, axis=0)
@@ -74,7 +75,7 @@ class StorageLayout:
         self._sources: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
 
     def locate(self, source: IntArray, index: IntArray) -> Rows:
-        """(shard, row in it), each (m,), of sources' rows numbered in storage order."""
+        """Returns (shard, row in it), each (m,) int64. `index` numbers the rows of each source in storage order."""
         shard = np.empty(len(index), np.int64)
         for i in np.unique(source):
             of = source == i
@@ -82,14 +83,14 @@ class StorageLayout:
         own = self.counts[shard, source]
         draw = index - (self.ends[shard, source] - own)
         row = draw.copy()
-        # As in `mixtures.quota.positions`, with weights that differ from row to row; a weight of 0 adds nothing.
+        # The same as `mixtures.quota.positions`, with weights that differ from row to row; a weight of 0 adds nothing.
         for other in range(len(self.names)):
             limit = (2 * draw + 1) * self.counts[shard, other] - (other > source)
             row += np.where(source == other, 0, (limit // own + 1) // 2)
         return shard, row
 
     def sources(self, shard: int) -> NDArray[np.int16]:
-        """(rows,) source of each row of a shard."""
+        """Returns (rows,) int16, the source of each row of a shard."""
         if shard not in self._sources:
             self._sources[shard] = alternate(self.counts[shard])
             if len(self._sources) > KEPT_SHARDS:
@@ -98,13 +99,13 @@ class StorageLayout:
         return self._sources[shard]
 
     def at(self, index: IntArray) -> Rows:
-        """(shard, row in it), each (m,), of rows numbered in storage order."""
+        """Returns (shard, row in it), each (m,) int64, of rows given by number in storage order."""
         shard = np.searchsorted(self.row_ends, index, side="right")
         return shard, index - (self.row_ends[shard] - self.rows[shard])
 
 
 class GlobalOrder:
-    """See the module."""
+    """The order of global mode, which the module describes."""
 
     def __init__(self, layout: StorageLayout, schedule: Schedule, seed: int) -> None:
         self.layout = layout
@@ -141,7 +142,7 @@ class GlobalOrder:
 
 
 class BlockOrder:
-    """See the module."""
+    """The order of block mode, which the module describes."""
 
     def __init__(self, layout: StorageLayout, seed: int, window: int, pool: int) -> None:
         self.layout = layout
@@ -165,21 +166,21 @@ class BlockOrder:
         return np.concatenate([s for s, _ in parts]), np.concatenate([r for _, r in parts])
 
     def window_shards(self, position: int) -> IntArray:
-        """The shards of the window that a position is in, in their order."""
+        """Returns the shards of the window at a position, in the order of the epoch."""
         epoch, inside = divmod(position, self.layout.total)
         order, ends = self._shards(epoch)
         group = int(np.searchsorted(ends, inside, side="right")) // self.window
         return order[group * self.window : (group + 1) * self.window]
 
     def window_end(self, position: int) -> int:
-        """First position after the window that a position is in."""
+        """Returns the first position after the window at a position."""
         epoch, inside = divmod(position, self.layout.total)
         _, ends = self._shards(epoch)
         group = int(np.searchsorted(ends, inside, side="right")) // self.window
         return epoch * self.layout.total + int(ends[min((group + 1) * self.window, len(ends)) - 1])
 
     def _pool_at(self, position: int) -> tuple[int, Rows]:
-        """(first position, rows) of the pool that a position is in."""
+        """Returns (first position, rows) of the pool at a position."""
         epoch, inside = divmod(position, self.layout.total)
         order, ends = self._shards(epoch)
         group = int(np.searchsorted(ends, inside, side="right")) // self.window
@@ -194,7 +195,7 @@ class BlockOrder:
         return epoch * self.layout.total + begin, self._pool[1]
 
     def _shards(self, epoch: int) -> tuple[IntArray, IntArray]:
-        """The shards with rows in an epoch's order, and where each one's rows end."""
+        """Returns the shards that have rows, in the order of an epoch, and the number of rows up to the end of each."""
         if self._epoch is None or self._epoch[0] != epoch:
             order = shuffled(f"{self._key}/{epoch}", len(self.layout.rows))
             order = order[self.layout.rows[order] > 0]
@@ -202,7 +203,7 @@ class BlockOrder:
         return self._epoch[1], self._epoch[2]
 
     def _batches(self, epoch: int, group: int, order: IntArray) -> tuple[Rows, IntArray]:
-        """The record batches, (shard, number in it), of a window in their order, and where each one's rows end."""
+        """Returns the record batches of a window in order, (shard, number in it), and the count of rows up to the end of each."""
         if self._group is None or self._group[0] != (epoch, group):
             shards = order[group * self.window : (group + 1) * self.window]
             counts = -(-self.layout.rows[shards] // ROWS_PER_BATCH)
@@ -215,7 +216,7 @@ class BlockOrder:
         return self._group[1], self._group[2]
 
     def _mixed(self, shards: IntArray, numbers: IntArray, key: str) -> Rows:
-        """The rows of these record batches in their delivered order."""
+        """Returns the rows of these record batches in the order in which they are delivered."""
         shard, row, source = [], [], []
         for s, number in zip(shards.tolist(), numbers.tolist(), strict=True):
             place = slice(number * ROWS_PER_BATCH, min((number + 1) * ROWS_PER_BATCH, int(self.layout.rows[s])))

@@ -1,4 +1,4 @@
-"""A seeded permutation of a range, evaluated at single places: no list of the range is ever held."""
+"""A seeded permutation of a range, which is evaluated at single places without making a list of the range."""
 
 import hashlib
 
@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 
 
 def order_key(seed: int, name: str) -> int:
-    """64 bits that choose a source's permutations."""
+    """Returns 64 bits that choose the permutations of a source."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")
 
 
 def permute(x: NDArray[np.int64], size: int, key: int, epoch: int) -> NDArray[np.int64]:
-    """A pseudo-random permutation of range(size), evaluated at `x` only.
+    """Evaluates a pseudo-random permutation of range(size) at `x`.
 
-    A Feistel network over the smallest even number of bits that fits `size`, walked until it lands inside the range: a
-    bijection whatever its round function, here four rounds of the splitmix64 mixer.
+    The permutation is a Feistel network over the smallest even number of bits that fits `size`, applied again until the result is
+    inside the range. That is a bijection for any round function; here there are four rounds of the splitmix64 mixer.
 
     Args:
         x: (m,) int64 in [0, size).
-        size: of the range.
-        key: chooses the permutation, with `epoch`.
-        epoch: another permutation for each.
+        size: size of the range.
+        key: chooses the permutation, together with `epoch`.
+        epoch: number of the epoch; each has another permutation.
 
     Returns:
         (m,) int64 in [0, size).
@@ -45,7 +45,7 @@ def permute(x: NDArray[np.int64], size: int, key: int, epoch: int) -> NDArray[np
 
 
 def hash_word(value: int) -> int:
-    """64 bits from an integer of any size.
+    """Returns 64 bits that depend on an integer of any size.
 
     >>> 0 <= hash_word(-3) < 2**64
     True
@@ -54,7 +54,7 @@ def hash_word(value: int) -> int:
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele et al. 2014): each input bit changes about half of the output bits."""
+    """Applies the finaliser of splitmix64 (Steele et al. 2014): each input bit changes about half of the output bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""Work done ahead by threads, returned in the order in which it was asked for."""
+"""Does work ahead in threads, and returns the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,15 +10,15 @@ R = TypeVar("R")
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], workers: int, ahead: int | None = None) -> Iterator[R]:
-    """`map(work, items)` by `workers` threads, at most `ahead` results beyond the one that was taken.
+    """Yields `map(work, items)`, computed by threads, up to `ahead` results beyond the one that was yielded.
+
+    An error is raised in the place of its result. If you leave the loop, the threads stop.
 
     Args:
-        work: done for each item.
-        items: in their order.
-        workers: 0 does the work where it is asked for.
-        ahead: results that may wait, twice the workers by default.
-
-    An error is raised where its result would have come. Leaving the loop stops the threads.
+        work: function of one item.
+        items: items in their order.
+        workers: number of threads; 0 does the work in the thread that asks for a result.
+        ahead: number of results that may wait, at least 1; None for twice the workers.
 
     >>> list(in_order(abs, [-1, -2, -3], workers=2))
     [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Remote files by ranges: what `pipelines.shards.shard_files` reads shards through where there is no cache."""
+"""Reads remote files by byte ranges; `pipelines.shards.shard_files` uses it for remote shards if there is no cache."""
 
 import io
 import threading
@@ -11,7 +11,7 @@ RESIDENT_BYTES = 256 << 20  # record batches of remote shards that are kept in m
 
 
 class Resident:
-    """The record batches read last, up to RESIDENT_BYTES."""
+    """Keeps the record batches used last in memory, up to RESIDENT_BYTES."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, int], tuple[Any, int]] = OrderedDict()
@@ -19,7 +19,7 @@ class Resident:
         self._lock = threading.Lock()
 
     def get(self, key: tuple[int, int]) -> Any:
-        """A record batch by (shard, number), None if it is not kept."""
+        """Returns the record batch with key (shard, number), None if it is not kept."""
         with self._lock:
             if key not in self._kept:
                 return None
@@ -36,7 +36,7 @@ class Resident:
 
 
 class RangedFile(io.RawIOBase):
-    """A remote file of known size, of which each read is one request."""
+    """A remote file of known size; each read is one request."""
 
     def __init__(self, url: str, size: int) -> None:
         super().__init__()
@@ -45,24 +45,24 @@ class RangedFile(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Returns True."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Returns the offset at which the next read begins."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves there, as io.IOBase has it."""
+        """Changes the offset of the next read, with the arguments of io.IOBase, and returns it."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
-        """So many bytes, or all that follow: one request."""
+        """Reads `size` bytes, or all that follow if it is None or negative, with one request."""
         end = self._size if size is None or size < 0 else min(self._at + size, self._size)
         data = self._fs.cat_file(self._path, start=self._at, end=end) if end > self._at else b""
         self._at += len(data)

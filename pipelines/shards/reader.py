@@ -1,7 +1,7 @@
-"""ShardReader: rows in an order that is the same for any number of ranks and workers, resumed from one number.
+"""ShardReader reads rows in an order that is the same for any number of ranks and workers, and resumes from one number.
 
-The order is computed from a position (`pipelines.shards.order`), the rows it names are copied out of the shards
-(`pipelines.shards.gather`), and threads may do so ahead. docs/reading.md says which mode is for what.
+`pipelines.shards.order` computes which rows are at a position, and `pipelines.shards.gather` copies them out of the shards;
+threads may do that ahead. docs/reading.md says when to use which mode.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ from pipelines.shards.shard_files import ShardFiles, file_problem, unreadable
 from pipelines.shards.slices import Slice, fetched_ahead, slices
 
 IntArray = NDArray[np.int64]
-WINDOW, POOL = 8, 16  # shards and record batches that block mode mixes: 4,096 rows, some 45 MB of 11 KB images
+WINDOW, POOL = 8, 16  # shards, and record batches that block mode mixes: 4,096 rows, 45 MB at 11 KB per image
 
 
 class ReaderOptions(NamedTuple):
-    """The options with which a reader is opened again in another process."""
+    """Options to open a reader again in another process."""
 
     verify: bool | Literal["touch"]
     cache: str | None
@@ -40,7 +40,7 @@ class ReaderOptions(NamedTuple):
 
 
 class ShardReader:
-    """Reads SHARDS: local ones are mapped into memory, others are cached or read by ranges, through fsspec.
+    """Reads SHARDS: local shards are mapped into memory, remote ones are cached or read by byte ranges, through fsspec.
 
     Example:
         >>> for batch in ShardReader("shards").batches(256, rank=0, world=1):  # doctest: +SKIP
@@ -55,16 +55,17 @@ class ShardReader:
         cache: str | None = None,
         cache_bytes: int = DEFAULT_BYTES,
     ) -> None:
-        """Opens the manifest only, unless it verifies all.
+        """Opens the manifest only, unless `verify` is True.
 
         Args:
-            path: SHARDS, a folder or a URL that fsspec knows.
-            verify: True checks every shard's digest now, "touch" each one when it is first read.
-            cache: a local folder for copies of remote shards; processes and runs may share it. Local shards need none.
-            cache_bytes: bound of that folder; the shards used last are kept.
+            path: SHARDS: a folder, or a URL that fsspec knows.
+            verify: True checks the digest of every shard now; "touch" checks each shard when it is first read.
+            cache: local folder for copies of remote shards, which processes and runs may share; None for none. Local shards need
+                none.
+            cache_bytes: maximum size of that folder in bytes; it keeps the shards used last.
 
         Raises:
-            InputError: `path` contains no finished shards; a shard is not what was written.
+            InputError: `path` contains no finished shards, or a shard is not what was written.
         """
         self.path = str(path)
         self._options = ReaderOptions("touch" if verify else False, cache, cache_bytes)
@@ -81,41 +82,47 @@ class ShardReader:
             self.verify()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self._options)  # files are opened anew in another process
+        return _reopened, (self.path, self._options)  # another process opens the files again
 
     @property
     def num_rows(self) -> int:
-        """Rows in all shards."""
+        """Number of rows in all shards."""
         return self.layout.total
 
     @property
     def tokenizer_folder(self) -> str:
-        """Where the tokenizer lies that made the FAST ids.
+        """Folder or URL of the tokenizer that made the FAST ids.
 
         Raises:
-            InputError: the shards hold no robot rows, so there is none.
+            InputError: the shards have no tokenizer, because they contain no robot rows.
         """
         if self.manifest.tokenizer is None:
             raise InputError(f"{self.path} contains no robot rows, so it has no tokenizer")
         return join(self.path, self.manifest.tokenizer.folder)
 
     def row(self, i: int) -> dict[str, Any]:
-        """Row `i` in storage order, 0 <= i < num_rows, as plain values (arrays for the list columns).
+        """Returns row `i` in storage order, 0 <= i < num_rows, as plain values (arrays for lists of numbers).
 
         Raises:
-            IndexError: no such row.
+            IndexError: there is no such row.
         """
         if not 0 <= i < self.num_rows:
             raise IndexError(f"row {i} of {self.num_rows}")
         return next(self.take(*self.layout.at(np.array([i]))).rows())
 
     def take(self, shard: IntArray, row: IntArray, columns: Collection[str] | None = None, consumed: int = 0) -> Batch:
-        """Given rows, (m,) shard numbers and rows in them, in the given order.
+        """Returns the given rows, in the given order.
+
+        Args:
+            shard: (m,) int64, number of the shard of each row.
+            row: (m,) int64, number of each row in its shard.
+            columns: names of the columns to read; None for all.
+            consumed: number of samples for the state of the batch.
 
         Raises:
-            InputError: names the shard that cannot be read.
+            InputError: a shard cannot be read; the message names it.
         """
-        from pipelines.shards.gather import gather  # compiled: only readers of rows wait for it
+        from pipelines.shards.gather import gather  # compiled on import, so only those who read rows wait for it
 
         names = SCHEMA.names if columns is None else columns
         batch = row // ROWS_PER_BATCH
@@ -130,7 +137,7 @@ class ShardReader:
         return Batch(data, ReadState(self.digest, consumed))
 
     def record_batches(self, number: int) -> Iterator[pa.RecordBatch]:
-        """The record batches of one shard in storage order, as views of its file."""
+        """Yields the record batches of a shard in storage order, as views of its file if that is mapped."""
         for batch in range(-(-self.manifest.shards[number].rows // ROWS_PER_BATCH)):
             yield self.files.record_batch(number, batch)
 
@@ -152,31 +159,33 @@ class ShardReader:
         ahead: int | None = None,
         turn: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """The order, cut into global batches of `n` samples, of which this rank gets its contiguous slice.
+        """Yields batches: the order is cut into global batches of `n` samples, and this rank gets a contiguous slice of each.
 
         Args:
-            n: samples in a global batch, a multiple of `world`.
-            mode: "global" mixes all rows and keeps the mixture in every window; "block" mixes `window` shards at a time
-                (see `pipelines.shards.order`) and reads each record batch once an epoch: for remote shards and for speed.
-            state: go on after this state; None starts at the beginning.
+            n: number of samples in a global batch, a multiple of `world`.
+            mode: "global" mixes all rows and keeps the mixture in every window of samples. "block" mixes `window` shards at a
+                time (see `pipelines.shards.order`) and reads each record batch once per epoch; use it for remote shards and for
+                speed.
+            state: state after which to continue; None starts at the beginning.
             rank: this reader's number among `world` readers; the order does not depend on either.
             world: number of readers.
-            weights: another mixture, as {source: weight}; sources left out give nothing. Or a curriculum: phases
-                `Phase(after, weights)`, the last of which goes on. None: as the shards hold them, so that the
-                first `num_rows` samples are each row once; shards built with a curriculum follow it. Global mode only.
-            seed: of the permutations.
-            epochs: stop after `epochs * num_rows` samples (the last batch may then be smaller, down to nothing on a rank);
-                None never stops.
-            window: block mode: shards open at a time.
-            pool: block mode: record batches of 256 rows mixed at a time.
-            columns: which columns to read; all by default. Images that are not asked for are not touched.
-            workers: threads that read ahead; 0 reads when asked. The order is the same.
-            ahead: batches read ahead, twice the workers by default.
+            weights: another mixture, as {source: weight}, in which sources that are left out give no samples. Or a curriculum: a
+                list of `Phase(after, weights)`, the last of which has no end. None: sources in proportion to their rows, so that
+                the first `num_rows` samples contain each row once; shards that were built with a curriculum follow it. Only for
+                global mode.
+            seed: seed of the permutations.
+            epochs: stop after `epochs * num_rows` samples (the last batch may then be smaller, or empty on a rank); None never
+                stops.
+            window: number of shards that are open at a time, in block mode.
+            pool: number of record batches of 256 rows that are mixed at a time, in block mode.
+            columns: names of the columns to read; None for all. Images that you do not ask for are not read.
+            workers: number of threads that read ahead; 0 reads when a batch is asked for. The order is the same.
+            ahead: number of batches to read ahead; None for twice the workers.
             turn: (i, k): only the i-th of every k batches from `state` on, for k processes of one rank that take turns.
 
         Raises:
-            InputError: numbers that do not fit, an unknown source or column, a state of other shards or another order, empty
-                shards.
+            InputError: numbers do not fit, a source or column is unknown, the state belongs to other shards or to another order,
+                or the shards are empty.
         """
         self._check(n, rank, world, columns)
         order, name = self._order(mode, weights, seed, window, pool)
@@ -191,7 +200,7 @@ class ShardReader:
         """Checks size, sha256, schema and row order of every shard against the manifest; shows progress.
 
         Raises:
-            InputError: names each shard that is missing, truncated or changed.
+            InputError: a shard is missing, truncated or changed; the message names each such shard.
         """
         from fasttok.common.console import track
 
@@ -201,7 +210,7 @@ class ShardReader:
             raise InputError("\n".join([f"{self.path}: {len(problems)} problem(s)", *problems]))
 
     def shard_problems(self, number: int) -> list[str]:
-        """What is wrong with one shard; empty when it is as the manifest says."""
+        """Returns what is wrong with a shard; [] if it is as the manifest says."""
         shard = self.manifest.shards[number]
         problem = file_problem(self.path, shard)
         if problem:
@@ -214,13 +223,13 @@ class ShardReader:
         return [] if found == expected else [f"{shard.name}: rows are not in the order of rows_per_source"]
 
     def schedule(self, weights: Weights | None = None) -> Schedule:
-        """Which source stands where in the global order, and the bounds that its windows keep."""
+        """Returns the schedule of the global order: the source at each position, and the bounds that its windows keep."""
         if weights is None:
             return Schedule.as_stored(self.layout.source_rows, self.manifest.phases)
         return Schedule.of_weights(weights, self.sources, self.layout.source_rows, self.path)
 
     def _order(self, mode: str, weights: Weights | None, seed: int, window: int, pool: int) -> tuple[Order, str]:
-        """The order and its name, which goes into the state."""
+        """Returns the order, and its name for the state."""
         if mode == "global":
             schedule = self.schedule(weights)
             table = np.concatenate([schedule.starts[:, None], schedule.weights], axis=1)

@@ -4,17 +4,17 @@
     ├── kind            string   "robot" | "vqa" | "caption"
     ├── source          string   the mixture's source that asked for this row
     ├── sample_id       string   unique in the shards: source/file/episode/step/repeat
-    ├── image           encoded: as the source held it, or as the build encoded pixels (JPEG, PNG or WebP); null if it is absent
+    ├── image           encoded: as the source stored it, or as the build encoded pixels (JPEG, PNG or WebP); null if absent
     │   ├── image/primary          binary
     │   ├── image/secondary        binary
     │   ├── image/wrist            binary
     │   └── image/wrist_secondary  binary
     ├── prompt          string   robot: the instruction; vqa: the question; caption: the fixed prompt
     ├── target          string   vqa, caption: the answer; robot: an optional subtask, else ""
-    ├── answers         list<string>   vqa: all that people answered, where that is known, of which `target` is one; else empty
+    ├── answers         list<string>   vqa: all answers that people gave, `target` among them, if they are known; else empty
     ├── action          list<float32>  the chunk in raw units, (horizon * action_dim,) row-major, time first; vqa, caption: empty
-    ├── action_steps    int32    steps of the chunk that are real before the episode ended, 1..horizon; vqa, caption: 0
-    ├── action_tokens   list<int32>    FAST ids of `action` by SHARDS/tokenizer: a cache, the chunk decides; else empty
+    ├── action_steps    int32    number of steps of the chunk before the end of the episode, 1..horizon; vqa, caption: 0
+    ├── action_tokens   list<int32>    FAST ids of `action` by SHARDS/tokenizer: a cache, `action` decides; else empty
     ├── state           list<float32>  proprio at this step, raw units, (proprio_dim,); may be empty
     └── provenance
         ├── file        string   source file, relative to the dataset's directory
@@ -22,7 +22,7 @@
         ├── episode     int64    number of the record in its file
         └── step        int32    step within the episode; vqa, caption: 0
 
-Steps past an episode's end are padded in raw units: absolute dimensions and grippers hold their last value, deltas are 0.
+Steps past an episode's end are padded in raw units: absolute dimensions and grippers keep their last value, deltas are 0.
 """
 
 import pyarrow as pa

@@ -1,7 +1,7 @@
-"""Which source is at each position of the global order: the low-discrepancy sequence of each phase's weights, and its bounds.
+"""Computes the source at each position of the global order: the low-discrepancy sequence of each phase's weights, and its bounds.
 
-A phase is a stretch of the order with the same weights; most orders have one. A source's draws are numbered over all phases, so
-that its rows are walked once before any comes again, whatever the weights do.
+A phase is a stretch of the order with the same weights; most orders have only one. The draws of a source are numbered over all
+phases, so each of its rows comes once before any row comes again, even if its weight changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ from fasttok.errors import InputError, unknown_name
 from mixtures.quota import positions, quotas, sequence
 
 IntArray = NDArray[np.int64]
-SHORT_PERIOD = 1 << 14  # positions after which weights repeat themselves that are computed once and kept
-WEIGHT_UNITS = 1 << 20  # float weights become integers of this sum: shares are exact to one millionth
+SHORT_PERIOD = 1 << 14  # a sequence that repeats after at most so many positions is computed once and kept
+WEIGHT_UNITS = 1 << 20  # float weights become integers with this sum: shares are exact to one millionth
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Weights from a sample of the order on.
+    """Weights that apply from a given sample of the order on.
 
     Attributes:
-        after: samples of the order before this phase; 0 for the first.
-        weights: {source: weight}; sources left out give nothing.
+        after: number of samples of the order before this phase; 0 for the first phase.
+        weights: {source: weight}; sources that are left out give no samples.
     """
 
     after: int
@@ -37,16 +37,16 @@ Weights = Mapping[str, float] | Sequence[Phase]
 
 
 class Schedule:
-    """Position -> (source, draw), by phases; random access.
+    """Maps a position to (source, draw), by phases, for positions in any order.
 
     Attributes:
-        starts: (phases,) first position of each.
-        weights: (phases, k) integers, reduced by their common divisor.
-        before: (phases, k) draws of each source before the phase begins.
+        starts: (phases,) int64, first position of each phase.
+        weights: (phases, k) int64, divided by the greatest common divisor of each phase.
+        before: (phases, k) int64, number of draws of each source before each phase.
     """
 
     def __init__(self, starts: Sequence[int], weights: ArrayLike) -> None:
-        """Takes phases as (phases,) ascending starts, the first 0, and (phases, k) integer weights."""
+        """Takes the (phases,) ascending starts of the phases, the first of which is 0, and their (phases, k) integer weights."""
         table = np.asarray(weights, np.int64)
         self.starts = np.asarray(starts, np.int64)
         self.weights = table // np.maximum(np.gcd.reduce(table, axis=1, keepdims=True), 1)
@@ -58,16 +58,17 @@ class Schedule:
 
     @classmethod
     def of_weights(cls, weights: Weights, names: Sequence[str], source_rows: IntArray, where: str) -> "Schedule":
-        """From what a user wrote.
+        """Makes a schedule from the weights that a user gave.
 
         Args:
-            weights: of the whole order, or phases.
-            names: (k,) sources.
-            source_rows: (k,) rows of each source.
-            where: for messages.
+            weights: weights of the whole order, or phases.
+            names: (k,) names of the sources.
+            source_rows: (k,) number of rows of each source.
+            where: name of the shards, for messages.
 
         Raises:
-            InputError: an unknown source, weight for a source without rows, no positive weight, phases out of order.
+            InputError: a source is unknown, a source without rows has a weight, no weight is positive, or the phases do not
+                ascend from 0.
         """
         phases = [Phase(0, weights)] if isinstance(weights, Mapping) else list(weights)
         if not phases or phases[0].after != 0 or any(a.after >= b.after for a, b in pairwise(phases)):
@@ -79,12 +80,13 @@ class Schedule:
 
     @classmethod
     def as_stored(cls, source_rows: IntArray, planned: Sequence[Sequence[int]] = ()) -> "Schedule":
-        """The order in which the first `source_rows.sum()` samples are each row once.
+        """Makes the schedule in which the first `source_rows.sum()` samples contain each row once.
 
         Args:
-            source_rows: (k,) rows of each source.
-            planned: (phases, k) samples that the build planned for each phase; a source's rows are split in proportion to its
-                column, by largest remainder. After the last phase its weights go on. () or one phase: no curriculum.
+            source_rows: (k,) number of rows of each source.
+            planned: (phases, k) number of samples that the build planned for each phase. The rows of a source are split in
+                proportion to its column, by largest remainder, and the weights of the last phase continue after it. () or one
+                phase: no curriculum.
 
         >>> Schedule.as_stored(np.array([6, 2]), [[4, 0], [2, 2]]).starts.tolist()
         [0, 4]
@@ -94,11 +96,11 @@ class Schedule:
         table = np.asarray(planned, np.int64)
         split = [quotas(table[:, i], int(rows)) if rows else 0 * table[:, i] for i, rows in enumerate(source_rows)]
         counts = np.stack(split, axis=1)
-        counts = counts[counts.sum(axis=1) > 0]  # a phase all of whose rows were rejected has no place
+        counts = counts[counts.sum(axis=1) > 0]  # a phase whose rows were all rejected is left out
         return cls([0, *np.cumsum(counts.sum(axis=1))[:-1].tolist()], counts)
 
     def sequence(self, start: int, stop: int) -> tuple[IntArray, IntArray]:
-        """(source, draw), each (stop - start,), of the positions start .. stop - 1."""
+        """Returns (source, draw), each (stop - start,) int64, of the positions start .. stop - 1."""
         parts = []
         ends = [*self.starts[1:].tolist(), None]
         for p, (begin, end) in enumerate(zip(self.starts.tolist(), ends, strict=True)):
@@ -122,13 +124,13 @@ class Schedule:
         return source[inside], draw[inside] + period * weights[source[inside]]
 
     def expected(self, start: int, stop: int) -> NDArray[np.float64]:
-        """(k,) samples of each source that the weights ask for in the window start .. stop - 1, as real numbers."""
+        """Returns (k,) float64: how many samples of each source the weights ask for in the positions start .. stop - 1."""
         length = self._lengths(start, stop)
         asked: NDArray[np.float64] = length[:, None] * self.weights / self.weights.sum(axis=1, keepdims=True)
         return np.asarray(asked.sum(axis=0))
 
     def bound(self, start: int, stop: int) -> NDArray[np.float64]:
-        """(k,) most by which any source of the window can differ from `expected`: the phases' bounds, summed."""
+        """Returns (k,) float64: how far each source of a window can differ from `expected`, summed over the phases."""
         rows = [window_bound(w) for w, n in zip(self.weights, self._lengths(start, stop), strict=True) if n]
         return np.asarray(np.sum(rows, axis=0))
 
@@ -138,7 +140,7 @@ class Schedule:
 
 
 def drawn(weights: ArrayLike, n: int) -> IntArray:
-    """How many of the first `n` positions of the low-discrepancy sequence each source contains; exact, no list is made.
+    """Returns how many of the first `n` positions of the low-discrepancy sequence each source has: exact, without the sequence.
 
     >>> drawn([2, 1], 5).tolist()
     [3, 2]
@@ -149,7 +151,7 @@ def drawn(weights: ArrayLike, n: int) -> IntArray:
     counts = periods * w
     for i in np.flatnonzero(w).tolist():
         own = int(w[i])
-        # A draw at time x has a position within k/2 of x * total: the first ones are surely before `rest`, the others are tried.
+        # A draw at time x has a position within k/2 of x * total: early draws are surely before `rest`, only others are computed.
         first = min(max((2 * rest - k - 2) * own // (2 * total) - 1, 0), own)
         last = min((2 * rest + k + 2) * own // (2 * total) + 2, own)
         j = np.arange(first, last, dtype=np.int64)
@@ -158,7 +160,7 @@ def drawn(weights: ArrayLike, n: int) -> IntArray:
 
 
 def window_bound(weights: ArrayLike) -> NDArray[np.float64]:
-    """(k,) most by which any window of consecutive positions can differ from each source's share (`mixtures.quota.sequence`).
+    """Returns (k,): how far any window of consecutive positions can differ from each source's share (`mixtures.quota.sequence`).
 
     >>> window_bound([1, 1]).tolist()
     [1.0, 1.0]
@@ -169,12 +171,12 @@ def window_bound(weights: ArrayLike) -> NDArray[np.float64]:
 
 
 def rank_bound(weights: ArrayLike, window: int, n: int, world: int) -> NDArray[np.float64]:
-    """(k,) most by which `window` consecutive samples of one rank can differ from each source's share.
+    """Returns (k,): how far `window` consecutive samples of one rank can differ from each source's share.
 
-    A rank's samples are slices of m = n / world consecutive positions. A window touches at most `ceil((window - 1) / m) + 1` of
-    them; each is off by at most the order's own bound, and by no more than m * max(share, 1 - share). The bound is attained where
-    m * share is far from whole and the sequence's period divides n: then a rank gets the same sources at every step. The
-    global batch, which decides the gradient, has the order's own bound.
+    A rank's samples are slices of m = n / world consecutive positions. A window touches at most `ceil((window - 1) / m) + 1`
+    slices. Each slice is off by at most the order's own bound, and by at most m * max(share, 1 - share). The bound is reached if
+    m * share is far from a whole number and the sequence's period divides n: then a rank gets the same sources at every step. For
+    the global batch, which decides the gradient, the order's own bound applies.
 
     >>> rank_bound([1, 1], 1000, 240, 8).tolist()
     [35.0, 35.0]

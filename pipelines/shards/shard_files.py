@@ -1,4 +1,4 @@
-"""Shards as files: mapped where they are local or cached, read by ranges where they are remote; damage is named."""
+"""Opens the files of shards: maps local and cached ones into memory, and reads remote ones by byte ranges; names damaged ones."""
 
 import contextlib
 import threading
@@ -22,26 +22,26 @@ from pipelines.shards.ranged import RangedFile, Resident
 from pipelines.shards.records import ROWS_PER_BATCH, SCHEMA
 
 IntArray = NDArray[np.int64]
-MAPPED_SHARDS = 4096  # mapped at a time: each costs address space and a file handle, not memory
-CACHE_TRIES = 20  # another process may evict a copy before it is mapped
+MAPPED_SHARDS = 4096  # most shards mapped at a time: each costs address space and a file handle, not memory
+CACHE_TRIES = 20  # tries to map a cached copy, which another process may evict before
 SLOTS = sum(slots(field.type) for field in SCHEMA)
 
 
 class ShardFiles:
-    """The files of SHARDS, opened when they are first needed. Threads may share it.
+    """The files of SHARDS, which are opened when they are first needed. Threads may share this object.
 
     Attributes:
-        remote: they are read by ranges: neither local nor cached.
+        remote: whether the files are read by byte ranges, because they are neither local nor cached.
     """
 
     def __init__(self, folder: str, manifest: Manifest, cache: ShardCache | None, verify: bool) -> None:
         """Opens nothing.
 
         Args:
-            folder: SHARDS.
-            manifest: of them.
-            cache: of remote shards, None to read these by ranges.
-            verify: check each shard's digest when it is first opened (copies to a cache are always checked).
+            folder: folder or URL of SHARDS.
+            manifest: manifest of these shards.
+            cache: cache for remote shards, None to read them by byte ranges.
+            verify: whether to check the digest of each shard when it is first opened (copies in a cache are always checked).
         """
         self.folder = folder
         self.shards = manifest.shards
@@ -57,35 +57,36 @@ class ShardFiles:
         self._resident = Resident()
 
     def url(self, number: int) -> str:
-        """Where a shard lies."""
+        """Returns the path or URL of a shard."""
         return join(self.folder, self.shards[number].name)
 
     def record_batch(self, number: int, batch: int, columns: Sequence[str] | None = None) -> pa.RecordBatch:
-        """One record batch of a shard; a view of its file where that is mapped.
+        """Returns a record batch of a shard, as a view of its file if that is mapped.
 
         Args:
-            number: of the shard.
-            batch: of the record batch in it.
-            columns: to have; all by default. Of a remote shard, no others are read.
+            number: number of the shard.
+            batch: number of the record batch in it.
+            columns: names of the columns to return, None for all; from a remote shard, only these are read.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: the shard cannot be read.
         """
         opened = self._opened(number)
         return opened.record_batch(batch) if columns is None else opened.columns(batch, columns)
 
     def buffers(self, shard: IntArray, batch: IntArray) -> tuple[IntArray, IntArray, list[Any]]:
-        """Where the given record batches are in memory, for `pipelines.shards.gather`.
+        """Returns where the given record batches are in memory, for `pipelines.shards.gather`.
 
         Args:
             shard: (m,) int64, numbers of shards.
-            batch: (m,) int64, numbers of record batches in them.
+            batch: (m,) int64, numbers of record batches in these shards.
 
         Returns:
-            (buffers (u, slots, 2) of the distinct ones, at (m,) which of them, what keeps them in memory).
+            (buffers (u, slots, 2) int64 of the u distinct record batches, at (m,) the number of each one among these, the objects
+            that keep them in memory).
 
         Raises:
-            InputError: names the shard that cannot be read.
+            InputError: a shard cannot be read; the message names it.
         """
         distinct, at = np.unique(shard << 32 | batch, return_inverse=True)
         table, keep = np.empty((len(distinct), SLOTS, 2), np.int64), []
@@ -95,19 +96,19 @@ class ShardFiles:
         return table, at, keep
 
     def bytes_of(self, numbers: Iterable[int]) -> int:
-        """Bytes of these shards, each counted once."""
+        """Returns the bytes of these shards, each counted once."""
         return sum(self.shards[number].bytes for number in set(map(int, numbers)))
 
     @property
     def cache_limit(self) -> int:
-        """Bytes that the cache may hold; 0 without one."""
+        """Bytes that the cache may contain; 0 without a cache."""
         return self.cache.limit if self.cache else 0
 
     def check_window(self, window: int) -> None:
-        """Whether the cache can hold a window of so many shards.
+        """Checks that a window of so many shards fits in the cache.
 
         Raises:
-            InputError: it cannot.
+            InputError: it does not fit.
         """
         largest = sum(sorted((shard.bytes for shard in self.shards), reverse=True)[:window])
         if self.cache is not None and largest > self.cache.limit:
@@ -118,7 +119,7 @@ class ShardFiles:
             )
 
     def fetch(self, number: int) -> None:
-        """Brings a shard to the cache, where there is one."""
+        """Copies a shard to the cache, if there is a cache."""
         if self.cache is not None:
             self.cache.path(self.url(number), self.shards[number])
 
@@ -129,14 +130,14 @@ class ShardFiles:
                 return self._open[number]
         with self._opening[
             number % len(self._opening)
-        ]:  # one thread opens or copies a shard, others do not wait for it
+        ]:  # one thread opens or copies a shard; threads that need other shards go on
             with self._lock:
                 if number in self._open:
                     return self._open[number]
             opened = self._make(number)
             with self._lock:
                 self._open[number] = opened
-                # What the cache evicts stays on disk as long as it is mapped: so no more is mapped than the cache may hold.
+                # A file that the cache evicts stays on disk while it is mapped, so map no more bytes than the cache may contain.
                 limit = self.cache.limit if self.cache else None
                 while len(self._open) > 1 and (
                     len(self._open) > self._most or (limit and sum(self.shards[n].bytes for n in self._open) > limit)
@@ -169,7 +170,7 @@ class ShardFiles:
 
 
 class _OpenShard:
-    """What mapped and ranged shards share."""
+    """Code that mapped and ranged shards share."""
 
     def __init__(self, url: str, shard: Shard, source: Any) -> None:
         self.url = url
@@ -197,7 +198,7 @@ class _OpenShard:
 
 
 class _Mapped(_OpenShard):
-    """A shard in the address space; the places of its buffers are found once."""
+    """A shard that is mapped into memory; finds the places of its buffers once."""
 
     def __init__(self, url: str, shard: Shard, path: str) -> None:
         size = Path(path).stat().st_size
@@ -216,7 +217,7 @@ class _Mapped(_OpenShard):
             found = buffers_of(batch)
             low, high = found[:, 0], found.sum(axis=1)
             begin, end = self.memory.address, self.memory.address + self.memory.size
-            # Compressed bodies would be unpacked elsewhere and freed with the batch; we write none.
+            # Arrow would unpack compressed bodies elsewhere and free them with the batch; our shards are not compressed.
             if found.shape != (SLOTS, 2) or ((low < high) & ((low < begin) | (high > end))).any():
                 raise unreadable(f"{self.url}: batch {number}", "its buffers are outside the file (compressed?)")
             self._buffers[number] = found
@@ -224,7 +225,7 @@ class _Mapped(_OpenShard):
 
 
 class _Ranged(_OpenShard):
-    """A remote shard: a record batch is one ranged read, and the last ones read are kept."""
+    """A remote shard: each record batch is one read of a byte range, and the batches used last stay in memory."""
 
     def __init__(self, url: str, shard: Shard, resident: Resident, number: int) -> None:
         self._file = partial(RangedFile, url, shard.bytes)
@@ -235,7 +236,7 @@ class _Ranged(_OpenShard):
         self._lock = threading.Lock()
 
     def columns(self, number: int, names: Sequence[str]) -> pa.RecordBatch:
-        readers = vars(self._local)  # of this thread: a reader has one place in its file
+        readers = vars(self._local)  # one per thread, because a reader has one place in its file
         if (key := " ".join(names)) not in readers:
             options = pa.ipc.IpcReadOptions(included_fields=[SCHEMA.get_field_index(name) for name in names])
             try:
@@ -257,7 +258,7 @@ class _Ranged(_OpenShard):
 
 
 def most_mapped() -> int:
-    """How many shards may be mapped at a time: half of the files that this process may open."""
+    """Returns how many shards may be mapped at a time: half of the files that this process may open, at most MAPPED_SHARDS."""
     try:
         import resource
     except ImportError:
@@ -267,18 +268,18 @@ def most_mapped() -> int:
 
 
 def unreadable(where: str, why: object) -> InputError:
-    """What to say about a shard that is not as it was written."""
+    """Returns the error for a shard that is not as it was written."""
     folder = where.split(": ")[0].rpartition("/")[0]
     return InputError(f"{where} cannot be read as a shard ({why}); check all with: fasttok-pipelines lint {folder}")
 
 
 def size_problem(size: int, expected: int) -> str:
-    """How a file's size differs from the manifest's."""
+    """Returns how the size of a file differs from that in the manifest, in words."""
     return f"{'truncated' if size < expected else 'longer than written'}: {size:,} bytes, expected {expected:,}"
 
 
 def file_problem(folder: str, shard: Shard) -> str | None:
-    """Why a shard's file is not what was written, or None."""
+    """Returns why the file of a shard is not what was written; None if it is."""
     try:
         digest, size = sha256_file(join(folder, shard.name))
     except FileNotFoundError:

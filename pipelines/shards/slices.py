@@ -1,4 +1,4 @@
-"""Which positions a rank reads, batch by batch; and the shards they will need, brought to the cache before."""
+"""Computes the positions that a rank reads, batch by batch, and copies the shards that it will need to the cache."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipelines.shards.order import BlockOrder
 from pipelines.shards.shard_files import ShardFiles
 
-FETCHERS = 2  # shards copied at a time
+FETCHERS = 2  # number of shards that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Slice:
     """A rank's share of one global batch.
 
     Attributes:
-        low: its first position.
-        high: one past its last.
-        consumed: samples of the order that are consumed after the whole batch.
+        low: first position of the slice.
+        high: last position of the slice plus one.
+        consumed: number of samples of the order that are consumed after the whole batch.
     """
 
     low: int
@@ -26,7 +26,9 @@ class Slice:
 
 
 def slices(at: int, end: int | None, n: int, rank: int, world: int, turn: tuple[int, int] = (0, 1)) -> Iterator[Slice]:
-    """A rank's slices of the global batches from position `at` to `end`, or without end; of every k batches the i-th.
+    """Yields a rank's slices of the global batches from position `at` to `end` (None: no end).
+
+    With `turn` (i, k), it yields only the slice of the i-th of every k batches.
 
     >>> [(s.low, s.high) for s in slices(0, 10, 4, rank=1, world=2)]
     [(2, 4), (6, 8), (9, 10)]
@@ -41,7 +43,10 @@ def slices(at: int, end: int | None, n: int, rank: int, world: int, turn: tuple[
 
 
 def fetched_ahead(files: ShardFiles, order: BlockOrder, pieces: Iterator[Slice]) -> Iterator[Slice]:
-    """The same slices; threads bring a window's shards, and the next one's where the cache has room, before they are read."""
+    """Yields the same slices, and copies shards to the cache in threads, before they are read.
+
+    These are the shards of the present window, and of the next one if both fit in the cache.
+    """
     end = -1
     with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
         try:
@@ -52,7 +57,7 @@ def fetched_ahead(files: ShardFiles, order: BlockOrder, pieces: Iterator[Slice])
                     if files.bytes_of(wanted) > files.cache_limit:
                         wanted = wanted[: len(order.window_shards(piece.low))]
                     for number in wanted:
-                        pool.submit(files.fetch, int(number))  # an error comes when the shard is read
+                        pool.submit(files.fetch, int(number))  # an error is raised when the shard is read
                 yield piece
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

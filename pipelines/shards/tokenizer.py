@@ -1,4 +1,4 @@
-"""The tokenizer inside SHARDS, which made the FAST ids."""
+"""Loads the tokenizer inside SHARDS, which made the FAST ids."""
 
 import tempfile
 from functools import lru_cache
@@ -11,17 +11,17 @@ from pipelines.common.files import filesystem, is_local, join
 
 
 def load_tokenizer(folder: str) -> ActionTokenizer:
-    """The tokenizer in a folder, local or on an object store; the last two are kept while their files stay as they are.
+    """Loads the tokenizer in a folder, local or on an object store. The last two stay in memory until their files change.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is no tokenizer, or it is damaged.
     """
     fs, path = filesystem(folder)
     return _load(folder, tuple((name, fs.ukey(join(path, name))) for name in relative_files(folder)))
 
 
 def relative_files(folder: str) -> list[str]:
-    """Paths, relative to it, of the files that a tokenizer folder contains itself and in its `bpe_tokenizer/`, sorted."""
+    """Returns the sorted relative paths of the files in a tokenizer folder and in its `bpe_tokenizer/`."""
     fs, path = fresh(folder)
     found = []
     for prefix in ("", f"{SUBFOLDER}/"):
@@ -34,7 +34,7 @@ def relative_files(folder: str) -> list[str]:
 
 @lru_cache(maxsize=2)
 def _load(folder: str, files: tuple[tuple[str, str], ...]) -> ActionTokenizer:
-    """Loads a tokenizer; `files` are (relative path, key of its state) of each file, so that a changed folder is loaded again."""
+    """Loads a tokenizer. `files` are (relative path, key of the state) of each file, so that a changed folder is loaded again."""
     fs, path = filesystem(folder)
     if is_local(fs):
         return ActionTokenizer.load(path)

@@ -1,6 +1,6 @@
-"""Shards: names, writing, and (from `pipelines.shards.reader`) reading. No TF, no Beam: trainers import this.
+"""Names and writes shards, and exports the classes that read them. It needs neither TensorFlow nor Beam.
 
-SHARDS is a folder of Arrow IPC files with a manifest; see docs/design.md. Bytes are a function of the rows alone.
+SHARDS is a folder of Arrow IPC files with a manifest; see docs/design.md. The bytes of a shard depend only on its rows.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ __all__ = ["Batch", "Manifest", "Phase", "ReadState", "Shard", "ShardReader", "W
 
 
 def shard_name(number: int, total: int) -> str:
-    """The file name of a shard.
+    """Returns the file name of a shard.
 
     >>> shard_name(3, 8)
     'shard-00003-of-00008.arrow'
@@ -29,7 +29,7 @@ def shard_name(number: int, total: int) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_shard` wrote."""
+    """Number of rows, bytes and sha256 (hex) of the file that `write_shard` wrote."""
 
     rows: int
     bytes: int
@@ -40,8 +40,8 @@ def write_shard(url: str, batches: Iterable[pa.RecordBatch]) -> Written:
     """Writes batches of `pipelines.shards.records.SCHEMA` as one Arrow IPC file; the name appears when the file is complete.
 
     Args:
-        url: where; any fsspec URL.
-        batches: 256 rows each but for the last, as readers compute places from.
+        url: path of the file, or any fsspec URL.
+        batches: record batches of 256 rows each, except the last; readers compute the places of rows from that.
 
     Returns:
         Rows, bytes and sha256, computed while writing.

@@ -1,7 +1,7 @@
-"""Questions, captions and boxes about images, in the formats that people have; one file a format (docs/vlm.md).
+"""Readers of questions, captions and boxes about images, one file per format (docs/vlm.md).
 
-Image bytes are passed on as they are. Names come from files that other people wrote, so every one is checked before it is opened,
-and whatever is wrong with a record makes it a dead letter with a reason.
+Image bytes are passed on unchanged. Names come from files that other people wrote, so every name is checked before it is
+opened. A record with a fault becomes a dead letter with a reason.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ __all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_i
 
 
 class FormatReader(Protocol):
-    """A module of one format."""
+    """What the module of a format contains."""
 
     def ranges(self, source: SourceFile, /) -> list[Range]:
-        """A file cut into jobs."""
+        """Cuts a file into jobs."""
 
     def read(self, source: SourceFile, span: Range, /) -> Iterator[VlmRecord | BadRecord]:
-        """The records of a job."""
+        """Yields the records of a job."""
 
 
 class ImageReader(Protocol):
-    """A module that knows how images are stored."""
+    """What a module contains that knows how images are stored."""
 
     def open_images(self, entry: DatasetEntry, directory: str, /) -> ReadImage:
-        """A function that reads an image at its place."""
+        """Returns a function that reads an image at its place."""
 
 
 READERS: dict[VlmFormat, FormatReader] = {
@@ -48,10 +48,10 @@ IN_ARCHIVES: dict[str, ImageReader] = {"parquet": parquet, "webdataset": webdata
 
 
 def reader(entry: DatasetEntry) -> FormatReader:
-    """The module of an entry's format.
+    """Returns the module of an entry's format.
 
     Raises:
-        InputError: no such format.
+        InputError: there is no such format.
     """
     if entry.format not in READERS:
         raise unknown_name("format", entry.format, READERS)
@@ -59,23 +59,23 @@ def reader(entry: DatasetEntry) -> FormatReader:
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """A source file cut into jobs: (start, stop, number of the first record), in bytes or row groups, as its reader takes them.
+    """Cuts a source file into jobs: (start, stop, number of the first record), in bytes or row groups, as its reader takes them.
 
     Raises:
-        InputError: it is not of the entry's format.
+        InputError: the file is not of the entry's format.
     """
     return reader(source.entry).ranges(source)
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range, in order; what cannot be used comes as BadRecord, what is not wanted as Unwanted."""
+    """Yields the records of a range, in order: BadRecord for one that cannot be used, Unwanted for one that is not wanted."""
     yield from reader(source.entry).read(source, span)
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for the places that an INDEX contains.
+    """Returns a function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for places of an INDEX.
 
-    What it reads is checked again: the path stays inside the directory, the image is sound, and as long as it was.
+    The function checks again that the path stays inside the directory, and that the image is sound and as long as it was.
     """
     images: ImageReader = image_files
     return IN_ARCHIVES.get(entry.format, images).open_images(entry, directory)

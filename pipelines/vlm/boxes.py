@@ -5,7 +5,7 @@ ymin, xmin, ymax, xmax. The rule is big_vision's (google-research/big_vision at 
 
 - to a bin: times 1023, rounded half to even in float32, then clipped to 0..1023
   (`big_vision/pp/proj/paligemma/segmentation.py`, `get_refcoco_mask2str`);
-- back: divided by 1023; a box is one only if ymax > ymin and xmax > xmin, as bins
+- back: divided by 1023; a box is valid only if ymax > ymin and xmax > xmin, in bins
   (`big_vision/evaluators/proj/paligemma/transfers/segmentation.py`, `Evaluator.run`).
 
 So bin 0 and bin 1023 stand for the edges themselves and are half as wide as the others. (Scripts that take floor(x * 1024) or
@@ -26,7 +26,7 @@ NOT_IN_NAMES = re.compile(r"[<>;\x00-\x1f]")
 
 
 def to_bins(boxes: ArrayLike) -> NDArray[np.int32]:
-    """(n, 4) coordinates in [0, 1] as bins 0..1023; what is outside is clipped.
+    """Converts (n, 4) coordinates in [0, 1] to bins 0..1023; coordinates outside are clipped.
 
     >>> to_bins([[0.0, 0.25, 0.5, 1.0]]).tolist()
     [[0, 256, 512, 1023]]
@@ -37,20 +37,20 @@ def to_bins(boxes: ArrayLike) -> NDArray[np.int32]:
 
 
 def is_box(bins: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """(n,) whether (n, 4) bins enclose anything: ymax > ymin and xmax > xmin."""
+    """Returns (n,) bool: whether (n, 4) bins enclose an area: ymax > ymin and xmax > xmin."""
     return (bins[:, 2] > bins[:, 0]) & (bins[:, 3] > bins[:, 1])
 
 
 def is_name(name: object) -> TypeGuard[str]:
-    """Whether a class name can be in a box text: not empty, and without what separates boxes there."""
+    """Whether a class name can be in a box text: it is not empty, and has none of the characters that separate boxes."""
     return isinstance(name, str) and bool(name.strip()) and not NOT_IN_NAMES.search(name)
 
 
 def to_text(boxes: ArrayLike, names: Sequence[str]) -> str:
-    """Boxes, (n, 4) as ymin, xmin, ymax, xmax in [0, 1], as a target.
+    """Writes boxes, (n, 4) as ymin, xmin, ymax, xmax in [0, 1], as a target text.
 
     Raises:
-        ValueError: not as many names as boxes, or one that `is_name` does not take.
+        ValueError: there are not as many names as boxes, or `is_name` refuses a name.
 
     >>> to_text([[0.0, 0.25, 0.5, 1.0], [0, 0, 1, 1]], ["cat", "traffic light"])
     '<loc0000><loc0256><loc0512><loc1023> cat ; <loc0000><loc0000><loc1023><loc1023> traffic light'
@@ -63,11 +63,11 @@ def to_text(boxes: ArrayLike, names: Sequence[str]) -> str:
 
 
 def from_text(text: str) -> tuple[NDArray[np.float32], list[str], int]:
-    """A target, or what a model answered, as boxes.
+    """Reads boxes from a target, or from a model's answer.
 
     Returns:
-        (n, 4) ymin, xmin, ymax, xmax in [0, 1]; their n names, "" if there is none; and how many pieces of the text are no
-        box (another syntax, a bin past 1023, or nothing enclosed), which are left out.
+        (n, 4) ymin, xmin, ymax, xmax in [0, 1]; their n names, "" for a box without one; and how many pieces of the text are no
+        valid box (another syntax, a bin past 1023, or nothing enclosed) and are left out.
 
     >>> boxes, names, bad = from_text("<loc0000><loc0000><loc1023><loc1023> cat ; <loc0009> dog")
     >>> boxes.tolist(), names, bad

@@ -1,4 +1,4 @@
-"""What the readers of COCO's annotation files share: "images" found by their id, and objects of a range of an array."""
+"""Helpers for the readers of COCO's annotation files: they find "images" by their id, and read a range of an array."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -13,14 +13,14 @@ from pipelines.vlm.values import JsonObject
 
 @lru_cache(maxsize=2)
 def image_table(file: str, _version: str) -> ObjectTable:
-    """The "images" of a file by their id."""
+    """Returns a table of the "images" of a file, by their id."""
     rows = []
     try:
         for element in walk(file):
             number = element.value.get("id") if isinstance(element.value, dict) else None
             if element.key == "images" and is_id(number):
                 rows.append((number, element.where.offset, element.where.length))
-    except BrokenJsonError:  # images that it hides are missed one by one
+    except BrokenJsonError:  # images after the fault are missing, and their records are rejected one by one
         pass
     return object_table(file, rows)
 
@@ -31,10 +31,10 @@ def is_id(value: object) -> TypeGuard[int]:
 
 
 def file_name(image: JsonObject | None, number: object) -> str:
-    """The name of an image's file.
+    """Returns the name of an image's file.
 
     Raises:
-        RecordError: no such image, or it has none.
+        RecordError: there is no such image, or it has no file name.
     """
     name = (image or {}).get("file_name")
     if not isinstance(name, str) or not name:
@@ -43,7 +43,7 @@ def file_name(image: JsonObject | None, number: object) -> str:
 
 
 def objects(source: SourceFile, span: Range) -> Iterator[tuple[Where, JsonObject | RecordError]]:
-    """The objects of a range of an array."""
+    """Yields the objects of a range of an array, each with its place."""
     where = Where(source.file, span[0], 0, span[2] - 1)
     try:
         for element in elements(source.file, *span):

@@ -1,12 +1,13 @@
-"""COCO instances as PaliGemma's detection text (`pipelines/vlm/boxes.py`): a record is an image with its boxes.
+"""Reads COCO instances as PaliGemma's detection text (`pipelines/vlm/boxes.py`). A record is an image with its boxes.
 
-`detect: all` (the default) asks for all classes of an image at once, `detect: each` makes a record of every class; the k-th of
-image n then has the number n * PARTS + k. Boxes keep the file's order, classes that of their first box. Left out and counted:
-crowd boxes, which are no single thing; boxes outside the image, and what is smaller than a location bin after clipping to the
-image; boxes with values that are no numbers, or of no known class. Images without a box, or with crowds alone, are filtered; ones
-with boxes of which none is sound are rejected.
+`detect: all` (the default) asks for all classes of an image at once. `detect: each` makes a record of every class; the k-th
+record of image n has the number n * PARTS + k. Boxes keep the order of the file, classes the order of their first boxes.
 
-A process parses the file once, whatever the number of its jobs, and keeps 49 bytes a box.
+These boxes are left out and counted: crowd boxes, which are not single objects; boxes outside the image; boxes without area;
+boxes smaller than a location bin after clipping to the image; boxes whose values are not numbers; boxes of an unknown class.
+Images without boxes, or only with crowd boxes, are filtered. Images with other boxes of which none is sound are rejected.
+
+A process parses the file once for all of its jobs, and keeps 49 bytes per box.
 """
 
 from array import array
@@ -50,7 +51,7 @@ class Instances:
         images: (n,) int64 image ids, ascending; the other columns are in their order.
         categories: (n,) int64 category ids, -1 if none is given.
         crowd: (n,) bool, whether a box stands for several objects.
-        corners: (n, 4) float64 x, y, width, height in pixels, NaN where they are no numbers.
+        corners: (n, 4) float64 x, y, width, height in pixels, NaN if the file has no numbers.
     """
 
     names: dict[int, str]
@@ -60,15 +61,15 @@ class Instances:
     corners: NDArray[np.float64]
 
     def of(self, image: int) -> slice:
-        """The rows of an image's boxes."""
+        """Returns the rows of an image's boxes."""
         return slice(*(int(np.searchsorted(self.images, image, side)) for side in ("left", "right")))
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The file cut into ranges of images.
+    """Cuts the file into ranges of images.
 
     Raises:
-        InputError: it is no such file, or broken anywhere, as images would lose boxes unseen.
+        InputError: the file has no images, or is broken anywhere: images would lose boxes without a message.
     """
     return json_stream.cut(source.file, "images", IMAGES_PER_JOB, strict=True)
 
@@ -98,14 +99,14 @@ def instances(file: str, _version: str) -> Instances:
 
 
 def _numbers(value: object) -> list[float]:
-    """Four numbers, NaN if it is not that."""
+    """Returns the four numbers of a box, four NaN for any other value."""
     if isinstance(value, list) and len(value) == 4 and all(type(v) in (int, float) and abs(v) < 1e9 for v in value):
         return [float(v) for v in value]
     return [np.nan] * 4
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range of images."""
+    """Yields the records of a range of images."""
     found = instances(source.file, file_version(source.file))
     images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, span):
@@ -147,10 +148,10 @@ def _records(
 
 
 def usable(found: Instances, image: int, row: JsonObject) -> tuple[NDArray[np.float64], list[str], dict[str, int]]:
-    """An image's sound boxes.
+    """Finds an image's sound boxes.
 
     Returns:
-        (n, 4) ymin, xmin, ymax, xmax in [0, 1], clipped to the image; their n names; and what was left out, and how often.
+        (n, 4) ymin, xmin, ymax, xmax in [0, 1], clipped to the image; their n names; what was left out -> how often.
 
     Raises:
         RecordError: the image's size is not known.

@@ -1,6 +1,6 @@
-"""COCO captions: an annotations file beside a folder of images; each element of "annotations" is a record.
+"""Reads COCO captions: an annotations file and a folder of images. Each element of "annotations" is a record.
 
-A process reads the file once to learn where "images" lie (24 bytes of memory each), whatever the number of its jobs.
+A process reads the file once for all of its jobs, to learn where the "images" are (24 bytes of memory each).
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ CAPTIONS_PER_JOB = 50_000
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The file cut into ranges of captions."""
+    """Cuts the file into ranges of captions."""
     return json_stream.cut(source.file, "annotations", CAPTIONS_PER_JOB)
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range of captions."""
+    """Yields the records of a range of captions."""
     table = coco.image_table(source.file, file_version(source.file))
     images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in coco.objects(source, span):

@@ -1,4 +1,4 @@
-"""Files below a dataset's directory, named by data that other people wrote: nothing outside the directory is ever opened."""
+"""Opens files that data names, below a dataset's directory. Other people wrote the data, so nothing outside is ever opened."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.E
 
 
 def check_name(name: str) -> str:
-    """Why a relative name may not be opened, "" if it may.
+    """Returns why a relative name may not be opened, "" if it may.
 
     >>> check_name("a/b.jpg"), check_name("../b.jpg"), check_name("s3://b.jpg"), check_name("")
     ('', 'leads out of the images folder', 'leads out of the images folder', 'no name')
@@ -31,7 +31,7 @@ def check_name(name: str) -> str:
 
 
 class ConfinedFolder:
-    """A dataset's directory."""
+    """A dataset's directory, whose files are opened by their relative names."""
 
     def __init__(self, url: str) -> None:
         self.fs, self.root = filesystem(url)
@@ -40,10 +40,11 @@ class ConfinedFolder:
         self._real = os.path.realpath(self.root) + os.sep if self.local else ""
 
     def find(self, name: str) -> str:
-        """The path of a file by its relative name.
+        """Returns the path of a file by its relative name.
 
         Raises:
-            RecordError: the name leads out of the directory, also by a link; no such file; not a plain file, or too large a one.
+            RecordError: the name leads out of the directory; or a local file is missing, is not a plain file, or is a link that
+                leads out of the directory.
         """
         problem = check_name(name)
         if problem:
@@ -63,14 +64,14 @@ class ConfinedFolder:
         return real
 
     def inside(self, path: str) -> bool:
-        """Whether a path of this file system, its links followed, is below the directory or it itself."""
+        """Whether a path is the directory or below it, after links are followed. True for every path of a remote store."""
         return not self.local or (os.path.realpath(path) + os.sep).startswith(self._real)
 
     def read(self, name: str) -> bytes:
-        """A whole file, of at most `MAX_BYTES`.
+        """Reads a whole file of at most `MAX_BYTES`.
 
         Raises:
-            RecordError: as `find`, or it is larger.
+            RecordError: as `find`, or the file is larger, is missing, or may not be read.
         """
         path = self.find(name)
         try:
@@ -83,19 +84,19 @@ class ConfinedFolder:
             raise self._absent(name, error) from None
 
     def _at_most(self, path: str, name: str) -> bytes:
-        """A file of a store, of which at most `MAX_BYTES` are read."""
+        """Reads a file of a store, at most one byte more than `MAX_BYTES`, to refuse larger ones."""
         try:
             data = cast(bytes, self.fs.cat_file(path, start=0, end=MAX_BYTES + 1))
         except Exception as error:
             if getattr(error, "code", None) != 416 and "InvalidRange" not in f"{error!r} {error.__cause__!r}":
                 raise
-            return b""  # an empty file has no range
+            return b""  # a store may refuse a range of an empty file
         if len(data) > MAX_BYTES:
             raise RecordError("image", f"{shown(name)}: more than {MAX_BYTES:,} bytes")
         return data
 
     def open(self, name: str) -> BinaryIO:
-        """A file, for reading at places.
+        """Opens a file, for reading parts of it.
 
         Raises:
             RecordError: as `find`.
@@ -107,12 +108,12 @@ class ConfinedFolder:
             raise self._absent(name, error) from None
 
     def relative(self, file: str) -> str:
-        """A file's name below the directory, from its path or URL."""
+        """Returns a file's name below the directory, from its path or URL."""
         path, root = (str(self.fs._strip_protocol(name)) for name in (file, self.root))
         return path.removeprefix(root).lstrip("/")
 
     def _absent(self, name: str, error: OSError) -> Exception:
-        """What an absent file is: the record's fault; a disk or network that fails is not, and is raised on."""
+        """Returns a RecordError if the file is missing or may not be read, else the error itself, such as of a failing disk."""
         if isinstance(error, FileNotFoundError) or error.errno in ABSENT:
             return RecordError("image", f"{shown(name)}: no such image")
         if isinstance(error, PermissionError):

@@ -1,4 +1,4 @@
-"""Image files below a dataset's directory: read whole, and refused unless they are what their names say."""
+"""Reads image files below a dataset's directory, and refuses those that are not what their names say."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ ReadImage = Callable[[str, int, int], tuple[bytes, str]]
 
 
 class ImageFiles:
-    """Image files, read whole and checked; the last one is kept, as one image often has several records in a row."""
+    """Reads whole image files and checks them. It keeps the last one, as one image often has several records in a row."""
 
     def __init__(self, directory: str, folder: str = "") -> None:
         self.directory = ConfinedFolder(directory)
@@ -20,10 +20,10 @@ class ImageFiles:
         self._last: tuple[str, bytes | RecordError] | None = None
 
     def read(self, name: str) -> tuple[str, bytes]:
-        """(path below the dataset's directory, encoded bytes) of an image by its name in the images folder.
+        """Returns (path below the dataset's directory, encoded bytes) of an image by its name in the images folder.
 
         Raises:
-            RecordError: it may not be read, is no sound JPEG or PNG, or not what its extension says.
+            RecordError: the file may not be read, is not a sound JPEG or PNG, or is not what its extension says.
         """
         problem = check_name(name)
         if problem:
@@ -42,7 +42,7 @@ class ImageFiles:
 
 
 def check_image(data: bytes, name: str) -> bytes:
-    """An encoded image, if it is one and what its name says.
+    """Returns an encoded image, after checking that it is an image and what its name says.
 
     Raises:
         RecordError: it is not.
@@ -57,7 +57,7 @@ def check_image(data: bytes, name: str) -> bytes:
 
 
 def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for image files."""
+    """Returns a function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for image files."""
     images = ImageFiles(directory)
 
     def read(path: str, _offset: int, length: int) -> tuple[bytes, str]:
@@ -70,7 +70,7 @@ def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
 
 
 def unchanged(data: bytes, length: int) -> bytes:
-    """The bytes, if they are as many as were indexed.
+    """Returns the bytes, after checking that they are as many as were indexed.
 
     Raises:
         RecordError: they are not.

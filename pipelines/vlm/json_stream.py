@@ -1,7 +1,7 @@
-"""A large JSON file as the elements of its arrays, one at a time, each with its byte range: COCO, VQAv2, LLaVA.
+"""Reads the arrays of a large JSON file (COCO, VQAv2, LLaVA) one element at a time, each with its byte range.
 
-Memory is that of a block and the largest element. The bytes are parsed as Latin-1 first, which maps each to one character and
-leaves JSON's own characters alone, so places in the text are places in the file; elements that are not ASCII are parsed again.
+Memory is one block and the largest element. The bytes are first parsed as Latin-1, which makes one character of each byte and
+leaves JSON's own characters alone. So places in the text are places in the file. Elements that are not ASCII are parsed again.
 """
 
 import json
@@ -29,7 +29,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class BrokenJsonError(ValueError):
-    """The file is not JSON from some byte on; nothing behind it can be read."""
+    """Says that a file is not JSON from some byte on; nothing after it can be read."""
 
     def __init__(self, place: int, detail: str) -> None:
         super().__init__(f"byte {place}: {detail}; the rest of the file is lost")
@@ -41,9 +41,9 @@ class JsonElement:
     """An element of a top-level array.
 
     Attributes:
-        key: the array's name, "" if the whole file is one.
+        key: the array's name, "" if the whole file is an array.
         where: its place in the file.
-        value: itself.
+        value: the element; None if it is too large.
         problem: why its text cannot be read, "" if it can.
     """
 
@@ -53,14 +53,14 @@ class JsonElement:
     problem: str = ""
 
     def object(self) -> JsonObject | RecordError:
-        """Its value if that is an object, else what is wrong."""
+        """Returns its value if that is an object, else what is wrong."""
         if self.problem or not isinstance(self.value, dict):
             return RecordError("json", self.problem or "not an object")
         return self.value
 
 
 class JsonScanner:
-    """A place in a file, from where values are taken one after the other."""
+    """Reads values from a file one after the other, from a place on."""
 
     def __init__(self, stream: BinaryIO, start: int = 0) -> None:
         stream.seek(start)
@@ -68,11 +68,11 @@ class JsonScanner:
 
     @property
     def place(self) -> int:
-        """Byte of the file."""
+        """Byte of the file that is read next."""
         return self._base + self._at
 
     def peek(self) -> str:
-        """The next character that is not white space, "" at the end."""
+        """Returns the next character that is not white space, "" at the end. Does not go past it."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in SPACE:
@@ -82,7 +82,7 @@ class JsonScanner:
                 return ""
 
     def take(self, expected: str) -> str:
-        """The next character, if it is one of the expected.
+        """Goes past the next character, which must be one of the expected, and returns it.
 
         Raises:
             BrokenJsonError: it is not.
@@ -94,22 +94,24 @@ class JsonScanner:
         return found
 
     def skip_bom(self) -> None:
-        """Goes past a byte order mark."""
+        """Skips a byte order mark."""
         self.peek()
         if self._text.startswith(BOM, self._at):
             self._at += len(BOM)
 
     def value(self) -> tuple[int, int, JsonValue, str]:
-        """(first byte, bytes, value, what is wrong with this value alone) of the next value.
+        """Reads the next value: (first byte, number of bytes, value, what is wrong with this value alone).
+
+        A value larger than `MAX_ELEMENT` is skipped: it is None, with a message.
 
         Raises:
-            BrokenJsonError: not JSON. A value larger than `MAX_ELEMENT` is passed over: it is None, and wrong alone.
+            BrokenJsonError: the file is not JSON from here on.
         """
         self.peek()
         while True:
             try:
                 value, end = _decode(self._text, self._at)
-                if end < len(self._text) or not self._more():  # a number may go on
+                if end < len(self._text) or not self._more():  # a number may go on in the next block
                     break
             except RecursionError:
                 self.fail("values too deep within each other")
@@ -131,7 +133,7 @@ class JsonScanner:
         return start, len(text), value, problem
 
     def _pass_over(self, error: str) -> tuple[int, int]:
-        """(first byte, bytes) of the next object, array or text, of which only a block is held at a time."""
+        """Skips the next object, array or text with one block in memory at a time. Returns (first byte, number of bytes)."""
         start, depth, inside = self.place, 0, False
         if self.peek() not in ("{", "[", '"'):
             self.fail(f"not JSON ({error})")
@@ -143,7 +145,7 @@ class JsonScanner:
             if found is None:
                 continue
             if found[0] == "\\":
-                self._at += inside  # what is escaped
+                self._at += inside  # skip the escaped character
             elif found[0] == '"':
                 inside = not inside
             elif not inside:
@@ -152,7 +154,7 @@ class JsonScanner:
                 return start, self.place - start
 
     def fail(self, detail: str) -> NoReturn:
-        """Says what is wrong here.
+        """Raises an error that says what is wrong at this place.
 
         Raises:
             BrokenJsonError: always.
@@ -160,7 +162,7 @@ class JsonScanner:
         raise BrokenJsonError(self.place, detail)
 
     def _more(self) -> bool:
-        """Reads on, more the longer the value that does not end; False, and nothing else, at the end of the file."""
+        """Reads the next block, a larger one for a long value. At the end of the file it returns False and changes nothing."""
         block = self._stream.read(max(BLOCK, len(self._text) - self._at))
         if block:
             self._base, self._text, self._at = self.place, self._text[self._at :] + block.decode("latin-1"), 0
@@ -172,10 +174,10 @@ def _too_large(length: int) -> str:
 
 
 def walk(file: str) -> Iterator[JsonElement]:
-    """Every element of the arrays that a JSON file is, or has at its top.
+    """Yields every element of the array that a JSON file is, or of the arrays at its top level.
 
     Raises:
-        BrokenJsonError: not JSON from some place on; what comes before was yielded.
+        BrokenJsonError: the file is not JSON from some place on; the elements before were yielded.
     """
     fs, path = filesystem(file)
     with fs.open(path, "rb") as stream:
@@ -211,7 +213,7 @@ def _array(scanner: JsonScanner, file: str, key: str) -> Iterator[JsonElement]:
 
 
 def elements(file: str, start: int, stop: int | None, first: int) -> Iterator[JsonElement]:
-    """The elements of an array between two bytes, the first of which has the number `first`.
+    """Yields the elements of an array between two bytes (`stop` None: to its end). The first one has the number `first`.
 
     Raises:
         BrokenJsonError: as `walk`.
@@ -231,16 +233,16 @@ def elements(file: str, start: int, stop: int | None, first: int) -> Iterator[Js
 
 
 def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
-    """An array cut into ranges of so many elements: (first byte, byte past the last, number of the first).
+    """Cuts an array into ranges of `count` elements: (first byte, byte past the last, number of the first element).
 
     Args:
         file: path or URL.
-        key: the array's name, "" if the whole file is it.
-        count: elements of a range.
-        strict: whether nothing may be broken; otherwise a fault may be in the last range.
+        key: the array's name, "" if the whole file is an array.
+        count: elements per range.
+        strict: whether any fault is an error; otherwise the last range may contain a fault.
 
     Raises:
-        InputError: the file has no such array, or nothing in it, or is broken before it.
+        InputError: the file has no such array, the array is empty, or the file is broken before it (anywhere if `strict`).
     """
     starts: list[tuple[int, int]] = []
     broken = ""
@@ -258,7 +260,7 @@ def cut(file: str, key: str, count: int, strict: bool = False) -> list[Range]:
 
 
 def followed(file: str, every: Iterator[JsonElement]) -> Iterator[JsonElement]:
-    """The elements, with a progress display in bytes."""
+    """Yields the elements, with a progress display in MB."""
     fs, path = filesystem(file)
     done = 0
     with progress(f"reading {path.rsplit('/', 1)[-1]}", max(fs.size(path) // 1_000_000, 1), "MB") as advance:

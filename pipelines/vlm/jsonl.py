@@ -1,4 +1,4 @@
-"""JSON lines beside a folder of images, one record a line; the lines of a range are read without the rest of the file."""
+"""Reads JSON lines and a folder of images, one record per line. A range of lines is read without the rest of the file."""
 
 import json
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ BLOCK = 1 << 22
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The file cut into ranges of lines."""
+    """Cuts the file into ranges of lines."""
     return line_ranges(source.file)
 
 
 def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
-    """A JSONL file cut into ranges of so many lines: (first byte, byte past the last, number of the first line)."""
+    """Cuts a JSONL file into ranges of `lines` lines: (first byte, byte past the last, number of the first line)."""
     ranges: list[Range] = []
     start = first = seen = at = 0
     with stores.open_file(file) as stream:
@@ -51,7 +51,7 @@ def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
 
 
 def lines(file: str, span: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
-    """The lines between two bytes, in order; `where.number` is the line's number, blank ones are no records."""
+    """Yields the lines between two bytes, in order. `where.number` is the number of the line; blank lines are skipped."""
     offset, stop, number = span
     with stores.open_file(file) as stream:
         stream.seek(offset)
@@ -70,10 +70,10 @@ def lines(file: str, span: Range) -> Iterator[tuple[Where, bytes] | BadRecord]:
 
 
 def parse(line: bytes) -> JsonObject:
-    """One line's object.
+    """Returns the JSON object of a line.
 
     Raises:
-        RecordError: it is none.
+        RecordError: the line is not a JSON object.
     """
     try:
         data = json.loads(line)
@@ -85,7 +85,7 @@ def parse(line: bytes) -> JsonObject:
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range of lines."""
+    """Yields the records of a range of lines."""
     images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for found in lines(source.file, span):
         yield found if isinstance(found, BadRecord) else _record(source.entry, images, *found)
@@ -103,10 +103,10 @@ def _record(entry: DatasetEntry, images: ImageFiles, where: Where, line: bytes) 
 
 
 def image_name(row: JsonObject, key: str) -> str:
-    """The name of a record's image.
+    """Returns the name of a record's image.
 
     Raises:
-        RecordError: there is none.
+        RecordError: it has none.
     """
     name = row.get(key)
     if not isinstance(name, str) or not name.strip():

@@ -1,9 +1,9 @@
-"""LLaVA-style conversations, a JSON array or JSON lines, beside a folder of images.
+"""Reads LLaVA-style conversations: a JSON array or JSON lines, and a folder of images.
 
-Each human/gpt pair of turns becomes a record of its own: the k-th pair of conversation n has the number n * PARTS + k. Earlier
-turns are not part of its prompt; `turns: first` keeps each conversation's first pair alone, for data whose later questions make
-no sense by themselves. `<image>` is taken out of the prompt, as the image has its own place in a row. Conversations without an
-image are filtered; ones with several images are rejected.
+Each human/gpt pair of turns becomes a record of its own: the k-th pair of conversation n has the number n * PARTS + k. Its
+prompt does not contain earlier turns. `turns: first` keeps only the first pair of each conversation, for data whose later
+questions make no sense by themselves. `<image>` is removed from the prompt, as the image has its own place in a row.
+Conversations without an image are filtered; those with several images are rejected.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ PER_JOB = 10_000  # conversations
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The file cut into ranges of conversations."""
+    """Cuts the file into ranges of conversations."""
     if not is_array(source.file):
         return jsonl.line_ranges(source.file)
     return json_stream.cut(source.file, "", PER_JOB)
@@ -47,7 +47,7 @@ def is_array(file: str) -> bool:
     """Whether a file is one JSON array, and not JSON lines.
 
     Raises:
-        InputError: it begins like neither.
+        InputError: the file begins like neither.
     """
     with stores.open_file(file) as stream:
         start = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -57,7 +57,7 @@ def is_array(file: str) -> bool:
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range of conversations."""
+    """Yields the records of a range of conversations."""
     images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
     for where, row in rows(source.file, span):
         if isinstance(row, RecordError):
@@ -67,7 +67,7 @@ def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
 
 
 def rows(file: str, span: Range) -> Iterator[tuple[Where, JsonObject | RecordError]]:
-    """The objects of a range of a JSON array or of JSON lines."""
+    """Yields the objects of a range of a JSON array or of JSON lines."""
     start, stop, first = span
     if not is_array(file):
         for found in jsonl.lines(file, span):
@@ -115,26 +115,26 @@ def _records(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObj
 
 
 def conversation(row: JsonObject) -> JsonValue:
-    """A row's turns: `conversations`, or `messages` as chat data call them."""
+    """Returns a row's turns: `conversations`, or `messages` as chat data calls them."""
     return row.get("conversations", row.get("messages"))
 
 
 def question(ask: object) -> str:
-    """A human turn without the image's marker.
+    """Returns a human turn without the image's marker.
 
     Raises:
-        RecordError: nothing else is in it.
+        RecordError: the turn contains nothing else.
     """
     return text_of(ask.replace(MARKER, "") if isinstance(ask, str) else ask, "human")
 
 
 def pairs(turns: object) -> list[tuple[object, object]]:
-    """The (question, answer) pairs of a conversation, in order.
+    """Returns the (question, answer) pairs of a conversation, in order.
 
     A turn is {from, value} or {role, content}, or a whole pair is {user, assistant}; system turns are left out.
 
     Raises:
-        RecordError: no list of such, the two do not alternate, none, or more than `PARTS`.
+        RecordError: it is no list of such turns, the two roles do not alternate, or there are no pairs or more than `PARTS`.
     """
     if not isinstance(turns, list | tuple) or not turns:
         raise RecordError("conversation", "no list of turns under 'conversations' or 'messages'")

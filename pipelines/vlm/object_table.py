@@ -1,4 +1,4 @@
-"""Objects of an array in a large JSON file, found by their ids: only their places are kept in memory."""
+"""Finds objects of an array in a large JSON file by their ids. Only their places are kept in memory."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipelines.vlm.values import JsonObject
 
 @dataclass(frozen=True, eq=False)
 class ObjectTable:
-    """An array's objects, found by an integer of theirs and read again from their place: 24 bytes of memory each.
+    """The objects of an array, found by an integer id and read again from their place: 24 bytes of memory each.
 
     Attributes:
         file: path or URL.
@@ -30,7 +30,7 @@ class ObjectTable:
     stream: BinaryIO
 
     def find(self, key: object) -> JsonObject | None:
-        """The first object with this id, None if there is none."""
+        """Returns the first object with this id, None if there is none."""
         if type(key) is not int or not -(2**63) <= key < 2**63:
             return None
         at = int(np.searchsorted(self.ids, key))
@@ -42,7 +42,7 @@ class ObjectTable:
 
 
 def object_table(file: str, rows: list[tuple[int, int, int]] | NDArray[np.int64]) -> ObjectTable:
-    """A table out of (id, offset, length) rows in the file's order."""
+    """Makes a table from (id, offset, length) rows in the order of the file."""
     columns = np.array(rows, np.int64).reshape(-1, 3)
     columns = columns[np.argsort(columns[:, 0], kind="stable")]
     ids, offsets, lengths = columns.T.copy()

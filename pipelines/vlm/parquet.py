@@ -1,10 +1,11 @@
-"""Parquet files as Hugging Face writes them: a column of images ({bytes, path}, binary, or a list of one) and columns of texts.
+"""Reads Parquet files as Hugging Face writes them: a column of images ({bytes, path}, binary, or a list of one), and texts.
 
-A row is a record; with `conversations: COLUMN` every pair of its turns is, as in `llava.py`. An image's `path` is a label and is
-not read: a row without bytes is rejected. Place of an image: the row's number in the file. A job is a range of row groups.
+A row is a record. With `conversations: COLUMN`, every pair of turns in that column is a record, as in `llava.py`. An image's
+`path` is a label and is not read, so a row without bytes is rejected. The place of an image is the number of its row in the
+file. A job is a range of row groups.
 
-Memory: a batch of `BATCH` rows beside what Arrow keeps of the row group's pages; when single rows are asked for, a row group of
-at most `KEPT` bytes is kept, of a larger one the last batch.
+Memory: a batch of `BATCH` rows, and what Arrow keeps of the row group's pages. When single rows are read, it keeps a row group
+of at most `KEPT` bytes, or the last batch of a larger one.
 """
 
 from collections.abc import Iterator
@@ -43,10 +44,10 @@ KEPT = 1 << 28
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The file cut into ranges of row groups, (first, one past the last, first row).
+    """Cuts the file into ranges of row groups: (first, one past the last, number of the first row).
 
     Raises:
-        InputError: not Parquet, or a column that the entry names is missing.
+        InputError: the file is not Parquet, or lacks a column that the entry names.
     """
     fs, path = filesystem(source.file)
     try:
@@ -72,14 +73,14 @@ def ranges(source: SourceFile) -> list[Range]:
 
 
 def wanted(entry: DatasetEntry) -> list[str]:
-    """The columns that the entry names."""
+    """Returns the columns that the entry names."""
     names: list[str | None] = [entry.image, entry.id]
     names += [entry.conversations] if entry.conversations else [entry.prompt, entry.target, entry.answers]
     return [name for name in dict.fromkeys(names) if name]
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range of row groups."""
+    """Yields the records of a range of row groups."""
     start, stop, number = span
     path = ConfinedFolder(source.directory).relative(source.file)
     fs, name = filesystem(source.file)
@@ -100,7 +101,7 @@ def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
 
 
 def rows(batch: pa.RecordBatch) -> Iterator[dict[str, FieldValue] | RecordError]:
-    """A batch's rows as plain values; texts that are not UTF-8 cost their row."""
+    """Yields a batch's rows as plain values. A row with a text that is not UTF-8 becomes a RecordError."""
     try:
         yield from batch.to_pylist()
         return
@@ -142,10 +143,10 @@ def _records(
 
 
 def image_bytes(value: object, column: str) -> bytes:
-    """The encoded image of a cell.
+    """Returns the encoded image of a cell.
 
     Raises:
-        RecordError: none, several, or only a path.
+        RecordError: the cell has no image, several, or only a path.
     """
     if isinstance(value, list):
         if len(value) != 1:
@@ -161,7 +162,7 @@ def image_bytes(value: object, column: str) -> bytes:
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, row, length) -> (encoded bytes, "") or (b"", what is wrong)."""
+    """Returns a function (path, row, length) -> (encoded bytes, "") or (b"", what is wrong)."""
     cells = ParquetCells(directory, entry.image)
 
     def read(path: str, offset: int, length: int) -> tuple[bytes, str]:
@@ -176,7 +177,7 @@ def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
 
 
 class ParquetCells:
-    """Single cells of a column in Parquet files; of the last file, the rows around the last cell are kept."""
+    """Reads single cells of a column in Parquet files. It keeps the last file open, and the rows around the last cell."""
 
     def __init__(self, directory: str, column: str) -> None:
         self._directory, self._column = ConfinedFolder(directory), column
@@ -186,10 +187,10 @@ class ParquetCells:
         self._rows, self._first = pa.chunked_array([], pa.binary()), 0
 
     def at(self, path: str, row: int) -> object:
-        """The cell of a row.
+        """Returns the cell of a row.
 
         Raises:
-            RecordError: no such file or row.
+            RecordError: there is no such file or row.
         """
         if path != self._path or self._file is None:
             if self._file is not None:

@@ -1,4 +1,4 @@
-"""What every reader of questions and captions yields, and how a mapping of keys becomes one."""
+"""The record that every reader of questions and captions yields, and how it is made of a mapping of keys."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,9 +20,9 @@ class SourceFile:
     """A file of a dataset's split, as its reader needs to know it.
 
     Attributes:
-        entry: of the dataset.
-        directory: of the dataset.
-        split: of the dataset.
+        entry: entry of the dataset.
+        directory: folder or URL of the dataset.
+        split: split of the dataset.
         file: path or URL of the file.
     """
 
@@ -37,10 +37,10 @@ class ImagePlace:
     """Where an encoded image is.
 
     Attributes:
-        path: of the file, relative to the dataset's directory.
-        offset: first byte in that file: 0 of image files, of a member's data in tar, of the record in TFRecord. Parquet: the
-            row in the file.
-        length: bytes of the image; TFRecord: of the record.
+        path: path of the file, relative to the dataset's directory.
+        offset: first byte in that file: 0 for an image file, the member's data in a tar file, the record in a TFRecord file. For
+            Parquet, the number of the row in the file.
+        length: bytes of the image; in a TFRecord file, bytes of the record.
     """
 
     path: str
@@ -54,13 +54,13 @@ class VlmRecord:
 
     Attributes:
         where: the annotation's place; `number` is unique in its file.
-        id: the record's own, or its number.
+        id: the record's own id, or its number if it has none.
         image: the image's place.
         data: the encoded image as stored.
         prompt: question, or fixed prompt of a caption.
         target: answer or caption.
-        answers: all that people gave, if there are several; `target` is the most common.
-        left_out: (what, how many) of pieces that were left out, such as crowd boxes.
+        answers: all answers that people gave, if there are several; without a target of its own, `target` is the most common.
+        left_out: (what, how many) pairs of things that were left out, such as crowd boxes.
     """
 
     where: Where
@@ -75,14 +75,14 @@ class VlmRecord:
 
 @dataclass(frozen=True)
 class Unwanted(BadRecord):
-    """A record that is sound but nothing to learn from here, such as an image without boxes: filtered, not rejected."""
+    """A sound record with nothing to learn from, such as an image without boxes: it is filtered, not rejected."""
 
 
 class RecordError(Exception):
-    """Why a record cannot be used.
+    """Says why a record cannot be used.
 
     Attributes:
-        reason: a short word for counting.
+        reason: a short word, by which records are counted.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -91,22 +91,22 @@ class RecordError(Exception):
 
 
 def rejected(where: Where, error: RecordError) -> BadRecord:
-    """The dead letter."""
+    """Returns the dead letter of an error."""
     return BadRecord(where, error.reason, str(error))
 
 
 def shown(name: object) -> str:
-    """A name from data, short and printable."""
+    """Makes a name from data short and printable."""
     text = repr(name)
     text = text if len(text) <= 200 else text[:197] + "..."
     return text.encode(errors="backslashreplace").decode()
 
 
 def text_of(value: object, key: object) -> str:
-    """A text, stripped.
+    """Returns a text, without blanks around it.
 
     Raises:
-        RecordError: none, empty, too long, or not Unicode.
+        RecordError: the text is missing, empty, too long, or not Unicode.
     """
     if isinstance(value, bytes):
         try:
@@ -123,7 +123,7 @@ def text_of(value: object, key: object) -> str:
 
 
 def is_unicode(value: str) -> bool:
-    """Whether a text can be written as UTF-8: JSON's escapes can name halves of characters.
+    """Whether a text can be written as UTF-8. Escapes in JSON can name halves of characters, which cannot.
 
     >>> is_unicode("ä"), is_unicode(chr(0xD800))
     (True, False)
@@ -136,10 +136,10 @@ def is_unicode(value: str) -> bool:
 
 
 def texts_of(value: object, key: object) -> tuple[str, ...]:
-    """A list of texts, or of mappings with an "answer" each, as VQAv2 has them.
+    """Returns a list of texts, or the "answer" of each mapping in a list, as VQAv2 has them.
 
     Raises:
-        RecordError: not a list, empty, or of anything else.
+        RecordError: the value is not a list, is empty, or contains anything else.
     """
     if not isinstance(value, list | tuple) or not value:
         raise RecordError("language", f"key {key!r} is missing or not a list of texts")
@@ -147,7 +147,7 @@ def texts_of(value: object, key: object) -> tuple[str, ...]:
 
 
 def most_common(answers: Iterable[str], preferred: str = "") -> str:
-    """The answer most often given; of several such the preferred one, else the first.
+    """Returns the most common answer; of several such answers the preferred one, or else the first.
 
     >>> most_common(["two", "2", "2", "two"]), most_common(["two", "2", "2", "two"], "2"), most_common("aab", "b")
     ('two', '2', 'a')
@@ -158,10 +158,10 @@ def most_common(answers: Iterable[str], preferred: str = "") -> str:
 
 
 def texts(entry: DatasetEntry, row: Mapping[str, FieldValue]) -> tuple[str, str, tuple[str, ...]]:
-    """(prompt, target, answers) of a mapping, by the keys that the entry names.
+    """Returns (prompt, target, answers) of a mapping, by the keys that the entry names.
 
     Raises:
-        RecordError: one of them is missing or no text.
+        RecordError: one of them is missing or is not a text.
     """
     prompt = entry.fixed_prompt.strip() if entry.prompt is None else text_of(row.get(entry.prompt), entry.prompt)
     answers = texts_of(row.get(entry.answers), entry.answers) if entry.answers else ()
@@ -175,7 +175,7 @@ def texts(entry: DatasetEntry, row: Mapping[str, FieldValue]) -> tuple[str, str,
 
 
 def id_of(row: Mapping[str, FieldValue], key: str, number: int) -> str:
-    """A record's own id, its number where it has none."""
+    """Returns a record's own id, or its number if it has none."""
     value = row.get(key)
     if isinstance(value, bytes):
         value = value.decode(errors="replace")

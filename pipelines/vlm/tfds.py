@@ -1,7 +1,7 @@
-"""TFDS directories with an image and texts in each example, read without TensorFlow (`fasttok/episodes/rlds.py`).
+"""Reads TFDS directories with an image and texts in each example, without TensorFlow (`fasttok/episodes/rlds.py`).
 
-Keys of the entry are flat feature names, such as `objects/name`. A list of texts is a list of answers: its most common is the
-target. Directories that the raw reader does not cover (array_record files, features of other classes) are refused.
+Keys of the entry are flat feature names, such as `objects/name`. A list of texts is a list of answers, and the most common one
+is the target. Directories that the raw reader does not support (array_record files, features of other classes) are refused.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from pipelines.vlm.values import FieldValue
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The whole file, or ranges of a large one: (first byte, number after the last record, number of the first).
+    """Cuts a large file into ranges: (first byte, number after the last record, number of the first). A small one is one range.
 
     Raises:
-        InputError: a key of the entry is no feature, or not one that can be read as what it should be.
+        InputError: a key of the entry names no feature, or a feature of the wrong kind.
     """
     check_features(source.entry, open_raw(source.directory).features)
     return [(one.offset, one.stop, one.number) for one in ranges_of(source.file)]
@@ -34,7 +34,7 @@ def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
     """Compares the entry's keys with the features.
 
     Raises:
-        InputError: one is missing, or is of another kind.
+        InputError: a feature is missing or of the wrong kind.
     """
     for key, name in (
         ("image", entry.image),
@@ -56,7 +56,7 @@ def check_features(entry: DatasetEntry, features: dict[str, Feature]) -> None:
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range."""
+    """Yields the records of a range."""
     offset, stop, number = span
     directory = open_raw(source.directory)
     path = ConfinedFolder(source.directory).relative(source.file)
@@ -83,7 +83,7 @@ def _record(entry: DatasetEntry, path: str, where: Where, values: dict[str, Fiel
 
 
 def open_images(entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for records of TFRecord files."""
+    """Returns a function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong), for records of TFRecord files."""
     files, features = ConfinedFolder(directory), {entry.image: open_raw(directory).features[entry.image]}
     root = directory.rstrip("/")
 

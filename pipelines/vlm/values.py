@@ -1,4 +1,4 @@
-"""What people's files hold: values of JSON, of columns and of features, as the readers get them before anything is checked."""
+"""Types of values in people's files (JSON, columns, features), as the readers get them before anything is checked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias

@@ -1,7 +1,8 @@
-"""VQAv2: a file of questions, one of annotations, and images named after their id.
+"""Reads VQAv2: a file of questions, a file of annotations, and images named after their id.
 
-The target is the most common of the ten answers; of several such `multiple_choice_answer`, else the first. All are kept. A
-process reads the annotations once to learn where they lie (24 bytes of memory each), whatever the number of its jobs.
+The target is the most common of the ten answers. If several are equally common, it is `multiple_choice_answer` if that is one
+of them, else the first. All answers are kept. A process reads the annotations once for all of its jobs, to learn where they are
+(24 bytes of memory each).
 """
 
 from collections.abc import Iterator
@@ -32,18 +33,18 @@ QUESTIONS_PER_JOB = 50_000
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The questions cut into ranges."""
+    """Cuts the questions into ranges."""
     return json_stream.cut(source.file, "questions", QUESTIONS_PER_JOB)
 
 
 def annotations_file(source: SourceFile) -> str:
-    """The annotations of a split."""
+    """Returns the path of the annotations of a split."""
     return join(source.directory, source.entry.annotations[source.split])
 
 
 @lru_cache(maxsize=2)
 def annotations(file: str, _version: str) -> ObjectTable:
-    """The annotations of a file by their question's id."""
+    """Returns a table of the annotations of a file, by the id of their question."""
     rows = []
     try:
         for element in json_stream.walk(file):
@@ -51,13 +52,13 @@ def annotations(file: str, _version: str) -> ObjectTable:
                 number = element.value.get("question_id")
                 if coco.is_id(number):
                     rows.append((number, element.where.offset, element.where.length))
-    except json_stream.BrokenJsonError:  # questions whose annotations it hides are rejected one by one
+    except json_stream.BrokenJsonError:  # questions with annotations after the fault are rejected one by one
         pass
     return object_table(file, rows)
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a range of questions."""
+    """Yields the records of a range of questions."""
     file = annotations_file(source)
     table = annotations(file, file_version(file))
     images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
@@ -85,10 +86,10 @@ def _record(
 
 
 def answer(annotation: JsonObject) -> tuple[str, tuple[str, ...]]:
-    """(the target, all answers) of an annotation.
+    """Returns (the target, all answers) of an annotation.
 
     Raises:
-        RecordError: it has no answers, or one that is no text.
+        RecordError: it has no answers, or one that is not a text.
     """
     preferred = annotation.get("multiple_choice_answer")
     if not annotation.get("answers"):
@@ -98,10 +99,10 @@ def answer(annotation: JsonObject) -> tuple[str, tuple[str, ...]]:
 
 
 def image_name(entry: DatasetEntry, split: str, image: int) -> str:
-    """An image's file name by its id.
+    """Returns an image's file name by its id.
 
     Raises:
-        RecordError: the template does not take such an id.
+        RecordError: the template does not fit this id.
     """
     try:
         return entry.image_name.format(split=split, image_id=image)

@@ -1,9 +1,9 @@
-"""WebDataset: tar files whose members of one name, up to the first dot of its last part, are a record.
+"""Reads WebDataset tar files. Neighbouring members with the same path up to the first dot of the name are a record.
 
     000123.jpg  000123.json  000123.txt      ->  key 000123; "json" is read by its keys, "txt" and other texts by their extension
 
-Only headers are read by `tarfile`; members are read by their place. Refused, each with the record it belongs to: links, devices
-and other members that are no plain files, sparse ones, absolute names and names with `..`. Compressed tar files are refused
+`tarfile` reads only headers; members are read by their place. A record is rejected if a member is a link, a device, a sparse
+file or anything else that is not a plain file, or has an absolute name or one with `..`. Compressed tar files are refused as a
 whole, as their members cannot be read by offset. A job is a tar file.
 """
 
@@ -45,7 +45,7 @@ class TarMember:
     """A tar member.
 
     Attributes:
-        name: with its folders.
+        name: name, with its folders.
         header: first byte of its header.
         start: first byte of its data.
         size: bytes of its data.
@@ -61,11 +61,11 @@ class TarMember:
 
 @dataclass
 class MemberGroup:
-    """The members of a key, which are one record.
+    """The members with the same key, which are one record.
 
     Attributes:
-        key: their name without extension.
-        members: by extension.
+        key: their name without extension, with its folders.
+        members: extension -> member.
         problem: why the record is refused, "" if it is not.
     """
 
@@ -74,7 +74,7 @@ class MemberGroup:
     problem: str = ""
 
     def add(self, extension: str, member: TarMember) -> None:
-        """Adds a member, the first of whose extension counts."""
+        """Adds a member. If two members have the same extension, the record is refused."""
         if extension in self.members:
             self.problem = self.problem or f"two members {shown(member.name)}"
         self.members[extension] = member
@@ -82,21 +82,25 @@ class MemberGroup:
 
 
 class HeaderStream:
-    """A stream as `tarfile` may read it: whoever asks for more than a header's bytes at once is refused."""
+    """A stream for `tarfile`, which refuses to read more than a header's bytes at once."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        """At most `MAX_HEADER` bytes."""
+        """Reads at most `MAX_HEADER` bytes."""
         if not 0 <= size <= MAX_HEADER:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self._stream.read(size)
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """The whole file."""
+    """Returns the whole file as one range.
+
+    Raises:
+        InputError: the file is compressed.
+    """
     if source.file.endswith((".tgz", ".gz", ".bz2", ".xz", ".zst")):
         raise InputError(
             f"{source.file} is compressed, so its members cannot be read by offset; decompress it to a .tar"
@@ -105,10 +109,10 @@ def ranges(source: SourceFile) -> list[Range]:
 
 
 def members(stream: BinaryIO, size: int) -> Iterator[TarMember]:
-    """The members of a tar file of `size` bytes, but for folders.
+    """Yields the members of a tar file of `size` bytes, without folders.
 
     Raises:
-        tarfile.TarError: not one, or damaged from some place on.
+        tarfile.TarError: it is not a tar file, or is damaged from some place on.
     """
     start = stream.read(8)
     for magic, name in COMPRESSED.items():
@@ -118,7 +122,7 @@ def members(stream: BinaryIO, size: int) -> Iterator[TarMember]:
     try:
         with tarfile.open(fileobj=HeaderStream(stream), mode="r:") as tar:  # type: ignore[call-overload]
             while (info := tar.next()) is not None:
-                tar.members.clear()  # else it would keep every header
+                tar.members.clear()  # otherwise it would keep every header
                 if info.isdir():
                     continue
                 problem = (
@@ -142,7 +146,7 @@ def members(stream: BinaryIO, size: int) -> Iterator[TarMember]:
 
 
 def groups(every: Iterator[TarMember]) -> Iterator[MemberGroup]:
-    """Members by key, as they lie one after the other."""
+    """Yields neighbouring members with the same key as groups."""
     group: MemberGroup | None = None
     for member in every:
         name = member.name[2:] if member.name.startswith("./") else member.name
@@ -162,7 +166,7 @@ def groups(every: Iterator[TarMember]) -> Iterator[MemberGroup]:
 
 
 def read(source: SourceFile, _span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """The records of a tar file."""
+    """Yields the records of a tar file."""
     path = ConfinedFolder(source.directory).relative(source.file)
     fs, name = filesystem(source.file)
     number = place = 0
@@ -198,10 +202,10 @@ def _record(entry: DatasetEntry, path: str, stream: BinaryIO, where: Where, grou
 
 
 def image_extension(entry: DatasetEntry, group: MemberGroup) -> str:
-    """The extension of a group's image: the entry's `image`, else the only one of an image format.
+    """Returns the extension of a group's image: the entry's `image`, or else the only one of an image format.
 
     Raises:
-        RecordError: it has none, several, or one of a format that is not taken.
+        RecordError: the group has no image, several, or one of a format that is not supported.
     """
     if entry.image in group.members:
         return entry.image
@@ -214,7 +218,7 @@ def image_extension(entry: DatasetEntry, group: MemberGroup) -> str:
 
 
 def _texts(stream: BinaryIO, members: dict[str, TarMember]) -> dict[str, FieldValue]:
-    """The keys of the json member, and other members under their extensions."""
+    """Returns the keys of the json member, and the bytes of other members under their extensions."""
     row: dict[str, FieldValue] = {}
     for extension, member in members.items():
         data = _bytes(stream, member, MAX_TEXT)
@@ -237,7 +241,7 @@ def _bytes(stream: BinaryIO, member: TarMember, most: int) -> bytes:
 
 
 def open_images(_entry: DatasetEntry, directory: str) -> ReadImage:
-    """A function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong); the last tar file is kept open."""
+    """Returns a function (path, offset, length) -> (encoded bytes, "") or (b"", what is wrong). It keeps the last file open."""
     files = ConfinedFolder(directory)
     last: list[tuple[str, BinaryIO]] = []
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from examples.tabletop.baselines import POLICIES, play
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
-from examples.tabletop.generate import GenerateConfig, records
+from examples.tabletop.generate import GenerateConfig, first_seed, records
 from examples.tabletop.generate import main as generate
 from examples.tabletop.manner import HUMAN, PREDICTABLE, Manner
 from examples.tabletop.render import TOGETHER, primary
@@ -222,6 +223,27 @@ def test_answers_by_hand() -> None:
     assert questions.caption(world).startswith(
         "a red circle at the top left, a blue square at the bottom right and a blue"
     )
+
+
+def test_captions_name_the_middle_only_if_a_block_is_there() -> None:
+    red = Block("red", "circle")
+    said = {
+        place: questions.described(red, np.array(place))
+        for place in [(0.1, 0.1), (0.0, 0.1), (0.1, 0.0), (-0.1, 0.01), (0.0, -0.1), (0.01, -0.01)]
+    }
+    assert [text.removeprefix("a red circle ") for text in said.values()] == [
+        "at the top right", "at the top", "at the right", "at the left", "at the bottom", "in the middle",
+    ]  # fmt: skip
+
+
+def test_no_demonstration_shows_a_scene_of_an_evaluation() -> None:
+    """`fasttok-evaluate` and studies begin at seed 1,000,000, studies that choose at 3,000,000; no more than 500,000 episodes."""
+    episodes = 400_000  # and as many that the expert fails at
+    for seed, number in product(range(20), (0, 1)):
+        first = first_seed(seed, number)
+        for begin in (1_000_000, 3_000_000):
+            assert first + episodes <= begin or begin + 500_000 <= first
+    assert len({first_seed(seed, number) // 500_000 for seed, number in product(range(20), (0, 1))}) == 40
 
 
 def test_questions_of_some_kinds_only() -> None:

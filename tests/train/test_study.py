@@ -181,6 +181,9 @@ def test_arms_that_start_from_others_come_after_them(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="start does not go with tune"):
         load_study(path)
+    path.write_text(path.read_text().replace("values: [1e-3]}", "values: [1e-3], seed: 0}"))
+    with pytest.raises(InputError, match="which is one of the study's seeds"):
+        load_study(path)
 
 
 def test_a_run_is_known_by_what_is_trained() -> None:

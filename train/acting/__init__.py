@@ -1,1 +1,1 @@
-"""What a robot is and sees, subtasks, and chunks that continue others."""
+"""What a policy needs to act: robots and their observations, subtasks, and real-time chunking."""

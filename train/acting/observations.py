@@ -1,4 +1,4 @@
-"""What a running robot sees, checked, and made what training showed: images as the shards hold them, a state in raw units."""
+"""Checks the observations of a running robot, and gives them the form that training had: images as in the shards, raw states."""
 
 import io
 import logging
@@ -21,19 +21,19 @@ IMAGE = "image/"
 
 
 def images_of(seen: Seen, robot: Robot) -> dict[str, bytes | NDArray[np.uint8]]:
-    """The images of an observation by slot, as the training images were; a camera that is not there is left out.
+    """Returns the images of an observation by slot, processed like the training images.
 
-    The model is then told that it is not there, as in training on rows without it. Images that the robot has no camera for are
-    not used.
+    A missing camera is left out, and the model sees that it is missing, as in training on rows without it. Images that the robot
+    has no camera for are not used.
 
     Args:
-        seen: "image/<slot>" (h, w, 3) uint8, RGB; or the bytes of an encoded image, which go through what a build does with
-            images that a dataset has encoded.
-        robot: who acts; its cameras are those that the model sees.
+        seen: observation; "image/<slot>" is (h, w, 3) uint8 in RGB, or the bytes of an encoded image, which are processed as
+            `build` processes the encoded images of a dataset.
+        robot: robot that acts; the model sees its cameras.
 
     Raises:
-        InputError: none of its cameras is there, one is missing while there is an image that it has no camera for (another name
-            is likely), or an image is of another shape or type, damaged, or too large.
+        InputError: the images of all cameras are missing; one is missing while another image belongs to no camera (its name is
+            probably wrong); or an image has another shape or type, is damaged, or is too large.
     """
     given = [name.removeprefix(IMAGE) for name in seen if name.startswith(IMAGE)]
     missing = [slot for slot in robot.cameras if slot not in given]
@@ -51,14 +51,14 @@ def images_of(seen: Seen, robot: Robot) -> dict[str, bytes | NDArray[np.uint8]]:
 
 
 def state_of(seen: Seen, robot: Robot) -> NDArray[np.float32]:
-    """The state of an observation, (S,) in raw units; (0,) of a robot that records none.
+    """Returns the state of an observation, (S,) in raw units; (0,) if the robot records no state.
 
     Args:
-        seen: "state" (S,).
-        robot: who acts.
+        seen: observation with "state" (S,).
+        robot: robot that acts.
 
     Raises:
-        InputError: it is missing, of another length, or contains something else than finite numbers.
+        InputError: the state is missing, has another length, or contains anything but finite numbers.
     """
     if not robot.state_dim:
         return np.zeros(0, np.float32)
@@ -75,7 +75,7 @@ def state_of(seen: Seen, robot: Robot) -> NDArray[np.float32]:
 
 
 def encoded(frame: NDArray[np.uint8], robot: Robot) -> bytes:
-    """A frame with what the training images went through: the size that a build gave them, and their encoding."""
+    """Encodes a frame (h, w, 3) like the training images: with the size and the encoding that `build` gave them."""
     picture, size, form = Image.fromarray(frame), robot.resize, robot.encode
     if size is not None:
         picture = _fitted(picture, picture.size, size)
@@ -84,18 +84,19 @@ def encoded(frame: NDArray[np.uint8], robot: Robot) -> bytes:
 
 
 def _form(robot: Robot) -> ImageFormat:
-    """What the training images were."""
+    """Returns the format of the training images."""
     return robot.image_format if robot.encode is None else robot.encode.format
 
 
 def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes | NDArray[np.uint8]:
-    """An image as training had it: pixels are encoded, and what is encoded goes through what a build does with it.
+    """Processes an image like the training images: pixels are encoded, and encoded images are treated as `build` treats them.
 
-    A build keeps encoded images that have the size which the mixture asks for, and writes others as JPEG. An image without losses
-    (PNG), where the training images had some, gets them.
+    `build` keeps encoded images that have the size of the mixture, and writes others as JPEG. If an image is lossless (PNG) and
+    the training images were not, it is encoded like them, so that it has the same losses.
 
     Raises:
-        InputError: it is of another shape, type or format, damaged or too large; what its header says decides before it is read.
+        InputError: the image has another shape, type or format, is damaged, or is too large. The header is checked before the
+            image is decoded.
     """
     if not isinstance(given, bytes):
         return encoded(_frame(given, name, robot), robot)
@@ -114,18 +115,18 @@ def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes |
 
 
 def _target(size: tuple[int, int], to: Resize) -> tuple[int, int]:
-    """(width, height) that a build gives an image of this size."""
+    """Returns the (width, height) that `build` gives an image of size (width, height)."""
     return inner_size(size, (to.width, to.height), to.fit) if to.fit == "inside" else (to.width, to.height)
 
 
 def _fitted(picture: Image.Image, size: tuple[int, int], to: Resize) -> Image.Image:
-    """A picture of the size that the build gave the training images; `size` is the one that it was recorded with."""
+    """Resizes a picture as `build` resized the training images; `size` is the (width, height) with which it was recorded."""
     frame = (to.width, to.height)
     return resized(picture, inner_size(size, frame, to.fit), "bicubic", frame if to.fit == "pad" else None)
 
 
 def _written(picture: Image.Image, form: str, quality: int) -> bytes:
-    """A picture in a format."""
+    """Encodes a picture in a format."""
     buffer = io.BytesIO()
     picture.save(buffer, form.upper(), **({} if form == "png" else {"quality": quality}))
     return buffer.getvalue()
@@ -133,15 +134,15 @@ def _written(picture: Image.Image, form: str, quality: int) -> bytes:
 
 @cache
 def _say_once(what: str) -> None:
-    """A warning that would else come with every chunk."""
+    """Logs a warning only once, instead of with every chunk."""
     logger.warning(what)
 
 
 def _frame(given: NDArray[Any], name: str, robot: Robot) -> NDArray[np.uint8]:
-    """An image, checked.
+    """Checks the pixels of an image.
 
     Raises:
-        InputError: another shape or type.
+        InputError: the image has another shape or type.
     """
     frame = np.asarray(given)
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:

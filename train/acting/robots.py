@@ -1,7 +1,7 @@
-"""robots.json in RUN: what acting, measuring and exporting need to know of the shards that a run was trained on. Imports no JAX.
+"""RUN/robots.json: what acting, measuring and exporting need to know about the shards of a run. Imports no JAX.
 
-So RUN alone is enough, on another machine and when the shards are gone. The file is as trustworthy as who wrote it: every value
-is checked, and none names a place to read from.
+With this file, RUN alone is enough: on another machine, or when the shards are gone. The file may come from anybody, so every
+value is checked, and none of them is a path to read from.
 """
 
 import dataclasses
@@ -27,29 +27,29 @@ from train.config import ModelConfig
 
 FILE = "robots.json"
 FORMAT_VERSION = 1
-MOST = 1 << 16  # columns or pixels of a side: more is a damaged file
+MOST = 1 << 16  # largest number of columns, or of pixels per side; more means that the file is damaged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Robot:
-    """The robot of one source of the shards, as the manifest has it.
+    """The robot of one source of the shards, as the manifest describes it.
 
     Attributes:
-        dataset: whose episodes they were.
-        embodiment: its name, under which the tokenizer has its statistics.
-        control_hz: steps per second, None if that is not known.
+        dataset: name of the dataset that its episodes are from.
+        embodiment: name of the embodiment, under which the tokenizer stores its statistics.
+        control_hz: steps per second; None if not known.
         horizon: steps of a chunk.
-        action_dim: columns of an action, as it is represented (D).
-        action_encoding: "absolute", "delta", "relative" or "gripper" for each of them.
-        action_names: name of each of them, with its unit.
-        state_dim: columns of the state in raw units (S); 0 if there is none.
-        state_names: name of each of them, with its unit.
-        cameras: slots of its images.
+        action_dim: D, the number of columns of an action in its representation.
+        action_encoding: "absolute", "delta", "relative" or "gripper" for each of the D columns.
+        action_names: name of each action column, with its unit.
+        state_dim: S, the number of columns of the state in raw units; 0 if there is no state.
+        state_names: name of each state column, with its unit.
+        cameras: camera slots of its images.
         resize: the size that its images were given when the shards were built; None for the dataset's own.
-        encode: how frames of videos and arrays were written, None for JPEG.
-        representation: how actions are represented, None for as the robot takes them.
-        subtask: whether rows of it say what it is doing.
-        image_format: what its images are in the shards.
+        encode: how frames of videos and arrays were encoded; None for JPEG.
+        representation: how actions are represented; None if they are as the robot takes them.
+        subtask: whether its rows contain subtasks.
+        image_format: format of its images in the shards.
     """
 
     dataset: str
@@ -71,13 +71,13 @@ class Robot:
 
 @dataclass(frozen=True, kw_only=True)
 class Robots:
-    """What the shards of a run say of what it reads and how it acts.
+    """What the shards of a run say about its cameras, its robots and its FAST tokenizer.
 
     Attributes:
-        slots: cameras that rows of the kinds that are trained on have, in order: what the model sees.
-        robots: by name of the source.
-        bgr: slots by name of the source, robot or not, whose images are stored with their channels reversed.
-        tokenizer: fingerprint of the FAST tokenizer whose ids the shards hold, None if they hold none.
+        slots: camera slots of the rows that the run trains on, in order; the model sees these.
+        robots: robots by name of the source.
+        bgr: slots whose images are stored with reversed channels, by name of the source (of robots and others).
+        tokenizer: fingerprint of the FAST tokenizer whose ids are in the shards; None if they contain none.
     """
 
     slots: tuple[str, ...]
@@ -87,11 +87,11 @@ class Robots:
 
     @classmethod
     def of(cls, manifest: Manifest, kinds: Collection[str]) -> "Robots":
-        """What a manifest says.
+        """Collects what a manifest says.
 
         Args:
-            manifest: of the shards.
-            kinds: of the rows to train on, whose cameras the model sees.
+            manifest: manifest of the shards.
+            kinds: kinds of the rows to train on; the model sees their cameras.
         """
         sources = manifest.sources
         seen = {slot for source in sources.values() if source.kind in kinds for slot in source.cameras}
@@ -122,10 +122,10 @@ class Robots:
         )
 
     def with_formats(self, reader: ShardReader) -> "Robots":
-        """The same, with the format of each robot's images, as its first row in the shards has them.
+        """Returns a copy with the image format of each robot, read from its first row in the shards.
 
         Args:
-            reader: of the shards.
+            reader: reader of the shards.
         """
         formats = {name: _image_format(reader, name, robot.cameras) for name, robot in self.robots.items()}
         robots = {name: dataclasses.replace(robot, image_format=formats[name]) for name, robot in self.robots.items()}
@@ -136,11 +136,11 @@ class Robots:
         """Reads RUN/robots.json.
 
         Args:
-            file: to read.
-            model: of the run, which the robots must fit.
+            file: path of the file.
+            model: model configuration of the run; the robots must fit it.
 
         Raises:
-            InputError: it is damaged, of a newer version, or says what cannot be.
+            InputError: the file cannot be read, is damaged, has a newer version, or contains impossible values.
         """
         try:
             text = file.read_bytes()
@@ -165,14 +165,14 @@ class Robots:
 
 
 def action_tokenizer(reader: ShardReader, given: Path | None) -> ActionTokenizer:
-    """The FAST tokenizer to train with.
+    """Loads the FAST tokenizer to train with.
 
     Args:
-        reader: of the shards.
-        given: folder of another one than theirs, whose stored ids are then not used.
+        reader: reader of the shards.
+        given: folder of a tokenizer to use instead of the shards' own; the ids in the shards are then not used. None: their own.
 
     Raises:
-        InputError: there is none, or the one in the shards is not the one that made the stored ids.
+        InputError: there is no tokenizer, or the one in the shards did not make the ids in them.
     """
     if given is not None:
         return ActionTokenizer.load(given)
@@ -187,10 +187,11 @@ def action_tokenizer(reader: ShardReader, given: Path | None) -> ActionTokenizer
 
 
 def check_statistics(robots: Robots, tok: ActionTokenizer) -> None:
-    """Refuses a tokenizer that cannot normalise what the robots see and do.
+    """Checks that a tokenizer can normalise the states and actions of the robots.
 
     Raises:
-        InputError: it has no statistics of an embodiment's actions, or of another number of dimensions.
+        InputError: the tokenizer has no statistics for the actions of an embodiment, or statistics with another number of
+            dimensions than the shards.
     """
     for name, robot in robots.robots.items():
         stats, state = tok.stats.get(robot.embodiment), tok.state_stats.get(robot.embodiment)
@@ -208,7 +209,7 @@ def check_statistics(robots: Robots, tok: ActionTokenizer) -> None:
 
 
 def _image_format(reader: ShardReader, source: str, cameras: tuple[str, ...]) -> ImageFormat:
-    """What the images of a source's first row are; JPEG if it has none."""
+    """Returns the format of the images in a source's first row; JPEG if there is no row or no image."""
     number = reader.sources.index(source)
     if not cameras or not reader.layout.source_rows[number]:
         return "jpeg"
@@ -219,7 +220,7 @@ def _image_format(reader: ShardReader, source: str, cameras: tuple[str, ...]) ->
 
 
 def _check(robot: Robot, model: ModelConfig, where: str) -> None:
-    """Raises InputError if a robot cannot be one of the run's."""
+    """Raises InputError if a robot does not fit the model of the run, or has impossible values."""
     most_state = model.state_dim if model.state_token else MOST
     for name, value, least, most in (
         ("horizon", robot.horizon, 1, model.horizon),
@@ -249,7 +250,7 @@ def _check(robot: Robot, model: ModelConfig, where: str) -> None:
 
 
 def _check_cameras(slots: tuple[str, ...], where: str) -> None:
-    """Raises InputError if they are not slots, each once."""
+    """Raises InputError if a name is not a camera slot or occurs twice."""
     for slot in slots:
         if slot not in CAMERA_SLOTS:
             raise InputError(f"{where}: {unknown_name('slot', slot, CAMERA_SLOTS)}")
@@ -258,7 +259,7 @@ def _check_cameras(slots: tuple[str, ...], where: str) -> None:
 
 
 def _check_representation(form: Representation, robot: Robot, where: str) -> None:
-    """Raises InputError if it is not of the robot's columns."""
+    """Raises InputError if a representation does not fit the columns of the robot."""
     if not (math.isfinite(form.step) and form.step > 0):
         raise InputError(f"{where}: step is {form.step}, expected seconds above 0")
     at = 0

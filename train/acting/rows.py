@@ -1,7 +1,7 @@
-"""One instruction and what is seen with it, checked and decoded: what `train.player.Player` puts into a batch.
+"""A row for acting: one instruction with its observation, checked and decoded, for a batch of `train.player.Player`.
 
-A row stands alone: whether it can be acted on does not depend on the rows beside it, and it can be made in another thread than
-the one that computes.
+Rows are independent of each other: whether a policy can act on a row does not depend on the other rows of its batch. So rows can
+be made in other threads than the one that computes.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ class ActingRow:
     """What the model reads before it acts, or says a subtask.
 
     Attributes:
-        robot: who acts.
+        robot: robot that acts.
         task: the instruction.
-        state: (S,) float32 in raw units; (0,) of a robot that records none.
-        images: by slot, (size, size, 3) uint8 in RGB, as the model sees them; a camera that is not there is left out.
-        subtask: to act on; "" for none.
-        prefix: (L, D) float32 in raw units: what is left of the chunk that is being executed; None: nothing is.
-        delay: how many steps of it will surely be executed.
+        state: (S,) float32 in raw units; (0,) if the robot records no state.
+        images: images by slot, (size, size, 3) uint8 in RGB, in the size of the model; a missing camera is left out.
+        subtask: subtask to act on; "" for none.
+        prefix: (L, D) float32 in raw units: the remaining actions of the chunk that is being executed; None if there is none.
+        delay: how many steps of `prefix` will surely be executed.
     """
 
     robot: Robot

@@ -1,14 +1,15 @@
-"""Real-time chunking: the next chunk is made while the robot still executes the last one, and continues it without a jump.
+"""Real-time chunking: the policy computes the next chunk while the robot still executes the last one, without a jump between.
 
     the last chunk    a0 .. | a_k  ...  a_(k+d-1) | ...  a_(H-1)
     the next chunk          | d given, executed   | agrees less and less   | free
-                            ^ observation         ^ d steps later the next chunk is there, and takes over
+                            ^ observation         ^ d steps later the next chunk is ready, and takes over
 
-In training (arXiv 2512.05964): each row draws d from 0..`--rtc-delay`; its first d actions are given without noise, at a flow
-time of their own, and do not count in the loss. The model then continues what it is given, at no cost when it acts.
+With training (arXiv 2512.05964): each flow draw of a row draws d from 0..`--rtc-delay`. The model gets the first d actions
+without noise, at flow time 0, and they do not count in the loss. So it learns to continue given actions, and acting costs nothing
+extra.
 
-Without such training (arXiv 2506.07339, section 3): the velocity is steered towards the last chunk by a gradient through the
-model (pseudoinverse guidance). The papers' time runs the other way: tau = 1 - t, and their velocity is minus ours.
+Without such training (arXiv 2506.07339, section 3): a gradient through the model steers the velocity towards the last chunk
+(pseudoinverse guidance). Time in the papers runs the other way: tau = 1 - t, and their velocity is minus ours.
 """
 
 from collections.abc import Sequence
@@ -28,18 +29,18 @@ from train.model import Batch, Context
 from train.params import Params
 from train.recipe import recipe_of
 
-if TYPE_CHECKING:  # what a step needs is JAX and optax alone (benchmarks/train_step.py)
+if TYPE_CHECKING:  # a training step must need only JAX and optax (benchmarks/train_step.py)
     from train.acting.robots import Robots
 
-GUIDANCE = 5.0  # beta of arXiv 2506.07339, which takes 5 in all its experiments
+GUIDANCE = 5.0  # beta of arXiv 2506.07339, which uses 5 in all its experiments
 
 
 class Remaining(NamedTuple):
-    """What is left of chunks that are being executed, for B rows.
+    """The remaining actions of the chunks that are being executed, for B rows.
 
     Attributes:
-        last: (B, H, D) float32 normalised, from the next chunk's first step on; 0 after its end.
-        length: (B,) int32, how many steps that are.
+        last: (B, H, D) float32, normalised: the remaining actions, from the first step of the next chunk on; 0 after their end.
+        length: (B,) int32, the number of remaining steps.
         delay: (B,) int32, how many of them will surely be executed.
     """
 
@@ -49,14 +50,14 @@ class Remaining(NamedTuple):
 
 
 def check(config: TrainConfig, robots: "Robots") -> None:
-    """Refuses a `--rtc-delay` that a run cannot be trained with.
+    """Checks that a run can be trained with its `--rtc-delay`.
 
     Args:
-        config: of the run.
-        robots: that it is trained on.
+        config: configuration of the run.
+        robots: robots that it is trained on.
 
     Raises:
-        InputError: the recipe has no expert with flow times, or a robot's chunks have no step left to learn.
+        InputError: the recipe has no expert with flow times, or the delay leaves no step of a robot's chunks to learn.
     """
     if not config.rtc_delay:
         return
@@ -74,21 +75,21 @@ def check(config: TrainConfig, robots: "Robots") -> None:
 
 
 def supported(config: ModelConfig) -> bool:
-    """Whether a model acts by an expert whose flow time may differ from step to step."""
+    """Returns whether a model acts with an expert whose flow time may differ from step to step."""
     return config.flow and recipe_of(config).act is policy.integrate
 
 
 def give_first(batch: Batch, key: Array, most: int) -> Batch:
-    """A prepared batch in which each row's first d actions are given, d uniform in 0..`most` for each flow draw.
+    """Returns a prepared batch in which each row's first d actions are given; d is uniform in 0..`most` for each flow draw.
 
     Args:
-        batch: of `losses.prepare`.
-        key: of its times; the same key gives the same d.
+        batch: batch from `losses.prepare`.
+        key: key with which `losses.prepare` drew its times; the same key gives the same d.
         most: largest d.
 
     Returns:
-        The batch with `time` (B, draws, H), 0 at given steps, and `flow_weight` (B,), with which the loss is the mean over the
-        others.
+        The batch with `time` (B, draws, H), which is 0 at given steps, and `flow_weight` (B,), with which the loss is the mean
+        over the other steps.
     """
     time, real = batch["time"], batch["action_mask"]
     given = jax.random.randint(jax.random.fold_in(key, 1), time.shape, 0, most + 1)
@@ -101,16 +102,16 @@ def give_first(batch: Batch, key: Array, most: int) -> Batch:
 
 
 def soft_mask(horizon: int, length: Array, delay: Array) -> Array:
-    """How much each step is to agree with the last chunk: arXiv 2506.07339, equation 5, (B, H) float32 in [0, 1].
+    """Returns how much each step should agree with the last chunk (arXiv 2506.07339, equation 5): (B, H) float32 in [0, 1].
 
         1                             i < d
         c (e^c - 1) / (e - 1)         d <= i < L,  c = (L - i) / (L - d + 1)
         0                             L <= i
 
     Args:
-        horizon: H.
-        length: (B,) int, steps that are left of the last chunk (L; the paper's H - s).
-        delay: (B,) int, of which so many will surely be executed (d).
+        horizon: H, steps of a chunk.
+        length: (B,) int, remaining steps of the last chunk (L; the paper's H - s).
+        delay: (B,) int, how many of them will surely be executed (d).
     """
     step, left, delay = jnp.arange(horizon), length[:, None], delay[..., None]
     c = (left - step) / (left - delay + 1)
@@ -119,9 +120,10 @@ def soft_mask(horizon: int, length: Array, delay: Array) -> Array:
 
 
 def guidance_weight(time: Array) -> Array:
-    """The factor of the guidance at flow time t: min(beta, (1 - tau) / (tau r^2)), r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2).
+    """Returns the weight of the guidance at flow time t.
 
-    arXiv 2506.07339, equations 2 and 4, with tau = 1 - t: (t^2 + (1 - t)^2) / (t (1 - t)), and beta at t = 1.
+    arXiv 2506.07339, equations 2 and 4: min(beta, (1 - tau) / (tau r^2)), r^2 = (1 - tau)^2 / (tau^2 + (1 - tau)^2). With
+    tau = 1 - t, the second term is (t^2 + (1 - t)^2) / (t (1 - t)); the weight at t = 1 is beta.
     """
     tau = 1 - time
     return jnp.minimum(GUIDANCE, (tau**2 + time**2) / jnp.maximum(time * tau, 1e-6))
@@ -130,13 +132,13 @@ def guidance_weight(time: Array) -> Array:
 def guided_velocity(
     params: Params, context: Context, x: Array, time: Array, last: Array, weight: Array, config: ModelConfig
 ) -> Array:
-    """The velocity, steered so that what it leads to agrees with the last chunk: arXiv 2506.07339, equations 2 and 3.
+    """Returns the velocity, steered so that its actions agree with the last chunk: arXiv 2506.07339, equations 2 and 3.
 
         v' = v - min(beta, ...) (Y - A)^T diag(W) dA/dx      A = x - t v, the actions that the velocity leads to
 
     Args:
-        params: with an expert.
-        context: of `model.run_backbone`.
+        params: parameters of a model with an expert.
+        context: result of `model.run_backbone`.
         x: (B, H, D) noisy actions.
         time: () flow time, 1 = noise.
         last: (B, H, D) the last chunk's remaining actions (Y), from this chunk's first step on.
@@ -144,7 +146,7 @@ def guided_velocity(
         config: the model's shapes.
 
     Returns:
-        (B, H, D), towards noise.
+        (B, H, D) velocity, which points towards noise.
     """
 
     def clean(x: Array) -> tuple[Array, Array]:
@@ -168,21 +170,21 @@ def continue_actions(
     trained: bool = False,
     noise: Array | None = None,
 ) -> Array:
-    """Chunks as `policy.sample_actions` makes them, which continue another one.
+    """Samples chunks as `policy.sample_actions` does, but each continues the last chunk of its row.
 
     Args:
-        params: with an expert.
+        params: parameters of a model with an expert.
         config: the model's shapes.
         batch: as in `policy.sample_actions`.
         key: draws the noise.
-        left: what is left of the last chunks.
-        steps: of Euler.
-        trained: with `--rtc-delay`, which gives these actions to the model; else it is guided.
+        left: remaining actions of the last chunks.
+        steps: number of Euler steps.
+        trained: whether the model was trained with `--rtc-delay`, so that it can be given actions; if not, it is guided.
         noise: as in `policy.sample_actions`.
 
     Returns:
-        (B, H, D) float32, normalised; 0 where the embodiment has none. If it is trained, its first `delay` steps are those of
-        the last chunk.
+        (B, H, D) float32, normalised; 0 at steps and dimensions that the embodiment does not have. If `trained`, the first
+        `delay` steps are those of the last chunk.
     """
     context, (last, length, delay) = model.run_backbone(params, batch, config), left
     real = batch["embodiment_mask"]
@@ -193,7 +195,7 @@ def continue_actions(
 
     def velocity(params: Params, context: Context, x: Array, time: Array, config: ModelConfig) -> Array:
         if not trained:
-            return guided_velocity(params, context, x, time[0], last, weight, config)  # rows have one time
+            return guided_velocity(params, context, x, time[0], last, weight, config)  # all rows have the same time
         x, time = jnp.where(given, last, x), jnp.where(given[..., 0], 0.0, time[:, None])
         return model.run_expert(params, context, x, time, config)
 
@@ -204,17 +206,17 @@ def continue_actions(
 def checked_prefix(
     prefix: Sequence[NDArray[np.generic]], rows: int, delay: int, horizon: int, dim: int
 ) -> list[NDArray[np.float32]]:
-    """What is left of the chunks being executed, checked.
+    """Checks the remaining actions of the chunks that are being executed, and returns them as float32.
 
     Args:
-        prefix: one array (L, D) for each of the observations.
-        rows: how many observations there are.
+        prefix: one array (L, D) for each observation.
+        rows: number of observations.
         delay: steps that will surely be executed.
-        horizon: most L.
-        dim: D.
+        horizon: largest L.
+        dim: D, the dimensions of an action.
 
     Raises:
-        InputError: another number of arrays, another shape, a number that is not finite, or more delay than steps are left.
+        InputError: the number of arrays or a shape is wrong, a number is not finite, or the delay is longer than the actions.
     """
     if len(prefix) != rows:
         raise InputError(

@@ -1,18 +1,18 @@
-"""The numbers by which a run acts, checked before it is loaded. Imports no JAX."""
+"""Checks the numbers that decide how a run acts, before the run is loaded. Imports no JAX."""
 
 from fasttok.errors import InputError
 
 
 def check_sampling(flow_steps: int, batch: int, temperature: float) -> None:
-    """Refuses numbers that nothing can be computed with.
+    """Checks that a run can act with these numbers.
 
     Args:
-        flow_steps: of Euler.
-        batch: rows of every call.
-        temperature: of action tokens.
+        flow_steps: number of Euler steps.
+        batch: rows per call.
+        temperature: temperature of action tokens.
 
     Raises:
-        InputError: no step, no row, or a temperature that is negative or not finite.
+        InputError: there is no step or no row, or the temperature is negative or not finite.
     """
     for name, number in (("flow_steps", flow_steps), ("batch", batch)):
         if number < 1:

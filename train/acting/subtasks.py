@@ -1,7 +1,7 @@
-"""A policy that says a subtask, then acts on it, and keeps it for some chunks: pi0.5's inference (arXiv 2504.16054, IV-A).
+"""Policies that say a subtask, then act on it for some chunks, as pi0.5 does (arXiv 2504.16054, IV-A). Imports no JAX.
 
-It factors pi(actions, subtask | seen, task) = pi(actions | seen, subtask) pi(subtask | seen, task); our prompts keep the task,
-too. A policy may also act in real time: without a word, on what is left of its last chunk. Imports no JAX.
+The policy factors pi(actions, subtask | seen, task) = pi(actions | seen, subtask) pi(subtask | seen, task); our prompts contain
+the task, too. A policy may also act in real time: it says nothing, and continues the rest of its last chunk.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ Act = Callable[[list[str], list[Seen]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class SayThenAct:
-    """How to say, how to act, and for how long what was said is valid.
+    """A policy that says a subtask, then acts on it for some chunks.
 
     Attributes:
         say: instructions and observations -> subtasks.
         act: instructions, observations and subtasks -> chunks (n, horizon, D) in raw units.
-        chunks: that a subtask is kept for.
+        chunks: number of chunks for which a subtask is kept.
 
     Raises:
         InputError: `chunks` is less than 1.
@@ -42,12 +42,12 @@ class SayThenAct:
 
 @dataclass(frozen=True)
 class InRealTime:
-    """How to act while the last chunk is still being executed (`train.acting.rtc`).
+    """A policy that acts while the last chunk is still being executed (`train.acting.rtc`).
 
     Attributes:
-        act: instructions, observations, and what is left of the chunks being executed (L, D) -> chunks (n, horizon, D) in raw
-            units, of which the steps that pass while they are computed are those of the chunks being executed; None: nothing is
-            being executed.
+        act: instructions, observations, and the remaining actions (L, D) of the chunks being executed -> chunks (n, horizon, D)
+            in raw units. A new chunk begins with the actions that are executed while it is computed. None instead of remaining
+            actions: no chunk is being executed.
     """
 
     act: Callable[[list[str], list[Seen], list[NDArray[Any]] | None], NDArray[Any]]
@@ -55,12 +55,12 @@ class InRealTime:
 
 @dataclass
 class Conversation:
-    """Some episodes side by side, and what a policy said in each.
+    """Several episodes side by side, and what a policy said in each.
 
     Attributes:
-        policy: that acts, and may say something first.
-        said: of each episode, in order; [] if the policy says nothing.
-        left: chunks that the last subtask of each is still kept for.
+        policy: policy that acts, and may say a subtask first.
+        said: subtasks of each episode, in order; [] if the policy says none.
+        left: for each episode, the number of chunks for which its last subtask is still kept.
     """
 
     policy: Act | SayThenAct | InRealTime
@@ -69,20 +69,20 @@ class Conversation:
 
     @classmethod
     def of(cls, policy: Act | SayThenAct | InRealTime, episodes: int) -> "Conversation":
-        """Episodes that begin."""
+        """Returns a conversation for `episodes` that are about to begin."""
         speaks = episodes if isinstance(policy, SayThenAct) else 0
         return cls(policy, [[] for _ in range(speaks)], [0] * speaks)
 
     def act(
         self, rows: list[int], tasks: list[str], seen: list[Seen], left: list[NDArray[Any]] | None = None
     ) -> NDArray[Any]:
-        """Chunks of some of the episodes.
+        """Returns the next chunks of some of the episodes.
 
         Args:
-            rows: which, n of them.
+            rows: numbers of these n episodes.
             tasks: n instructions.
             seen: n observations.
-            left: what is left of the chunks of each, for a policy that acts in real time; None before the first ones.
+            left: for a policy that acts in real time, the remaining actions of each episode's chunk; None before the first ones.
 
         Returns:
             (n, horizon, D) in raw units.

@@ -1,4 +1,4 @@
-"""What a run will cost, before it starts: parameters, batch plan, FLOPs, and, compiled, memory per device."""
+"""Prints what a run will cost, before it starts: parameters, batch plan, FLOPs and, after compiling, memory per device."""
 
 import logging
 from typing import cast
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def print_plan(setup: Setup, mesh: Mesh) -> None:
-    """What will be trained on what, as a table."""
+    """Prints a table of what will be trained on what, and notes on settings that may be mistakes."""
     config, m = setup.config, setup.model
     shapes = abstract_params(setup)
     counts = {name: count(tree) for name, tree in components(shapes).items()}
@@ -71,7 +71,10 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
 
 
 def per_sample(setup: Setup) -> flops.Flops:
-    """To train on one row, all of whose text tokens are counted as predicted: an upper bound that is a few per cent off."""
+    """Returns the FLOPs of training on one row.
+
+    All of the row's text tokens count as predicted, so this is an upper bound, which is a few per cent too high.
+    """
     config = setup.config
     length = setup.batcher.length
     adapted = lora.adapted_components(abstract_params(setup)) if config.lora.rank else ()
@@ -79,22 +82,22 @@ def per_sample(setup: Setup) -> flops.Flops:
 
 
 def abstract_params(setup: Setup) -> Params:
-    """Shapes of the parameters."""
+    """Returns the shapes of the parameters."""
     return memory.abstract_params(setup.model, setup.config.lora)
 
 
 def abstract_state(setup: Setup, config: TrainConfig, mesh: Mesh) -> State:
-    """As `train.step.begin`, but only shapes, and where the arrays will live."""
+    """Returns the state of `train.step.begin` as shapes only, with the shardings of its arrays."""
     state = jax.eval_shape(lambda params: begin(params, config, mesh), abstract_params(setup))
     where = sharding.of_tree(state, mesh)
     return cast(State, jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, where))
 
 
 def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
-    """Compiles the step without any array and says what it needs on each device, and what else would fit on which.
+    """Compiles the step without any arrays, and prints the memory that it needs, and how many rows would fit on usual devices.
 
     Args:
-        setup: of the run.
+        setup: setup of the run.
         config: what the step is compiled for.
         mesh: the devices.
     """
@@ -132,7 +135,7 @@ def print_memory(setup: Setup, config: TrainConfig, mesh: Mesh) -> None:
         table("memory per device", ["what", "as compiled", "estimate"], lines)
         if (
             setup.model.dtype == "float32" or jax.default_backend() != "cpu"
-        ):  # on CPUs XLA makes bfloat16 float32 copies
+        ):  # on CPUs XLA makes float32 copies of bfloat16 arrays
             ratio, how = other / (guess.total(rows) - guess.held), "estimates, scaled by the step that was compiled"
     columns = ["what learns", "remat", "held GiB", *(f"{card} GB" for card in memory.CARDS)]
     fits = memory.what_fits(config, setup.model, length, fsdp, ratio)

@@ -1,4 +1,4 @@
-"""How much arithmetic a sample costs: multiplications and additions of matrix products, the usual basis of MFU."""
+"""Counts the FLOPs of a sample: multiplications and additions of matrix products, the usual basis of MFU."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -19,10 +19,10 @@ class Flops(NamedTuple):
     """FLOPs of one sample by component.
 
     Attributes:
-        vision: of the encoder.
-        backbone: of the language model's layers.
-        expert: of actions, in all flow draws: of the expert, or of what the recipe has in its place.
-        logits: of the predicted tokens.
+        vision: FLOPs of the vision encoder.
+        backbone: FLOPs of the language model's layers.
+        expert: FLOPs of actions in all flow draws: of the expert, or of what the recipe has instead.
+        logits: FLOPs of the logits of predicted tokens.
     """
 
     vision: float
@@ -32,12 +32,12 @@ class Flops(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """FLOPs of all components together."""
         return sum(self)
 
 
 def forward(config: ModelConfig, text: int, suffix: int, draws: int = 1) -> Flops:
-    """One forward pass.
+    """Returns the FLOPs of one forward pass of one row.
 
     Args:
         config: the model's shapes.
@@ -58,11 +58,11 @@ def forward(config: ModelConfig, text: int, suffix: int, draws: int = 1) -> Flop
 
 
 def expert(config: ModelConfig, seen: int, draws: int) -> float:
-    """One forward pass of the action expert.
+    """Returns the FLOPs of the action expert in one forward pass of one row.
 
     Args:
         config: the model's shapes.
-        seen: tokens of the backbone.
+        seen: number of backbone tokens in the row.
         draws: flow times.
     """
     c = config
@@ -73,12 +73,12 @@ def expert(config: ModelConfig, seen: int, draws: int) -> float:
 
 
 def layer(config: ModelConfig, width: int, mlp: int, queries: int, keys: int) -> float:
-    """One layer: projections and feed-forward of its tokens, and the products of attention.
+    """Returns the FLOPs of one layer: projections and feed-forward network of its tokens, and the products of attention.
 
     Args:
-        config: has the heads.
-        width: of the tokens.
-        mlp: inside the feed-forward network.
+        config: has the number and the size of the heads.
+        width: width of the tokens.
+        mlp: width inside the feed-forward network.
         queries: tokens that go through the layer.
         keys: tokens that they see.
     """
@@ -96,21 +96,23 @@ def train(
     freeze: tuple[str, ...] = (),
     adapted: Collection[str] = (),
 ) -> Flops:
-    """Forward and backward, each of whose two products (gradients of inputs and of weights) is as large as the forward one.
+    """Returns the FLOPs of a forward and a backward pass of one row.
 
-    What does not learn has no gradient of its weights, and none of its inputs if nothing before it learns. What `remat` repeats
-    is not counted, and neither are LoRA's thin products.
+    For each product of the forward pass, the backward pass has two of the same size: the gradients of its inputs and its weights.
+    What does not learn has no gradient of its weights, and none of its inputs if nothing before it learns. What `remat` computes
+    again is not counted, nor are LoRA's thin products.
 
     Args:
         config: the model's shapes.
         text: text tokens of a row, prefix and suffix.
         suffix: text tokens that are predicted.
         draws: flow times.
-        freeze: as in `OptimConfig`; only whole components count: with some layers frozen, the backward pass goes through all.
+        freeze: as in `OptimConfig`; only whole components count: the backward pass goes through all layers if some are frozen.
         adapted: components whose layers LoRA adapts.
     """
     once = forward(config, text, suffix, draws)
-    still = {name for name in COMPONENTS if any(below(f"{name}/any", start) for start in freeze)}  # backbone/*, *
+    # "/any", because paths such as backbone/* and * freeze a whole component, too.
+    still = {name for name in COMPONENTS if any(below(f"{name}/any", start) for start in freeze)}
     times = {name: 2 if name in adapted else 1 if name in still else 3 for name in COMPONENTS}
     if times["backbone"] == 1 and times["vision"] > 1:
         times["backbone"] = 2
@@ -119,5 +121,5 @@ def train(
 
 
 def peak(kind: str) -> float | None:
-    """FLOP/s of a device kind (`jax.devices()[0].device_kind`), None where it is not known, as for CPUs."""
+    """Returns the FLOP/s of a device kind (`jax.devices()[0].device_kind`); None if they are not known, as for CPUs."""
     return next((value for name, value in PEAKS.items() if name.lower() in kind.lower()), None)

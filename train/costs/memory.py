@@ -1,14 +1,14 @@
-"""How much memory a step needs on a device: what is held, exactly, and an estimate of what comes and goes.
+"""Computes how much memory a step needs on a device: what is held between steps, exactly, and an estimate of temporary memory.
 
-Held: 4 bytes a parameter, 8 more for AdamW's moments and 4 for a moving average of what learns. Comes and goes: the gradient of
-what learns, logits, and what the backward pass keeps of each row, which follows from `ModelConfig.remat`:
+Held between steps: 4 bytes per parameter, and for what learns 8 more for AdamW's moments and 4 for a moving average. Temporary:
+the gradient of what learns, logits, and what the backward pass keeps of each row. The last depends on `ModelConfig.remat`:
 
-    layer  the stream between layers, and all of the one layer that is being made again
-    dots   besides, the results of matrix products that no batch axis enters (query, key, value, output, gate, up, down)
-    none   besides, what lies between them: norms, rotated queries, attention's logits and weights, the gated product
+    layer  the stream between layers, and everything of the one layer that is being computed again
+    dots   also the results of matrix products without a batch axis (query, key, value, output, gate, up, down)
+    none   also what is between these products: norms, rotated queries, attention's logits and weights, the gated product
 
-How many arrays lie between them was counted once in what XLA compiles at `--size small` (docs/train.md says how near it comes).
-`python -m train.costs.memory` prints that page's table.
+The number of arrays between the products was counted once in what XLA compiles at `--size small`. docs/train.md says how good the
+estimate is; `python -m train.costs.memory` prints that page's table.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ from train.presets import get_preset
 
 GIB = 1 << 30
 USABLE = 0.92
-"""Share of a device's memory that a step can have: the rest is the driver's, the libraries', and lost between buffers."""
+"""Share of a device's memory that a step can have. The driver and libraries use the rest, or it is lost between buffers."""
 CARDS = (24, 48, 80, 141)
-"""GB of the usual devices: RTX 4090 and A10; L40S; A100 and H100; H200."""
+"""Memory of the usual devices in GB: RTX 4090 and A10; L40S; A100 and H100; H200."""
 REMATS: tuple[Remat, ...] = ("none", "dots", "layer")
 MOST_ROWS = 4096
 
@@ -38,9 +38,9 @@ class StepMemory:
     """Bytes on one device.
 
     Attributes:
-        held: parameters, moments, moving average: there between steps, too.
-        fixed: gradients, and what does not grow with the batch.
-        row: for each row of a microbatch.
+        held: parameters, moments and moving average, which stay between steps.
+        fixed: gradients, and other temporary memory that does not grow with the batch.
+        row: temporary memory for each row of a microbatch.
     """
 
     held: float
@@ -48,15 +48,15 @@ class StepMemory:
     row: float
 
     def total(self, rows: int) -> float:
-        """All of it for a microbatch of so many rows."""
+        """Returns all bytes for a microbatch of `rows` rows."""
         return self.held + self.fixed + self.row * rows
 
     def rows(self, size: float) -> int:
-        """The most rows of a microbatch that fit into `size` bytes; 0 if not even one does."""
+        """Returns how many rows of a microbatch fit into `size` bytes, at most MOST_ROWS; 0 if not even one does."""
         return max(0, min(MOST_ROWS, int((size - self.held - self.fixed) // self.row)))
 
     def scaled(self, ratio: float) -> "StepMemory":
-        """With another estimate of what comes and goes; what is held is known."""
+        """Multiplies the temporary memory by `ratio`. What is held is known exactly, and stays."""
         return replace(self, fixed=self.fixed * ratio, row=self.row * ratio)
 
 
@@ -67,7 +67,7 @@ class Stack(NamedTuple):
         depth: layers.
         stream: what goes from layer to layer.
         dots: results of matrix products without a batch axis.
-        everything: all that the backward pass may want.
+        everything: everything that the backward pass may use.
     """
 
     depth: int
@@ -76,17 +76,17 @@ class Stack(NamedTuple):
     everything: float
 
     def kept(self, remat: Remat) -> float:
-        """Of all layers."""
+        """Returns the bytes that the backward pass keeps of all layers."""
         kept = {"layer": self.stream, "dots": self.stream + self.dots, "none": max(self.everything, self.dots)}
         return self.depth * kept[remat]
 
 
 def estimate(config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1) -> StepMemory:
-    """What a step needs, without compiling it.
+    """Estimates the memory of a step without compiling it.
 
     Args:
-        config: says what learns, with which average, in how many microbatches, and how many flow times.
-        shapes: of the model, with nothing left to the shards.
+        config: says what learns, whether there is a moving average, how many microbatches and how many flow times.
+        shapes: the model's shapes; none is left to the shards.
         text: text tokens of a row.
         fsdp: devices that share parameters, moments and gradients.
     """
@@ -95,15 +95,15 @@ def estimate(config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1)
     held = (4 * count(params) + (12 if config.optim.ema else 8) * count(learn)) / fsdp
     copies = (
         1.3 if config.accumulate == 1 else 2.3
-    )  # of the gradient: clipped ones while AdamW reads them; microbatches' sums
-    table = 0 if shapes.dtype == "float32" else 2 * shapes.vocab_size * shapes.width  # in the dtype of the products
+    )  # copies of the gradient: clipped ones while AdamW reads them, and sums over microbatches
+    table = 0 if shapes.dtype == "float32" else 2 * shapes.vocab_size * shapes.width  # copy in the dtype of products
     logits = 12 * min(LOGITS_AT_ONCE, POSITIONS_AT_ONCE * shapes.vocab_size)
     fixed = 4 * copies * count(learn) / fsdp + table + logits
     return StepMemory(held, fixed, _row(config, shapes, text, set(components(learn)), "action" in params))
 
 
 def abstract_params(shapes: ModelConfig, adapted: LoraConfig) -> Params:
-    """Shapes of the parameters, adapters too."""
+    """Returns the shapes of the parameters, with adapters."""
 
     def init(key: jax.Array) -> Params:
         return lora.add(model.init(key, shapes), adapted, key)
@@ -113,9 +113,9 @@ def abstract_params(shapes: ModelConfig, adapted: LoraConfig) -> Params:
 
 
 def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str], by_backbone: bool) -> float:
-    """Bytes of one row: what is kept of the stacks that a gradient goes through, and the one layer that is being worked on.
+    """Returns the bytes of one row: what is kept of the stacks that a gradient goes through, and the one layer being computed.
 
-    `by_backbone`: the recipe makes actions in the backbone's own layers.
+    `by_backbone`: whether the recipe makes actions in the backbone's own layers.
     """
     size = 4 if c.dtype == "float32" else 2
     seen = c.cameras * c.image_tokens + text + (c.state_token == "backbone")
@@ -145,7 +145,7 @@ def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str], by_bac
 
 
 def ways(config: TrainConfig, shapes: ModelConfig) -> Iterator[tuple[str, TrainConfig]]:
-    """What may learn, from most to least memory; the run's other settings stay."""
+    """Yields choices of what learns, from most to least memory. The run's other settings stay."""
     plain = replace(config, lora=LoraConfig(), optim=OptimConfig())
     adapted = replace(plain, lora=LoraConfig(rank=16))
     yield "all, with --optim.ema", replace(plain, optim=OptimConfig(ema=0.999))
@@ -162,14 +162,14 @@ def ways(config: TrainConfig, shapes: ModelConfig) -> Iterator[tuple[str, TrainC
 def what_fits(
     config: TrainConfig, shapes: ModelConfig, text: int, fsdp: int = 1, ratio: float = 1.0
 ) -> list[list[str | int]]:
-    """For each way to train and each `remat`: GiB that are held, and the most rows of a microbatch on each of `CARDS`.
+    """Returns, for each choice of what learns and each `remat`, the held GiB, and how many rows fit on each of `CARDS`.
 
     Args:
         config: as in `estimate`.
-        shapes: of the model.
+        shapes: the model's shapes.
         text: text tokens of a row.
         fsdp: devices that share parameters, moments and gradients.
-        ratio: what comes and goes as compiled, over the estimate of it.
+        ratio: temporary memory of the compiled step, divided by its estimate.
     """
     rows: list[list[str | int]] = []
     for name, way in ways(config, shapes):
@@ -181,7 +181,7 @@ def what_fits(
 
 
 def page() -> str:
-    """The table of docs/train.md: the full model as `benchmarks/train_step.py` measures it."""
+    """Returns the table of docs/train.md, for the full model as `benchmarks/train_step.py` measures it."""
     config = get_preset("ki", "paligemma_3b_300m")
     shapes = replace(config.model, cameras=3, horizon=50, action_dim=32, vocab_size=257_152)
     rows = what_fits(replace(config, model=shapes), shapes, 200)

@@ -1,8 +1,8 @@
-"""How a process that computes on a CPU gets its memory: in huge pages, which it keeps.
+"""Gives a process that computes on a CPU its memory in huge pages, which the process keeps.
 
-Each training step asks for the same large arrays again. As glibc is set by default, their pages go back to the system after every
-step, and come again 4 KB at a time; a third of the CPU time goes there. glibc looks at its settings only when a process begins,
-so a command that was started without them begins once more, at once and with the same number (`exec`).
+Each training step allocates the same large arrays again. By default, glibc returns their pages to the system after every step,
+and gets them back 4 KB at a time, which takes a third of the CPU time. glibc reads its settings only when a process begins. So a
+command that was started without these settings restarts itself at once, with the same process number (`exec`).
 """
 
 import os
@@ -15,18 +15,18 @@ TUNABLES = ":".join(
     for name, value in {
         "hugetlb": 1,  # transparent huge pages
         "arena_max": 1,  # one heap, which all threads reuse
-        "mmap_threshold": 32 << 20,  # the largest that glibc takes: larger arrays alone get a mapping of their own
-        "trim_threshold": 4 << 30,  # bytes that stay with the process
-        "top_pad": 256 << 20,  # bytes that it asks for at once
+        "mmap_threshold": 32 << 20,  # the largest value that glibc takes; only larger arrays get a mapping of their own
+        "trim_threshold": 4 << 30,  # free bytes that the process may keep
+        "top_pad": 256 << 20,  # bytes that it asks the system for at once
     }.items()
 )
 
 
 def begin_again(environment: Mapping[str, str] = os.environ) -> None:
-    """Starts this process anew with TUNABLES, unless the variable is set or the system has no glibc.
+    """Restarts this process with TUNABLES, unless the variable is set already or the system is not Linux.
 
     Args:
-        environment: of this process.
+        environment: environment of this process.
     """
     if sys.platform != "linux" or VARIABLE in environment or not sys.executable:
         return

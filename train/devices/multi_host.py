@@ -1,4 +1,4 @@
-"""A run of several processes: joining them, and waiting for each other. One process needs neither."""
+"""Joins the processes of a run, and lets them wait for each other. A run of one process needs neither."""
 
 from typing import cast
 
@@ -13,10 +13,10 @@ from train.devices.sharding import of_rows
 
 
 def join_processes(how: str) -> None:
-    """Makes this process one of several, before any device is touched.
+    """Makes this process one of several. No device may be used before; with `how` "", it does nothing.
 
     Raises:
-        InputError: not "auto" or ADDRESS:PORT,PROCESSES,ID.
+        InputError: `how` is neither "auto" nor ADDRESS:PORT,PROCESSES,ID.
     """
     if not how or jax.distributed.is_initialized():
         return
@@ -34,12 +34,12 @@ def join_processes(how: str) -> None:
 
 
 def together(what: str) -> None:
-    """Waits until every process is here."""
+    """Waits until every process has come to this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def anywhere(said: bool, mesh: Mesh) -> jax.Array:
-    """Whether any process says so: () bool, the same in all; nothing waits for it before it is read."""
+    """Returns whether `said` is True in any process: () bool, equal in all. Nothing waits for the others until it is read."""
     words = jax.make_array_from_process_local_data(of_rows(mesh), np.full(jax.local_device_count(), said))
     return cast(jax.Array, jax.jit(jnp.any)(words))

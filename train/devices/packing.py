@@ -1,15 +1,18 @@
-"""Rows one after the other in fewer sequences: nothing is computed for padding, absent cameras and rows without actions.
+"""Packs the rows of a batch into fewer sequences, so nothing is computed for padding, absent cameras and rows without actions.
 
     rows         i i p p s .        sequences    i i p p s i i
                  i i . . . .                     p s s i i . .
                  i i p s s .
 
-A row's tokens stay in order and see only each other, at the positions that they have in a row of their own; so every loss is
-the same up to the order of float sums. The expert runs for rows that act, and reads their prefix only. The host says where
-everything lies. Shapes are fixed for a run (`packing_plan`), since each is one more program to compile. A batch that does
-not fit them, which is rare, is computed as it is; which ones fit depends on nothing but the shards and the configuration.
+A row's tokens stay in order, see only each other, and keep the positions that they have in a row of their own. So every loss is
+the same up to the order of float sums. The expert runs only for rows that act, and reads only their prefix. The host computes the
+place of everything. The shapes are fixed for a run (`packing_plan`), because other shapes mean another program to compile. A
+batch that does not fit them, which is rare, is computed without packing; only the shards and the configuration decide which
+batches fit.
 
-On one device: rows of several would have to move between them. B rows, C cameras, L text tokens, P sequences of T tokens.
+Packing works on one device only: with several, rows would have to move between devices.
+
+Shapes: B rows, C cameras, L text tokens, P sequences of T tokens.
 """
 
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from train.config import ModelConfig
 from train.model import Batch, Context
 from train.params import Params
 
-if TYPE_CHECKING:  # what a step needs is JAX and optax alone (benchmarks/train_step.py)
+if TYPE_CHECKING:  # a training step must need only JAX and optax (benchmarks/train_step.py)
     from train.batches import NumpyBatch
 
 PLACE, SEQUENCE, ACTING = "packed_place", "packed_from", "packed_acting"
@@ -36,12 +39,12 @@ class Packing:
     """The shapes of a run's packed batches.
 
     Attributes:
-        sequences: P.
-        length: T, tokens of the longest row that there can be.
-        images: pictures that are encoded.
-        acting: rows that the expert runs for.
-        prefix: tokens that it reads of each.
-        image_tokens: tokens of a picture.
+        sequences: P, number of sequences.
+        length: T, tokens per sequence: as many as the longest possible row has.
+        images: number of images that are encoded.
+        acting: number of rows that the expert runs for.
+        prefix: number of prefix tokens that the expert can read of each of these rows.
+        image_tokens: tokens per image.
         state: whether the backbone takes a continuous state as a token.
     """
 
@@ -55,7 +58,7 @@ class Packing:
 
 
 def sequences_of(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
-    """Rows that share a sequence: the longest first, each where it leaves the least room."""
+    """Returns the rows of each sequence. The longest rows come first, and each goes where it leaves the least room."""
     out: list[list[int]] = []
     room: list[int] = []
     for row in np.argsort(-sizes, kind="stable").tolist():
@@ -70,17 +73,21 @@ def sequences_of(sizes: NDArray[np.int64], length: int) -> list[list[int]]:
 
 
 def pack(batch: "NumpyBatch", packing: Packing | None) -> "NumpyBatch":
-    """A batch, and where its parts are in sequences; as it is if it does not fit.
+    """Adds to a batch where its parts are in sequences; returns it as it is if it does not fit.
 
     Args:
-        batch: of `Batcher`.
+        batch: batch from `Batcher`.
         packing: shapes; None packs nothing.
 
     Returns:
-        With, all int32: packed_images (images,) into B * C; packed_from (P, T), the token there, counted through pictures, states
-        and text; packed_row (P, T), whose it is, -1 for none; packed_place (B, L), where each text token lies, 0 where none is;
-        packed_acting (acting,) rows; packed_prefix (acting, prefix), where their prefix lies, -1 for none. And packed_ar
-        (P, T) bool, True on suffixes.
+        The batch with these arrays, int32 unless they are bool:
+        packed_images (images,): the images to encode, as indices into B * C;
+        packed_from (P, T): the token at this place, counted through images, then states, then text;
+        packed_row (P, T): the row of this token, -1 if there is none;
+        packed_ar (P, T) bool: True on suffixes;
+        packed_place (B, L): the place of each text token in P * T, 0 if there is none;
+        packed_acting (acting,): the rows that the expert runs for;
+        packed_prefix (acting, prefix): the places of their prefix tokens in P * T, -1 if there is none.
     """
     if packing is None:
         return batch
@@ -132,7 +139,10 @@ def pack(batch: "NumpyBatch", packing: Packing | None) -> "NumpyBatch":
 
 
 def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
-    """As `model.run_backbone`: hidden states of sequences (P, T, width), keys and values of the prefixes of rows that act."""
+    """Runs the backbone on a packed batch, as `model.run_backbone` does on other batches.
+
+    Its context has the hidden states of the sequences (P, T, width), and keys and values of the prefixes of rows that act.
+    """
     x = _embed(params, batch, config)[batch[SEQUENCE]]
     row, causal = batch["packed_row"], batch["packed_ar"]
     earlier = jnp.tril(jnp.ones((row.shape[1],) * 2, bool))
@@ -153,7 +163,7 @@ def run_backbone(params: Params, batch: Batch, config: ModelConfig) -> Context:
 
 
 def _embed(params: Params, batch: Batch, config: ModelConfig) -> Array:
-    """Tokens of pictures, states and text, one after the other: (N, width)."""
+    """Returns the tokens of images, states and text, one after the other: (N, width)."""
     parts: list[Array] = []
     if batch["packed_images"].size:
         images = batch["images"].reshape(-1, *batch["images"].shape[2:])[batch["packed_images"]]
@@ -166,7 +176,7 @@ def _embed(params: Params, batch: Batch, config: ModelConfig) -> Array:
 
 
 def acting(batch: Batch) -> Batch:
-    """The rows that the expert runs for; all rows of a batch that is not packed."""
+    """Returns the rows that the expert runs for; all rows if the batch is not packed."""
     if ACTING not in batch:
         return batch
     return {name: x[batch[ACTING]] for name, x in batch.items() if not name.startswith(("packed_", "image"))}

@@ -1,4 +1,4 @@
-"""Which shapes the packed batches of a run have (`train.devices.packing`)."""
+"""Chooses the shapes of the packed batches of a run (`train.devices.packing`)."""
 
 from itertools import islice
 
@@ -14,14 +14,16 @@ from train.recipe import recipe_of
 from train.setup import Setup
 
 BATCHES_MEASURED = 32
-WORTH = 0.85  # share of the padded tokens; a plan that leaves more than this is not worth its gathers
+WORTH = 0.85  # packing is not worth its gathers if the sequences are more than this share of the rows
 
 
 def plan(setup: Setup) -> Packing | None:
-    """Shapes that nearly every batch of a run fits, measured on its first ones; None where packing is impossible or not worth it.
+    """Returns shapes that nearly every batch of a run fits, measured on its first batches.
+
+    None if packing is impossible or not worth it.
 
     Args:
-        setup: of the run.
+        setup: setup of the run.
     """
     config, shapes = setup.config, setup.model
     possible = config.data.pack and config.accumulate == 1 and recipe_of(shapes).run is model.run_backbone
@@ -50,6 +52,6 @@ def plan(setup: Setup) -> Packing | None:
 
 
 def _prefix(example: Example, shapes: ModelConfig) -> int:
-    """Tokens before a row's suffix."""
+    """Returns the number of tokens before a row's suffix."""
     state = shapes.state_token == "backbone" and len(example.state) > 0
     return len(example.images) * shapes.image_tokens + state + len(example.prefix)

@@ -1,7 +1,7 @@
-"""Where arrays live: a mesh of data x fsdp devices. Rows are divided among all; parameters and optimiser state among `fsdp`.
+"""Places arrays on a mesh of data x fsdp devices: rows are divided among all, parameters and optimiser state among `fsdp`.
 
-With fsdp 1 every device has all parameters (data parallelism). With more, each has a slice, which XLA gathers layer by layer
-where it is used; gradients are summed back into the slices. One device is the mesh 1 x 1: there is no other code path.
+With fsdp 1 every device has all parameters (data parallelism). With more, each device has a slice. XLA gathers the slices layer
+by layer when they are used, and sums gradients back into the slices. A single device is a mesh of 1 x 1, with the same code path.
 """
 
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from fasttok.errors import InputError
 from train.learning.layer_paths import STACKED
 from train.params import Tree
 
-SMALL = 1024  # arrays of fewer numbers are repeated
+SMALL = 1024  # every device has a whole copy of arrays with fewer numbers
 
 
 def make_mesh(fsdp: int, batch_size: int, accumulate: int = 1) -> Mesh:
-    """All devices of all processes as (devices / fsdp, fsdp).
+    """Returns a mesh of all devices of all processes, (devices / fsdp, fsdp).
 
     Args:
-        fsdp: devices among which parameters are divided.
+        fsdp: number of devices among which parameters are divided.
         batch_size: rows of a step.
         accumulate: microbatches of a step.
 
     Raises:
-        InputError: the numbers do not divide.
+        InputError: `fsdp` does not divide the devices, or the devices do not divide the rows of a microbatch.
     """
     count = jax.device_count()
     if count % fsdp:
@@ -42,12 +42,12 @@ def make_mesh(fsdp: int, batch_size: int, accumulate: int = 1) -> Mesh:
 
 
 def of_rows(mesh: Mesh) -> NamedSharding:
-    """Arrays whose first axis is the row."""
+    """Returns the sharding of arrays whose first axis is the row."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def of_tree(tree: Any, mesh: Mesh) -> Any:
-    """Where each array of a tree lives: divided along its largest axis that divides, but for the layers'.
+    """Returns where each array of a tree is: divided along its largest axis that `fsdp` divides, but never along the layers.
 
     Args:
         tree: parameters, optimiser state, or shapes of them.
@@ -59,7 +59,7 @@ def of_tree(tree: Any, mesh: Mesh) -> Any:
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = {str(getattr(key, "key", getattr(key, "name", key))) for key in path}
-        first = 1 if names & set(STACKED) else 0  # a scan walks along the layers
+        first = 1 if names & set(STACKED) else 0  # not along the layers: a scan runs along them
         size = mesh.shape["fsdp"]
         axes = [i for i in range(first, len(leaf.shape)) if leaf.shape[i] % size == 0]
         if size == 1 or not axes or np.prod(leaf.shape) < SMALL:
@@ -71,17 +71,20 @@ def of_tree(tree: Any, mesh: Mesh) -> Any:
 
 
 def put_rows(batch: Mapping[str, NDArray[Any]], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows of a global batch, on its devices."""
+    """Puts this process's rows of a global batch on its devices."""
     return {name: jax.make_array_from_process_local_data(of_rows(mesh), value) for name, value in batch.items()}
 
 
 def put_tree(tree: Tree, mesh: Mesh) -> Tree:
-    """A host's or another mesh's arrays where they belong."""
+    """Puts arrays, from the host or from another mesh, where they belong on this mesh."""
     return cast(Tree, jax.tree.map(jax.device_put, tree, of_tree(tree, mesh)))
 
 
 def abstract(tree: Tree) -> Tree:
-    """Shapes to restore a checkpoint into, wherever it was written: arrays without a place of their own go to one device here."""
+    """Returns shapes to restore a checkpoint into, on whatever devices it was written.
+
+    In a run of one process, arrays without a sharding of their own go to its first device.
+    """
     here = SingleDeviceSharding(jax.local_devices()[0]) if jax.process_count() == 1 else None
 
     def shape(x: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

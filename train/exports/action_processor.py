@@ -1,7 +1,7 @@
-"""A FAST processor for a folder of fasttok: chunks to ids and back, for programs that load one by AutoProcessor.
+"""A FAST processor for a tokenizer folder of fasttok: chunks to ids and back, for programs that load it with AutoProcessor.
 
-`fasttok-export` writes this file as it is beside the tokenizer, so it needs nothing of fasttok: numpy, scipy and transformers
-do. It has the attributes that programs read of physical-intelligence/fast: `bpe_tokenizer`, `scale`, `min_token`.
+`fasttok-export` copies this file unchanged to the tokenizer's folder, so it does not need fasttok, only numpy, scipy and
+transformers. It has the attributes of physical-intelligence/fast that programs read: `bpe_tokenizer`, `scale`, `min_token`.
 """
 
 import json
@@ -10,17 +10,17 @@ from typing import Any
 
 
 class ActionProcessor:
-    """Normalised action chunks to FAST ids, and back.
+    """Turns normalised action chunks into FAST ids, and back.
 
     Attributes:
-        bpe_tokenizer: transformers' tokenizer of the folder: a character is a coefficient minus `min_token`.
-        scale: factor before rounding.
+        bpe_tokenizer: transformers' tokenizer of the folder; a character's number is a rounded coefficient minus `min_token`.
+        scale: factor of coefficients before rounding.
         min_token: smallest coefficient.
         vocab_size: number of ids.
     """
 
     def __init__(self, bpe_tokenizer: Any, scale: float, min_token: int, vocab_size: int) -> None:
-        """What a folder contains."""
+        """Stores the contents of a folder."""
         self.bpe_tokenizer, self.scale, self.min_token, self.vocab_size = bpe_tokenizer, scale, min_token, vocab_size
 
     @classmethod
@@ -34,10 +34,10 @@ class ActionProcessor:
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoProcessor") -> None:
-        """AutoProcessor calls it; the folder says already what it has to."""
+        """Does nothing: AutoProcessor calls it, but the folder already contains what it would register."""
 
     def __call__(self, chunks: Any) -> list[list[int]]:
-        """(B, H, D) normalised chunks to B lists of ids; coefficients below the smallest are moved to it."""
+        """Encodes (B, H, D) normalised chunks as B lists of ids; coefficients below `min_token` become `min_token`."""
         import numpy as np
         from scipy import fft
 
@@ -46,14 +46,14 @@ class ActionProcessor:
         return [list(self.bpe_tokenizer("".join(map(chr, row)))["input_ids"]) for row in codes.tolist()]
 
     def decode(self, ids: Any, *, time_horizon: int, action_dim: int) -> Any:
-        """Lists of ids to (B, H, D) normalised chunks.
+        """Decodes B lists of ids into (B, H, D) normalised chunks.
 
         Raises:
-            ValueError: a row has another number of coefficients.
+            ValueError: a list does not decode to the coefficients of one chunk.
         """
         import numpy as np
         from scipy import fft
 
         codes = [[ord(char) for char in self.bpe_tokenizer.decode(row)] for row in ids]
-        coefs = np.array(codes).reshape(-1, time_horizon, action_dim) + self.min_token
+        coefs = np.array(codes).reshape(len(codes), time_horizon, action_dim) + self.min_token
         return fft.idct(coefs / self.scale, axis=1, norm="ortho")

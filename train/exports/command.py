@@ -1,4 +1,4 @@
-"""The command fasttok-export: what it is asked is understood, and refused, before JAX is imported."""
+"""The command fasttok-export. It checks its options before it imports JAX, so that errors in them appear at once."""
 
 import tyro
 
@@ -12,10 +12,10 @@ from train.scripts import export as script
 
 
 def main(argv: list[str]) -> None:
-    """Exports and reports.
+    """Exports a run, and reports on it.
 
     Raises:
-        InputError: no such run, or what `train.export.export_and_report` raises.
+        InputError: there is no such run, or `train.export.export_and_report` refuses it.
     """
     if completion.is_asked(argv):
         completion.print_completion("fasttok-export", {"": completion.CompletedVerb(ExportConfig)}, argv)

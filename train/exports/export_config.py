@@ -1,4 +1,4 @@
-"""What `fasttok-export` can be asked. Imports no JAX, so that its --help and its refusals come at once."""
+"""The options of `fasttok-export`. Imports no JAX, so that --help and errors in the options appear at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Literal
 from fasttok.errors import InputError
 
 ExportLayout = Literal["fasttok", "openpi", "lerobot"]
+"""Whose names the tensors get: ours, those of openpi's PyTorch pi0.5, or those of lerobot's pi0.5 and pi0-FAST."""
 ExportDtype = Literal["float32", "bfloat16"]
+"""Number format of the stored tensors."""
 
 
 @dataclass(frozen=True)

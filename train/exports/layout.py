@@ -1,4 +1,4 @@
-"""What a layout is: checks before anything is read, files beside the weights, and the tensors."""
+"""The parts of a layout: its check of the run, its tensors, and the files beside them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ Flat = Mapping[str, ArrayLike]
 
 @dataclass(frozen=True)
 class LayoutFiles:
-    """What a layout writes beside the weights, and what it cannot hold.
+    """The files that a layout writes beside the weights, and what they cannot express.
 
     Attributes:
-        files: bytes by path in DIR.
-        limits: sentences on what the layout cannot hold of this run, and what that means.
-        hint: how to load it; "" if there is nothing to say.
+        files: bytes of each file, by path in DIR.
+        limits: what the layout cannot express about this run, with the consequences.
+        hint: how to load the files; "" if there is nothing to say.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -40,11 +40,11 @@ class Layout:
     """How a project stores a policy.
 
     Attributes:
-        check: raises InputError if the layout cannot hold the run; called before the parameters are read.
-        files: what is written beside the weights; raises InputError as `check`.
-        tensors: what the file of weights contains, and the report on it.
-        trained_rows: rows of the file's embedding, from the first on, that mean what they meant in training; `--weights` reads no
-            others.
+        check: raises InputError if the layout cannot express the run; called before the parameters are read.
+        files: returns the files beside the weights; raises InputError as `check` does.
+        tensors: returns the tensors of the weights' file, and the report on them.
+        trained_rows: returns how many rows of the file's embedding, from the first on, mean the same as in training;
+            `--weights` reads only these.
     """
 
     check: Callable[[ExportSource], None]
@@ -57,21 +57,21 @@ def check_acts(source: ExportSource) -> None:
     """Refuses a run without a policy.
 
     Raises:
-        InputError: it was trained without robot rows.
+        InputError: the run was trained without robot rows.
     """
     if "robot" not in source.config.data.kinds:
         raise InputError(f"{source.where} was trained without robot rows, so it has no policy; use --layout fasttok")
 
 
 def check_pi05(source: ExportSource, layout: str) -> None:
-    """Refuses a run that does not compute what pi0.5 does, or reads the state otherwise.
+    """Checks that a run computes what pi0.5 does, and reads the state as pi0.5 does.
 
     Args:
         source: the run.
-        layout: its name, for messages.
+        layout: name of the layout, for messages.
 
     Raises:
-        InputError: it was trained without robot rows, or has no action expert, another recipe, or another form of the state.
+        InputError: the run was trained without robot rows, or has no action expert, another recipe, or another form of the state.
     """
     check_acts(source)
     model, instead = source.config.model, "use --layout fasttok"
@@ -89,7 +89,7 @@ def check_pi05(source: ExportSource, layout: str) -> None:
 
 
 def image_steps(source: ExportSource, robot: Robot) -> str:
-    """How the training images of a robot were made: the beginning of a sentence on what a layout cannot hold."""
+    """Says how the training images of a robot were made, as the beginning of a text on what a layout cannot express."""
     side, resize, encode = source.config.model.image_size, robot.resize, robot.encode
     quality = encode.quality if encode is not None else resize.quality if resize is not None else JPEG_QUALITY
     kind = encode.format if encode is not None else "jpeg"

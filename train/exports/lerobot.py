@@ -1,4 +1,4 @@
-r"""lerobot's layout: what its PI05Policy and its factory of processors load, without a network.
+r"""lerobot's layout: the files that its PI05Policy and its processor factory load, without a network.
 
     config.json                       PI05Config (`train.exports.lerobot_config`)
     model.safetensors                 openpi's names under "model."
@@ -7,7 +7,7 @@ r"""lerobot's layout: what its PI05Policy and its factory of processors load, wi
     text_tokenizer/                   the run's text tokenizer, in transformers' form
 
 Source: lerobot 0.6.1, policies/pi05. Its prompt is `<bos>Task: {task}, State: {state};\nAction: `, with the state in 256 bins.
-Where ours differs, the exported tokenizer changes it into ours (`prompt_rewrite`).
+If our prompt differs, the exported tokenizer changes lerobot's into ours (`prompt_rewrite`).
 """
 
 from fasttok.errors import InputError
@@ -38,15 +38,15 @@ from train.exports.transformers_tokenizer import TOKENIZER_FOLDER, Rewrite, toke
 from train.weights.matching import WeightsReport
 
 BEFORE_STATE, WHOLE_STATE = r", State: (?=[-0-9 ]*;\nAction: \z)", r", State: [-0-9 ]*;\nAction: \z"
-"""Parts of lerobot's prompt, whatever the task says."""
+"""Regular expressions for parts of lerobot's prompt, which match whatever the task says."""
 
 
 def check(source: ExportSource) -> None:
-    """Refuses what lerobot would not act on as the run does.
+    """Checks that lerobot would act as the run does.
 
     Raises:
-        InputError: another recipe or form of the state than pi0.5's, several robots and none chosen, or actions in a form that
-            lerobot cannot bring back.
+        InputError: the run has another recipe or form of the state than pi0.5, several robots of which none is chosen, a robot
+            without cameras, or actions in a form that lerobot cannot bring back to raw units.
     """
     check_pi05(source, "lerobot")
     robot = source.robot()
@@ -59,7 +59,7 @@ def check(source: ExportSource) -> None:
 
 
 def prompt_rewrite(source: ExportSource, robot: Robot) -> Rewrite | None:
-    """What makes our prompt of lerobot's; None if they are the same."""
+    """Returns the change that turns lerobot's prompt into ours; None if they are equal."""
     control = source.encoder.control.get(robot.embodiment, "")
     before = f", Control: {control}" if control else ""
     if not reads_state(source, robot):
@@ -68,7 +68,7 @@ def prompt_rewrite(source: ExportSource, robot: Robot) -> Rewrite | None:
 
 
 def files(source: ExportSource) -> LayoutFiles:
-    """All files but the weights, and what they cannot hold."""
+    """Returns all files except the weights, and what they cannot express."""
     robot = source.robot()
     relative = relative_dims(robot, source.where)
     length = max(TOKENIZER_LENGTH, source.config.data.text_length)
@@ -102,13 +102,13 @@ def files(source: ExportSource) -> LayoutFiles:
 
 
 def lerobot_config(source: ExportSource, robot: Robot, relative: RelativeDims | None, length: int) -> LerobotConfig:
-    """config.json of one robot.
+    """Returns config.json for one robot.
 
     Args:
         source: what is exported.
-        robot: who acts.
-        relative: how its actions are relative, None if they are not.
-        length: tokens of a prompt.
+        robot: robot that acts.
+        relative: how its actions are relative; None if they are not.
+        length: maximum tokens of a prompt.
     """
     model = source.config.model
     return LerobotConfig(
@@ -127,7 +127,7 @@ def lerobot_config(source: ExportSource, robot: Robot, relative: RelativeDims | 
 
 
 def robot_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite], WeightsReport]:
-    """The tensors for one robot."""
+    """Returns the tensors for one robot."""
     model = source.config.model
     own, rows = own_columns(flat, model, source.robot())
     listed, report = tensors(own, model, "lerobot", source.rows(THEIR_VOCAB))

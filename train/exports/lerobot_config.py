@@ -1,7 +1,7 @@
-"""config.json of lerobot's policies: exactly their fields, as lerobot refuses any other.
+"""config.json of lerobot's policies. It has exactly their fields, because lerobot refuses any other.
 
-Source: lerobot 0.6.1, configs/policies.py (PreTrainedConfig), policies/pi05/configuration_pi05.py (PI05Config). What a run does
-not decide has lerobot's default.
+Source: lerobot 0.6.1, configs/policies.py (PreTrainedConfig), policies/pi05/configuration_pi05.py (PI05Config). Fields that do
+not depend on the run have lerobot's defaults.
 """
 
 import json
@@ -15,43 +15,43 @@ from train.exports.tensor_file import ExportDtype
 
 GRIPPER = ("gripper",)
 TOKENIZER_LENGTH = 200
-"""Tokens of a prompt in lerobot, unless the run has longer ones."""
+"""Maximum tokens of a prompt in lerobot, unless the run has longer prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LerobotPolicyConfig:
-    """What the configurations of both policies have.
+    """Fields of config.json that lerobot's pi0.5 and pi0-FAST have in common.
 
     Attributes:
-        n_obs_steps: observations that it sees.
-        input_features: cameras and the state by name.
-        output_features: the action by name.
-        device: to compute on.
-        use_amp: whether in mixed precision.
+        n_obs_steps: number of observations that the policy sees.
+        input_features: cameras and the state, by name.
+        output_features: the action, by name.
+        device: device to compute on.
+        use_amp: whether to compute in mixed precision.
         use_peft: whether adapters were trained.
         push_to_hub: whether lerobot's training uploads the policy.
-        repo_id: where to.
-        private: whether for its owner alone.
-        tags: of the upload.
-        license: of the upload.
+        repo_id: repository to upload to.
+        private: whether the uploaded repository is private.
+        tags: tags of the upload.
+        license: license of the upload.
         pretrained_path: what lerobot's training starts from.
-        pretrained_revision: which version of it.
+        pretrained_revision: version of what it starts from.
         paligemma_variant: size of the backbone.
-        action_expert_variant: size of the expert; pi0-FAST makes no use of it.
-        dtype: of the weights.
+        action_expert_variant: size of the expert; pi0-FAST does not use it.
+        dtype: dtype of the weights.
         chunk_size: steps of a chunk.
-        n_action_steps: steps of a chunk that are carried out before the next one.
-        max_state_dim: dimensions of a state, of which its code makes no use.
-        max_action_dim: dimensions of an action in the model; others than the robot's are cut off.
+        n_action_steps: steps of a chunk that are executed before the next one.
+        max_state_dim: dimensions of a state; lerobot's code does not use it.
+        max_action_dim: dimensions of an action in the model; those that the robot does not have are cut off.
         use_relative_actions: whether actions are relative to the state at the chunk's start.
-        relative_exclude_joints: names of the action dims that are not.
-        action_feature_names: of all action dims.
+        relative_exclude_joints: names of the action dims that are not relative.
+        action_feature_names: names of all action dims.
         rtc_config: lerobot's real-time chunking.
         image_resolution: height and width in pixels.
-        empty_cameras: cameras that are always missing.
-        tokenizer_max_length: tokens of a prompt.
+        empty_cameras: number of cameras that are always missing.
+        tokenizer_max_length: maximum tokens of a prompt.
         normalization_mapping: how each kind of feature is normalised.
-        gradient_checkpointing: of lerobot's training, as what follows.
+        gradient_checkpointing: setting of lerobot's training, like all that follow.
         compile_model: see above.
         compile_mode: see above.
         optimizer_lr: see above.
@@ -105,7 +105,7 @@ class LerobotPolicyConfig:
     scheduler_decay_lr: float = 2.5e-6
 
     def text(self) -> bytes:
-        """The file's content."""
+        """Returns the file's content."""
         return (json.dumps(json_files.encode(self), indent=2) + "\n").encode()
 
 
@@ -114,15 +114,15 @@ class LerobotConfig(LerobotPolicyConfig):
     """config.json of pi0.5.
 
     Attributes:
-        type: of the policy.
-        num_inference_steps: Euler steps of the flow.
-        time_sampling_beta_alpha: of flow times in training, as the next three.
+        type: kind of policy.
+        num_inference_steps: number of Euler steps of the flow.
+        time_sampling_beta_alpha: setting of how training draws flow times, like the next three.
         time_sampling_beta_beta: see above.
         time_sampling_scale: see above.
         time_sampling_offset: see above.
-        min_period: of the flow time's embedding.
-        max_period: of the flow time's embedding.
-        freeze_vision_encoder: of lerobot's training, as the next one.
+        min_period: shortest period of the flow time's embedding.
+        max_period: longest period of the flow time's embedding.
+        freeze_vision_encoder: setting of lerobot's training, like the next one.
         train_expert_only: see above.
     """
 
@@ -139,12 +139,12 @@ class LerobotConfig(LerobotPolicyConfig):
 
 
 def inputs(robot: Robot, model: ModelConfig) -> dict[str, LerobotPolicyFeature]:
-    """What a policy sees of a robot: its cameras in the model's size, and its state."""
+    """Returns the features that a policy sees of a robot: its cameras, in the model's size, and its state."""
     size = (3, model.image_size, model.image_size)
     seen = {IMAGES + slot: LerobotPolicyFeature("VISUAL", size) for slot in robot.cameras}
     return seen | {STATE: LerobotPolicyFeature("STATE", (robot.state_dim,))}
 
 
 def outputs(robot: Robot) -> dict[str, LerobotPolicyFeature]:
-    """What a policy gives a robot: its action."""
+    """Returns the feature that a policy gives a robot: its action."""
     return {ACTION: LerobotPolicyFeature("ACTION", (robot.action_dim,))}

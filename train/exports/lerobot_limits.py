@@ -1,4 +1,4 @@
-"""What lerobot's files cannot say of a run, and what follows from it: sentences that complete "lerobot cannot hold ..."."""
+"""Lists what lerobot's files cannot express about a run, and the consequences. Each text completes "lerobot cannot hold ..."."""
 
 from train.acting.robots import Robot
 from train.exports.layout import image_steps
@@ -8,13 +8,13 @@ from train.exports.tensors import THEIR_SIZES, THEIR_VOCAB, differences
 
 
 def limits(source: ExportSource, robot: Robot, relative: bool, length: int) -> list[str]:
-    """All that lerobot cannot hold.
+    """Lists everything that lerobot's pi0.5 cannot express.
 
     Args:
         source: what is exported.
-        robot: who acts.
+        robot: robot that acts.
         relative: whether its actions are relative to the state.
-        length: most tokens of a prompt.
+        length: maximum tokens of a prompt.
     """
     return [
         *_of_sizes(source),
@@ -27,7 +27,10 @@ def limits(source: ExportSource, robot: Robot, relative: bool, length: int) -> l
 
 
 def size_differences(source: ExportSource) -> dict[str, str]:
-    """Sizes that lerobot does not build, by name; it takes any number of patches of 14 pixels."""
+    """Returns the sizes of the model that lerobot does not build, by name.
+
+    The image size is not among them if patches have 14 pixels, because lerobot takes any number of such patches.
+    """
     model = source.config.model
     wrong = differences(model, source.rows(THEIR_VOCAB))
     if model.patch == THEIR_SIZES["patch"]:
@@ -64,7 +67,7 @@ def _of_shapes(source: ExportSource, robot: Robot) -> list[str]:
 
 
 def of_numbers(source: ExportSource, robot: Robot) -> list[str]:
-    """How states and actions are rounded."""
+    """Lists the limits for states and actions: a missing state, a state that is cut to its range, and rounding."""
     stats, state, said = source.tok.stats[robot.embodiment], source.tok.state_stats.get(robot.embodiment), []
     if not reads_state(source, robot) or state is None:
         said.append(
@@ -78,7 +81,7 @@ def of_numbers(source: ExportSource, robot: Robot) -> list[str]:
         if rounded:
             said.append(
                 f"states whose range is that small beside their values: {_named(robot.state_names, rounded)}. lerobot normalises "
-                "in float32, which moves them by half a bin of the prompt or more"
+                "in float32, which moves them by more than half a bin of the prompt"
             )
     rounded = rounded_actions(stats)
     if rounded:
@@ -105,14 +108,14 @@ def _of_acting(source: ExportSource, robot: Robot, relative: bool) -> list[str]:
 
 
 def of_subtasks(source: ExportSource, robot: Robot) -> list[str]:
-    """What becomes of prompts that name a subtask."""
+    """Says that lerobot's policy knows no subtasks; [] if no prompt of the run contained one."""
     if not robot.subtask or source.config.data.subtasks >= 1:
         return []
     return ["subtasks in the prompt: lerobot's policy neither says nor takes them, and acts on the task alone"]
 
 
 def of_images(source: ExportSource, robot: Robot) -> list[str]:
-    """How the training images were made."""
+    """Says how the training images were made, and how lerobot's differ."""
     side = source.config.model.image_size
     return [
         f"{image_steps(source, robot)}. lerobot takes frames as they come, and resizes them by torch's filter, which does not "

@@ -1,7 +1,7 @@
-"""lerobot's two processors as the files that it loads: policy_preprocessor.json, policy_postprocessor.json and their states.
+"""Makes the files of lerobot's two processors: policy_preprocessor.json, policy_postprocessor.json and their states.
 
-Source: lerobot 0.6.1, processor/pipeline.py (`DataProcessorPipeline.save_pretrained`), policies/pi05/processor_pi05.py. A step is
-its registered name and the arguments that it is made with.
+Source: lerobot 0.6.1, processor/pipeline.py (`DataProcessorPipeline.save_pretrained`), policies/pi05/processor_pi05.py. A file
+lists the steps of a processor: for each, its registered name and the arguments to construct it.
 """
 
 import json
@@ -19,16 +19,16 @@ from train.exports.source import ExportSource
 PRE, POST = "policy_preprocessor", "policy_postprocessor"
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 NORM_MAP = {"VISUAL": "IDENTITY", "STATE": "QUANTILES", "ACTION": "QUANTILES"}
-"""How each kind of feature is normalised."""
+"""Kind of feature -> how lerobot normalises it."""
 
 
 @dataclass(frozen=True)
 class LerobotPolicyFeature:
-    """A feature, as lerobot's configuration and its processors have it.
+    """A feature in lerobot's configuration and processors.
 
     Attributes:
         type: "VISUAL", "STATE" or "ACTION".
-        shape: of a value without its batch.
+        shape: shape of one value, without the batch.
     """
 
     type: str
@@ -40,8 +40,8 @@ class LerobotStep:
     """A step of a processor.
 
     Attributes:
-        name: under which lerobot has registered it.
-        config: the arguments that it is made with.
+        name: name under which lerobot has registered the step.
+        config: arguments to construct it.
         state: bytes of its safetensors file; b"" if it has none.
     """
 
@@ -51,11 +51,11 @@ class LerobotStep:
 
 
 def processor_files(name: str, steps: Sequence[LerobotStep]) -> dict[str, bytes]:
-    """A processor's JSON file and the states of its steps, by name of the file.
+    """Returns a processor's JSON file and the states of its steps, by file name.
 
     Args:
         name: `PRE` or `POST`.
-        steps: in order.
+        steps: steps of the processor, in order.
     """
     files, listed = {}, []
     for number, step in enumerate(steps):
@@ -69,7 +69,7 @@ def processor_files(name: str, steps: Sequence[LerobotStep]) -> dict[str, bytes]
 
 
 def robot_quantiles(source: ExportSource, robot: Robot) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """(q01, q99) by name of what is normalised of a robot: its action, and its state where the prompts have one."""
+    """Returns (q01, q99) by feature name: for the action of a robot, and for its state if the prompts contain it."""
     found = {ACTION: action_quantiles(source.tok.stats[robot.embodiment])}
     if reads_state(source, robot):
         found[STATE] = state_quantiles(source.tok.state_stats[robot.embodiment])
@@ -79,23 +79,24 @@ def robot_quantiles(source: ExportSource, robot: Robot) -> dict[str, tuple[NDArr
 def normalizer(
     name: str, features: Mapping[str, LerobotPolicyFeature], quantiles: Mapping[str, Sequence[NDArray[np.float32]]]
 ) -> LerobotStep:
-    """The step that normalises, or brings actions back.
+    """Returns the step that normalises features, or the one that brings actions back to raw units.
 
     Args:
         name: "normalizer_processor" or "unnormalizer_processor".
-        features: by name.
-        quantiles: (q01, q99) of the features that are normalised; the others stay as they are.
+        features: features by name.
+        quantiles: (q01, q99) by name, for the features that are normalised; other features do not change.
     """
     listed: dict[str, Json] = {key: {"type": one.type, "shape": list(one.shape)} for key, one in features.items()}
     return LerobotStep(name, {"eps": 1e-8, "features": listed, "norm_map": NORM_MAP}, stats_file(quantiles))
 
 
 def tokenizer(folder: str, length: int) -> LerobotStep:
-    """The step that makes tokens of the prompt.
+    """Returns the step that turns the prompt into tokens.
 
     Args:
-        folder: of a tokenizer of transformers; absolute, as it is looked for from where the robot's program was started.
-        length: tokens of a prompt; longer ones are cut.
+        folder: folder of a transformers tokenizer. It must be absolute, because lerobot looks for it from the folder in which
+            the robot's program was started.
+        length: maximum tokens of a prompt; longer prompts are cut.
     """
     said: dict[str, Json] = {
         "max_length": length,
@@ -112,4 +113,4 @@ BATCH = LerobotStep("to_batch_processor", {})
 DEVICE = LerobotStep("device_processor", {"device": "cpu", "float_dtype": None})
 """On the CPU, as config.json says; lerobot's commands move both with --policy.device."""
 STATE_PROMPT = LerobotStep("pi05_prepare_state_tokenizer_processor_step", {})
-"""Writes the prompt of pi0.5, with the state in it."""
+"""Writes the prompt of pi0.5, which contains the state."""

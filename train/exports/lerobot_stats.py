@@ -1,8 +1,8 @@
-"""Our statistics as lerobot's normaliser takes them: q01 becomes -1, q99 becomes 1, in float32.
+"""Converts our statistics to those of lerobot's normaliser: q01 becomes -1, q99 becomes 1, in float32.
 
 Source: lerobot 0.6.1, processor/normalize_processor.py, mode QUANTILES: 2 (x - q01) / (q99 - q01) - 1, and back
-(x + 1) (q99 - q01) / 2 + q01. All that we do to a dimension is of that form. What never moves becomes one value by a range so
-wide that float32 knows no difference.
+(x + 1) (q99 - q01) / 2 + q01. Our normalisation of a dimension always has this form. A dimension of the state that never moves
+gets a range so wide that float32 turns every value into the same one.
 """
 
 import io
@@ -18,20 +18,20 @@ from train.exports.source import ExportSource
 from train.exports.tensor_file import TensorToWrite, write
 
 WIDE = 2.0**100
-"""Beside it, float32 knows no state of a robot: (x - -WIDE) / WIDE - 1 is 0 for each |x| < 2^75."""
+"""So large that in float32 any state of a robot vanishes beside it: (x - -WIDE) / WIDE - 1 is 0 for each |x| < 2^75."""
 STATE_ERROR = 1 / 256
-"""Half a bin of the state in the prompt, in normalised units."""
+"""Largest rounding error of a state in normalised units: half a bin of the state in the prompt."""
 ACTION_ERROR = 1e-3
-"""Share of half an action's range."""
+"""Largest rounding error of an action, as a share of half its range."""
 
 
 def reads_state(source: ExportSource, robot: Robot) -> bool:
-    """Whether the prompts of a robot have its state."""
+    """Returns whether the prompts of a robot contain its state."""
     return robot.state_dim > 0 and robot.embodiment in source.tok.state_stats
 
 
 def state_quantiles(stats: NormStats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(q01, q99), both (S,), with which lerobot normalises a state as we do.
+    """Returns (q01, q99), both (S,), with which lerobot normalises a state as we do.
 
     >>> low, high = state_quantiles(NormStats.fit(np.array([[0.0, 5.0], [10.0, 5.0]]), mode="min_max"))
     >>> low.tolist() == [0.0, -(2.0**100)], high.tolist() == [10.0, 2.0**100]
@@ -47,7 +47,10 @@ def state_quantiles(stats: NormStats) -> tuple[NDArray[np.float32], NDArray[np.f
 
 
 def action_quantiles(stats: NormStats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(q01, q99), both (D,), with which lerobot brings an action back to raw units as we do; a constant one is its value."""
+    """Returns (q01, q99), both (D,), with which lerobot brings an action back to raw units as we do.
+
+    For a dimension that never moves, both are its value.
+    """
     low, high = (end.copy() for end in stats.bounds)
     centre = stats.unnormalize(np.zeros(stats.dim))
     for dim, by in enumerate(stats.normalized_by):
@@ -57,7 +60,7 @@ def action_quantiles(stats: NormStats) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def rounded_states(stats: NormStats) -> list[int]:
-    """Dims of a state whose range is so small beside their values that float32 moves them by half a bin or more."""
+    """Returns the dims of a state whose range is so small beside their values that float32 moves them by more than half a bin."""
     low, high = state_quantiles(stats)
     ends = [end.astype(np.float32) for end in stats.bounds]
     wrong = np.zeros(stats.dim, bool)
@@ -68,7 +71,7 @@ def rounded_states(stats: NormStats) -> list[int]:
 
 
 def rounded_actions(stats: NormStats) -> list[int]:
-    """Dims of an action that float32 moves by more than a thousandth of half their range."""
+    """Returns the dims of an action that float32 moves by more than a thousandth of half their range."""
     low, high = action_quantiles(stats)
     half = np.abs(stats.bounds[1] - stats.bounds[0]) / 2
     wrong = np.zeros(stats.dim, bool)
@@ -80,12 +83,12 @@ def rounded_actions(stats: NormStats) -> list[int]:
 
 
 def _range(low: NDArray[np.float32], high: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Their denominator."""
+    """Returns the denominator of lerobot's formula."""
     return np.where(high == low, np.float32(1e-8), high - low)
 
 
 def stats_file(quantiles: Mapping[str, Sequence[NDArray[np.float32]]]) -> bytes:
-    """The state of a normalising step: a safetensors file of "<feature>.q01" and "<feature>.q99".
+    """Returns the state of a normalising step: a safetensors file of "<feature>.q01" and "<feature>.q99".
 
     Args:
         quantiles: (q01, q99) by name of the feature.

@@ -1,6 +1,6 @@
-"""openpi's layout: what its PI0Pytorch and its `create_trained_policy` read (pi0.5).
+"""openpi's layout: the files that its PI0Pytorch and its `create_trained_policy` read (pi0.5).
 
-    config.json                          as its converter writes it; nothing reads it
+    config.json                          as openpi's converter writes it; nothing reads it
     model.safetensors                    the weights
     assets/<embodiment>/norm_stats.json  our statistics; the asset id of openpi's data configuration is the embodiment's name
 
@@ -28,16 +28,16 @@ from train.weights.matching import WeightsReport
 
 ASSETS = "assets"
 CAMERAS = 3
-"""base_0_rgb, left_wrist_0_rgb and right_wrist_0_rgb (models_pytorch/preprocessing_pytorch.py)."""
+"""Cameras of openpi's model: base_0_rgb, left_wrist_0_rgb and right_wrist_0_rgb (models_pytorch/preprocessing_pytorch.py)."""
 TOKENS = 200
-"""Of a prompt of pi0.5, unless its configuration says another number (models/pi0_config.py)."""
+"""Maximum tokens of a pi0.5 prompt, unless openpi's configuration sets another number (models/pi0_config.py)."""
 EPSILON = 1e-6
-"""openpi adds it to the range, so our upper end is written that much lower."""
+"""openpi adds this to the range, so we write an upper end that is lower by as much."""
 
 
 @dataclass(frozen=True)
 class OpenpiConfig:
-    """config.json as openpi's converter writes it.
+    """The content of config.json, as openpi's converter writes it.
 
     Attributes:
         action_dim: dimensions of an action.
@@ -56,13 +56,13 @@ class OpenpiConfig:
 
 @dataclass(frozen=True)
 class OpenpiStats:
-    """Statistics in openpi's norm_stats.json; lists of one number per dimension, in raw units.
+    """Statistics in openpi's norm_stats.json: lists with one number per dimension, in raw units.
 
     Attributes:
         mean: mean.
         std: standard deviation.
-        q01: what becomes -1.
-        q99: what becomes 1, less what openpi adds to the range.
+        q01: the value that becomes -1.
+        q99: the value that becomes 1, minus `EPSILON`, which openpi adds to the range.
     """
 
     mean: list[float]
@@ -72,11 +72,11 @@ class OpenpiStats:
 
 
 def openpi_stats(stats: NormStats, acts: bool) -> OpenpiStats:
-    """Statistics with which openpi's quantile normalisation does as we do, in float64.
+    """Returns statistics with which openpi's quantile normalisation equals ours, in float64.
 
     Args:
-        stats: ours.
-        acts: whether of actions, whose constant dims come back as their value; of a state they become 0 (or -1).
+        stats: our statistics.
+        acts: True for actions: constant dims come back as their value. False for a state: constant dims become 0 (or -1).
     """
     low, high = (end.copy() for end in stats.bounds)
     still = stats.unnormalize(np.zeros(stats.dim))
@@ -91,7 +91,7 @@ def openpi_stats(stats: NormStats, acts: bool) -> OpenpiStats:
 
 
 def asset_id(embodiment: str) -> str:
-    """The folder of an embodiment's statistics: its name, without what no folder of its own can have.
+    """Returns the folder name for an embodiment's statistics: its name without characters that are unsafe in a folder name.
 
     >>> asset_id("franka"), asset_id("../ur5/left")
     ('franka', '_ur5_left')
@@ -100,10 +100,10 @@ def asset_id(embodiment: str) -> str:
 
 
 def check(source: ExportSource) -> None:
-    """Refuses what pi0.5 does not compute, and embodiments whose folders would be the same.
+    """Checks that openpi can act as the run does, and that each embodiment gets a folder of its own.
 
     Raises:
-        InputError: as it says.
+        InputError: pi0.5 does not compute what the run does, or two embodiments would share a folder.
     """
     check_pi05(source, "openpi")
     names = source.embodiments
@@ -115,7 +115,7 @@ def check(source: ExportSource) -> None:
 
 
 def files(source: ExportSource) -> LayoutFiles:
-    """config.json and the statistics of each embodiment."""
+    """Returns config.json and the statistics of each embodiment."""
     model, tok = source.config.model, source.tok
     config = OpenpiConfig(model.action_dim, model.horizon, "gemma_2b", "gemma_300m", source.dtype)
     written = {"config.json": _json(json_files.encode(config))}
@@ -132,7 +132,7 @@ def files(source: ExportSource) -> LayoutFiles:
 
 
 def limits(source: ExportSource) -> list[str]:
-    """What openpi's files cannot say of the run, and what follows."""
+    """Lists what openpi's files cannot express about the run, and the consequences."""
     model, said = source.config.model, []
     wrong = differences(model, source.rows(THEIR_VOCAB))
     if wrong:
@@ -166,7 +166,7 @@ def limits(source: ExportSource) -> list[str]:
 
 
 def _of_robot(source: ExportSource, name: str) -> list[str]:
-    """What openpi cannot hold of one robot."""
+    """Lists what openpi's files cannot express about one robot."""
     model, robot, said = source.config.model, source.robot(name), []
     if robot.horizon < model.horizon or robot.action_dim < model.action_dim:
         alone = len(source.embodiments) == 1
@@ -196,7 +196,7 @@ def _of_robot(source: ExportSource, name: str) -> list[str]:
 
 
 def policy_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite], WeightsReport]:
-    """The tensors; for one robot, if only one is exported."""
+    """Returns the tensors. If only one robot is exported, they ignore the action columns that it does not have."""
     model, rows = source.config.model, source.rows(THEIR_VOCAB)
     if len(source.embodiments) > 1:
         return tensors(flat, model, "openpi", rows)

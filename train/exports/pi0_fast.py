@@ -1,4 +1,6 @@
-r"""lerobot's pi0-FAST: a run that only writes FAST tokens, as its PI0FastPolicy and its factory of processors load it.
+r"""lerobot's layout for pi0-FAST: the files that its PI0FastPolicy and its processor factory load.
+
+It is for runs that only write FAST tokens.
 
     config.json                   PI0FastConfig (`train.exports.pi0_fast_config`)
     model.safetensors             vision and backbone, openpi's names under "model."; FAST rows where lerobot looks for them
@@ -6,9 +8,10 @@ r"""lerobot's pi0-FAST: a run that only writes FAST tokens, as its PI0FastPolicy
     text_tokenizer/               the run's text tokenizer, with a name for every row of the embedding
     action_tokenizer/             its FAST tokenizer, with a processor for AutoProcessor
 
-Source: lerobot 0.6.1, policies/pi0_fast. It writes `<bos>Task: {task}, State: {state};\n`, puts one more <bos> behind it, and
-lets the model write `Action: `, FAST tokens and `|`. Our runs have read `Action: ` when they begin (`train.tokens`). So the
-exported tokenizer adds `Action:` to each prompt, and the token that it calls <bos> is the last one of ours, the space behind it.
+Source: lerobot 0.6.1, policies/pi0_fast. It makes the prompt `<bos>Task: {task}, State: {state};\n`, appends another <bos>, and
+lets the model write `Action: `, FAST tokens and `|`. The prompts of our runs already end with `Action: ` (`train.tokens`). So the
+exported tokenizer appends `Action:` to each prompt, and the token that it calls <bos> is the last token of our prompt, the space
+after `Action:`.
 """
 
 import dataclasses
@@ -52,23 +55,23 @@ from train.weights.matching import EMBEDDING, ReportRow, WeightsReport
 ACTION_FOLDER = "action_tokenizer"
 CODE = "processing_fasttok"
 SKIP = 128
-"""Rows behind the FAST ids, as lerobot and openpi have it for PaliGemma."""
+"""Number of rows after the FAST ids, as in lerobot and openpi for PaliGemma."""
 STATE_PROMPT = LerobotStep("pi0_fast_prepare_state_tokenizer_processor_step", {})
 PROMPT_END, OUR_END = r";\n\z", ";\nAction: "
 
 
 def is_pi0_fast(source: ExportSource) -> bool:
-    """Whether a run writes FAST tokens and has no other way to act."""
+    """Returns whether a run writes FAST tokens and has no other way to act."""
     return not source.config.model.flow and source.config.data.discrete == "fast"
 
 
 def check(source: ExportSource) -> None:
-    """Refuses what lerobot's pi0-FAST would not act on as the run does.
+    """Checks that lerobot's pi0-FAST would act as the run does.
 
     Raises:
-        InputError: another form of the state; several robots and none chosen; no cameras; actions or tokens in a form that
-            lerobot cannot bring back; a text tokenizer that lerobot's code does not fit; or a vocabulary that does not fit into
-            PaliGemma's.
+        InputError: the run has another form of the state; several robots of which none is chosen; no cameras; actions or tokens
+            that lerobot cannot bring back to raw units; a text tokenizer that does not fit lerobot's code; or a vocabulary that
+            does not fit into that of the file.
     """
     where, instead = source.where, "serve the run with fasttok-serve, or use --layout fasttok"
     check_acts(source)
@@ -105,10 +108,10 @@ def check(source: ExportSource) -> None:
 
 
 def _check_text(source: ExportSource, instead: str) -> None:
-    """Refuses text tokenizers that lerobot's code does not fit.
+    """Checks that a text tokenizer fits lerobot's code.
 
     Raises:
-        InputError: the end of a chunk is not the one token that lerobot looks for, or its vocabulary takes no names.
+        InputError: the end of a chunk is not the one token that lerobot looks for, or no names can be added to the vocabulary.
     """
     text = source.encoder.text
     if [text.tokenizer.token_to_id(END_OF_ACTION)] != text.end_of_action:
@@ -124,7 +127,7 @@ def _check_text(source: ExportSource, instead: str) -> None:
 
 
 def files(source: ExportSource) -> LayoutFiles:
-    """All files but the weights, and what they cannot hold."""
+    """Returns all files except the weights, and what they cannot express."""
     robot = source.robot()
     config = pi0_fast_config(source, robot)
     quantiles = robot_quantiles(source, robot)
@@ -151,7 +154,7 @@ def files(source: ExportSource) -> LayoutFiles:
 
 
 def pi0_fast_config(source: ExportSource, robot: Robot) -> Pi0FastConfig:
-    """config.json of one robot."""
+    """Returns config.json for one robot."""
     model = source.config.model
     longest = source.tok.completions(
         robot.horizon, robot.action_dim, source.tok.embodiment_argument(robot.embodiment)
@@ -175,7 +178,7 @@ def pi0_fast_config(source: ExportSource, robot: Robot) -> Pi0FastConfig:
 
 
 def robot_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite], WeightsReport]:
-    """Vision and backbone, with the rows of FAST ids where lerobot looks for them."""
+    """Returns the tensors of vision and backbone, with the rows of FAST ids where lerobot looks for them."""
     ours, text = np.asarray(flat[EMBEDDING]), source.encoder.text.size
     place, count = source.encoder.placement, np.arange(source.tok.vocab_size)
     table = np.zeros((_size(source), ours.shape[1]), ours.dtype)
@@ -195,26 +198,33 @@ def robot_tensors(flat: Flat, source: ExportSource) -> tuple[list[TensorToWrite]
 
 
 def trained_rows(source: ExportSource) -> int:
-    """Rows that stand where they stood in training: all, but for FAST ids that were rows of their own behind the text."""
+    """Returns how many rows, from the first on, are where they were in training.
+
+    These are all rows; or only the text's, if the FAST ids had rows of their own after it.
+    """
     return source.config.model.vocab_size if source.encoder.placement.skip is not None else source.encoder.text.size
 
 
 def _size(source: ExportSource) -> int:
-    """Rows of the embedding in the file."""
+    """Returns the number of rows of the embedding in the file."""
     return source.vocab_size or THEIR_VOCAB
 
 
 def _rows(source: ExportSource) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Row of each FAST id in lerobot's embedding: where they count down already, as they stand; else as lerobot's default."""
+    """Returns the row of each FAST id in lerobot's embedding.
+
+    FAST ids that already count down in the run's vocabulary keep their rows; others get those of lerobot's default.
+    """
     ids = np.arange(source.tok.vocab_size)
     place = source.encoder.placement
     return np.asarray(place.place(ids) if place.skip is not None else _size(source) - 1 - SKIP - ids, np.int64)
 
 
 def _names(source: ExportSource) -> tuple[dict[str, int], int]:
-    """Names of the rows that the text tokenizer has none for, and how many its vocabulary then has, added tokens aside.
+    """Returns names for the rows that have none in the text tokenizer, and the size of its vocabulary with these names.
 
-    lerobot takes tokens to their names and back, so each row that can be drawn needs one.
+    lerobot turns tokens into their names and back, so each row that the model can choose needs a name. The size does not count
+    added tokens.
     """
     text = source.encoder.text.tokenizer
     known, taken = text.get_vocab(with_added_tokens=True), set(text.get_vocab(with_added_tokens=True).values())
@@ -233,7 +243,7 @@ def _names(source: ExportSource) -> tuple[dict[str, int], int]:
 
 
 def _text_files(source: ExportSource, robot: Robot, config: Pi0FastConfig) -> dict[str, bytes]:
-    """The text tokenizer, which makes our prompt of lerobot's."""
+    """Returns the files of the text tokenizer, which turns lerobot's prompt into ours."""
     ours = source.encoder.text
     [whole] = ours.encode([robot_prompt("x", "0")])
     last = whole[-1]
@@ -245,7 +255,7 @@ def _text_files(source: ExportSource, robot: Robot, config: Pi0FastConfig) -> di
     steps.append(normalizers.Replace(Regex(rf"{OUR_END[-1]}\z"), ""))
     own.normalizer = normalizers.Sequence([*steps, *([own.normalizer] if own.normalizer is not None else [])])
     read = Tokenizer.from_str(own.to_str())
-    read.add_special_tokens([ours.tokenizer.id_to_token(last)])  # as transformers does with what becomes <bos>
+    read.add_special_tokens([ours.tokenizer.id_to_token(last)])  # as transformers does with the <bos> token
     for task, state in (("x", "0"), ("put the cup on the plate", "-1 128 255")):
         theirs = read.encode(f"Task: {task}, State: {state};\n").ids
         control = source.encoder.control.get(robot.embodiment, "")
@@ -266,7 +276,7 @@ def _text_files(source: ExportSource, robot: Robot, config: Pi0FastConfig) -> di
 
 
 def _action_files(source: ExportSource) -> dict[str, bytes]:
-    """The FAST tokenizer and the code that loads it."""
+    """Returns the files of the FAST tokenizer and the code that loads it."""
     with tempfile.TemporaryDirectory() as folder:
         source.tok.save(Path(folder) / "tok")
         found = {
@@ -283,7 +293,7 @@ def _action_files(source: ExportSource) -> dict[str, bytes]:
 
 
 def _limits(source: ExportSource, robot: Robot, length: int) -> tuple[str, ...]:
-    """All that lerobot cannot hold."""
+    """Lists everything that lerobot's files cannot express."""
     model = source.config.model  # lerobot's pi0.5 builds any number of patches, its pi0-FAST only those of 224 x 224
     wrong = {name: note for name, note in differences(model, _size(source)).items() if not name.startswith("expert_")}
     said = []

@@ -1,7 +1,7 @@
-"""config.json of lerobot's pi0-FAST: exactly its fields, as it refuses any other.
+"""config.json of lerobot's pi0-FAST. It has exactly the fields of pi0-FAST, because lerobot refuses any other.
 
-Source: lerobot 0.6.1, policies/pi0_fast/configuration_pi0_fast.py (PI0FastConfig). What a run does not decide has lerobot's
-default.
+Source: lerobot 0.6.1, policies/pi0_fast/configuration_pi0_fast.py (PI0FastConfig). Fields that do not depend on the run have
+lerobot's defaults.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from train.exports.lerobot_config import LerobotPolicyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Pi0FastConfig(LerobotPolicyConfig):
-    """config.json.
+    """config.json of pi0-FAST.
 
     Attributes:
-        type: of the policy.
-        max_action_tokens: most tokens of a chunk and its end, in training.
+        type: kind of policy.
+        max_action_tokens: maximum tokens of a chunk and its end, in training.
         text_tokenizer_name: folder of the text tokenizer.
         action_tokenizer_name: folder of the FAST tokenizer.
-        temperature: of sampled tokens; 0 takes the likeliest.
-        max_decoding_steps: most tokens that are written; by sampling, always so many.
+        temperature: temperature of sampled tokens; 0 takes the likeliest.
+        max_decoding_steps: maximum tokens that the model writes; if lerobot samples, it always writes this many.
         fast_skip_tokens: FAST id i is token vocab_size - 1 - fast_skip_tokens - i.
         validate_action_token_prefix: whether the model writes "Action: " itself.
         use_kv_cache: whether keys and values are kept from token to token.

@@ -1,7 +1,7 @@
-"""Actions relative to the chunk's first state, as lerobot has them: action i minus state i, but for dims left out by name.
+"""Actions relative to the chunk's first state, as lerobot computes them: action i minus state i, except dims excluded by name.
 
-Source: lerobot 0.6.1, processor/relative_action_processor.py. A dim is left out if one of the names to leave out is a part of its
-own, whatever the case.
+Source: lerobot 0.6.1, processor/relative_action_processor.py. lerobot excludes a dim if its name contains one of the excluded
+names; upper and lower case count as equal.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from train.acting.robots import Robot
 
 @dataclass(frozen=True)
 class RelativeDims:
-    """What lerobot reads.
+    """The names from which lerobot decides which dims are relative.
 
     Attributes:
-        names: of all action dims.
-        kept: names of those that are not made relative.
+        names: names of all action dims.
+        kept: excluded names: those of the dims that are not made relative.
     """
 
     names: tuple[str, ...]
@@ -25,14 +25,14 @@ class RelativeDims:
 
 
 def relative_dims(robot: Robot, where: str) -> RelativeDims | None:
-    """How lerobot makes a robot's actions relative; None if they are as the robot takes them.
+    """Returns how lerobot makes a robot's actions relative; None if the actions are as the robot takes them.
 
     Args:
-        robot: who acts.
-        where: the run, for messages.
+        robot: robot that acts.
+        where: path of the run, for messages.
 
     Raises:
-        InputError: their form is none that lerobot knows.
+        InputError: lerobot does not know the form of the actions.
     """
     form = robot.representation
     if form is None:
@@ -64,6 +64,6 @@ def relative_dims(robot: Robot, where: str) -> RelativeDims | None:
 
 
 def _right(names: Sequence[str], kept: Sequence[str], relative: set[int]) -> bool:
-    """Whether lerobot, told so, would make just these dims relative."""
+    """Returns whether lerobot, given these names, would make exactly the dims in `relative` relative."""
     found = {column for column, name in enumerate(names) if not any(one.lower() in name.lower() for one in kept if one)}
     return found == relative and all(names)

@@ -1,7 +1,7 @@
-"""The action columns of a model that one robot does not have: their part of `action_in` can be taken out, so nothing reads them.
+"""Sets the weights of action columns that a robot does not have to zero, so that the model ignores these columns.
 
-The flow of a run with wider actions feeds them with noise, as in training (`train.policy.integrate`). Programs of other projects
-let them move freely instead, which the model never saw.
+If a run has robots with wider actions, its flow puts noise into these columns, as in training (`train.policy.integrate`).
+Programs of other projects compute them like all others instead, which the model never saw.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ ACTION_IN = "expert/action_in/kernel"
 def own_columns(
     flat: Mapping[str, ArrayLike], model: ModelConfig, robot: Robot
 ) -> tuple[Mapping[str, ArrayLike], tuple[ReportRow, ...]]:
-    """The arrays with zeros in `action_in` for columns that are not the robot's, and what the report says of it.
+    """Returns the arrays with zeros in `action_in` for columns that the robot does not have, and rows for the report.
 
     Args:
         flat: our arrays by path.
-        model: its shapes.
-        robot: whose columns stay.
+        model: the model's shapes.
+        robot: robot whose columns stay.
     """
     if robot.action_dim >= model.action_dim:
         return flat, ()

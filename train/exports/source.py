@@ -1,4 +1,4 @@
-"""What is exported: a run but for its parameters, one of its robots, and how to store it."""
+"""What is exported: a run without its parameters, one of its robots, and how to store them."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,13 +15,15 @@ from train.weights.matching import EMBEDDING, our_shapes
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """Where the weights come from: metadata of the file, and fasttok.json, or in our own layout the key "fasttok" of config.json.
+    """The run that exported weights come from.
+
+    The metadata of the weights' file and fasttok.json contain it; in our own layout, the key "fasttok" of config.json.
 
     Attributes:
         model: shapes of the model.
-        tokenizer: fingerprint of the action tokenizer; FAST rows of the embedding mean its ids.
-        text_rows: rows of the embedding that are text.
-        step: of the checkpoint.
+        tokenizer: fingerprint of the action tokenizer; the FAST rows of the embedding are its ids.
+        text_rows: number of rows of the embedding that are text.
+        step: step of the checkpoint.
         run: name of the run's folder.
     """
 
@@ -34,18 +36,18 @@ class ExportedRun:
 
 @dataclass(frozen=True, eq=False)
 class ExportSource:
-    """What a layout is made of.
+    """What a layout is made from.
 
     Attributes:
-        where: the run, for messages.
-        config: of the run, with nothing left to the shards.
-        text: its text tokenizer.
-        tok: its FAST tokenizer, with the statistics that normalise.
-        robots: what its shards say of the robots; None for our own layout, which does not ask.
-        asked: the embodiment that was asked for; "" if none was.
-        dtype: of the stored tensors.
-        vocab_size: rows of the embedding in the file; 0: what the layout takes.
-        folder: absolute path of DIR, where the files will lie.
+        where: path of the run, for messages.
+        config: configuration of the run, complete without the shards.
+        text: text tokenizer of the run.
+        tok: FAST tokenizer of the run, with the statistics that normalise.
+        robots: what the run's shards say about its robots; None for our own layout, which does not need them.
+        asked: embodiment that the user asked for; "" for none.
+        dtype: dtype of the stored tensors.
+        vocab_size: rows of the embedding in the file; 0: the layout decides.
+        folder: absolute path of DIR, the folder of the exported files.
     """
 
     where: str
@@ -60,24 +62,27 @@ class ExportSource:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """Makes the prompts that the run was trained on.
+        """Makes the prompts that the run was trained on; the run must have robots.
 
         Raises:
-            InputError: the run has no robots.
+            InputError: the tokenizer lacks an embodiment, or action tokens have no place in the vocabulary.
         """
         assert self.robots is not None
         return Encoder(self.robots, self.text, self.config.model, self.config.data, self.tok)
 
     def rows(self, theirs: int) -> int:
-        """Rows of the embedding in a file of a project that builds `theirs`: those, unless others were asked for, or are more."""
+        """Returns the number of rows of the embedding in a file for a project that builds `theirs`.
+
+        It is the number that the user asked for, or else `theirs`, or the model's own number if that is larger.
+        """
         return self.vocab_size or max(theirs, our_shapes(self.config.model)[EMBEDDING][0])
 
     @property
     def embodiments(self) -> tuple[str, ...]:
-        """Names of the embodiments to export: the one that was asked for, else all.
+        """Names of the embodiments to export: the one that the user asked for, else all.
 
         Raises:
-            InputError: the run has none, or not the one that was asked for.
+            InputError: the run has no robots, or not the one that the user asked for.
         """
         known = tuple(dict.fromkeys(robot.embodiment for robot in self.robots.robots.values())) if self.robots else ()
         if not known:
@@ -90,13 +95,13 @@ class ExportSource:
         return (self.asked,) if self.asked else known
 
     def robot(self, embodiment: str = "") -> Robot:
-        """One robot: the first source of the embodiment, with the cameras of all.
+        """Returns one robot: that of the embodiment's first source, with the cameras of all its sources.
 
         Args:
-            embodiment: its name; "" for the only one.
+            embodiment: name of the embodiment; "" for the only one to export.
 
         Raises:
-            InputError: the run has several, and none was asked for.
+            InputError: the run has several embodiments, and the user asked for none.
         """
         known = self.embodiments
         if not embodiment and len(known) > 1:

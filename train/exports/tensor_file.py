@@ -1,4 +1,4 @@
-"""Safetensors, written a tensor at a time, so that memory stays at the parameters plus one tensor."""
+"""Writes safetensors files one tensor at a time, so that memory stays at the parameters plus one tensor."""
 
 import json
 import math
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from train.exports.export_config import ExportDtype as ExportDtype
 from train.weights.layouts import Shape
 
-"""Stored dtype."""
 DTYPES: dict[ExportDtype, tuple[str, np.dtype[Any]]] = {
     "float32": ("F32", np.dtype(np.float32)),
     "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16)),
 }
+"""Stored dtype -> its name in safetensors, and NumPy's dtype."""
 
 
 @dataclass(frozen=True)
 class TensorToWrite:
-    """A tensor of the file.
+    """A tensor to write.
 
     Attributes:
-        name: in the file.
-        shape: of the tensor.
-        make: gives its values, any dtype; called when its turn comes.
+        name: name in the file.
+        shape: shape of the tensor.
+        make: returns the values, in any dtype; it is called when the tensor is written.
     """
 
     name: str
@@ -39,9 +39,9 @@ class TensorEntry(TypedDict):
     """A tensor in the header of a safetensors file.
 
     Attributes:
-        dtype: as safetensors spells it.
-        shape: of the tensor.
-        data_offsets: first byte, and the one after the last, from the end of the header.
+        dtype: dtype, as safetensors spells it.
+        shape: shape of the tensor.
+        data_offsets: positions of the first byte and of the byte after the last, counted from the end of the header.
     """
 
     dtype: str
@@ -50,13 +50,16 @@ class TensorEntry(TypedDict):
 
 
 def metadata(layout: str, described: Mapping[str, Any]) -> dict[str, str]:
-    """Metadata of a safetensors file, which are strings: `described`, and `format`, ours or "pt" as PyTorch's readers expect."""
+    """Returns the metadata of a safetensors file as strings: `described` and `format`.
+
+    `format` is "fasttok" in our own layout. In other layouts it is "pt", which PyTorch's readers expect.
+    """
     plain = {key: value if isinstance(value, str) else json.dumps(value) for key, value in described.items()}
     return {**plain, "format": "fasttok" if layout == "fasttok" else "pt"}
 
 
 def header(listed: Iterable[TensorToWrite], dtype: ExportDtype, meta: Mapping[str, str]) -> bytes:
-    """What a safetensors file begins with (github.com/huggingface/safetensors, "Format")."""
+    """Returns the beginning of a safetensors file, up to the data (github.com/huggingface/safetensors, "Format")."""
     code, numpy_dtype = DTYPES[dtype]
     entries: dict[str, dict[str, str] | TensorEntry] = {"__metadata__": dict(sorted(meta.items()))}
     end = 0
@@ -75,9 +78,9 @@ def write(
     meta: dict[str, str],
     advance: Callable[..., None] = lambda: None,
 ) -> None:
-    """A safetensors file, a tensor at a time.
+    """Writes a safetensors file, one tensor at a time.
 
-    The library's own writer takes all tensors at once, which for another layout is a second copy of the model.
+    The library's own writer takes all tensors at once, which for another layout would be a second copy of the model.
     """
     listed = list(listed)
     stream.write(header(listed, dtype, meta))

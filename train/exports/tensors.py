@@ -1,4 +1,4 @@
-"""Which tensors a file contains, under whose names (`train.weights.layouts`), and the report on it."""
+"""Chooses the tensors of a file and their names (`train.weights.layouts`), and reports on them."""
 
 import math
 from collections.abc import Mapping
@@ -14,9 +14,8 @@ from train.texts.text_vocabulary import PALIGEMMA
 from train.weights.layouts import EXPERT_HEAD, MappedTensor, mapped_tensors, spelled
 from train.weights.matching import EMBEDDING, ReportRow, WeightsReport, our_shapes
 
-"""Whose names the tensors get: ours, openpi's PyTorch pi0.5, or lerobot's pi0.5."""
 FileLayout = Literal[ExportLayout, "paligemma"]
-"""Names of a file's tensors; "paligemma": vision and backbone, as transformers has them (for tests)."""
+"""Whose names a file's tensors get; "paligemma": vision and backbone under the names of transformers (for tests)."""
 # The only sizes that openpi's PI0Pytorch and lerobot's PI05Policy build (gemma_2b, gemma_300m, So400m/14 at 224).
 THEIR_SIZES = {
     "image_size": 224, "patch": 14, "vision_width": 1152, "vision_depth": 27, "vision_heads": 16, "vision_mlp": 4304,
@@ -28,12 +27,12 @@ THEIR_VOCAB = PALIGEMMA
 def tensors(
     flat: Mapping[str, ArrayLike], config: ModelConfig, layout: FileLayout, vocab_size: int = 0
 ) -> tuple[list[TensorToWrite], WeightsReport]:
-    """What a file of `layout` contains, by name, and the report on it.
+    """Returns the tensors of a file of `layout`, sorted by name, and the report on them.
 
     Args:
         flat: our arrays by path.
-        config: of the model.
-        layout: names of the tensors.
+        config: the model's configuration.
+        layout: whose names the tensors get.
         vocab_size: rows of the embedding in the file; 0: as trained.
     """
     shapes = our_shapes(config)
@@ -82,11 +81,11 @@ def _resized(table: NDArray[Any], rows: int) -> NDArray[Any]:
 
 
 def differences(config: ModelConfig, rows: int) -> dict[str, str]:
-    """What their classes would not build as this model is, by name of the size.
+    """Returns the sizes of this model that the classes of openpi and lerobot do not build: name of the size -> explanation.
 
     Args:
-        config: of the model.
-        rows: of the embedding in the file.
+        config: the model's configuration.
+        rows: rows of the embedding in the file.
     """
     out = {
         name: f"{getattr(config, name)}, their classes build {theirs}"

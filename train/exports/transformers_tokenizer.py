@@ -1,7 +1,7 @@
-r"""Our text tokenizer as a folder that transformers' AutoTokenizer loads without a network.
+r"""Writes our text tokenizer as a folder that transformers' AutoTokenizer loads without a network.
 
-It puts <bos> before each text, as our prompts have it. It can rewrite what it is given, for programs that write another prompt
-than ours: `Rewrite` is a normalizer of tokenizer.json, so every program that uses the files does the same.
+The exported tokenizer puts <bos> before each text, as in our prompts. For programs whose prompts differ from ours, it can rewrite
+them: a `Rewrite` becomes a normalizer in tokenizer.json, so every program that uses the files applies it.
 """
 
 import json
@@ -16,11 +16,11 @@ TOKENIZER_FOLDER = "text_tokenizer"
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What to put in the place of a part of each text.
+    """A replacement for a part of each text.
 
     Attributes:
-        pattern: regular expression (Oniguruma) of what is replaced.
-        text: what comes in its place.
+        pattern: regular expression (Oniguruma) of the part.
+        text: text that replaces it.
     """
 
     pattern: str
@@ -28,12 +28,12 @@ class Rewrite:
 
 
 def tokenizer_files(text: TextTokenizer, length: int, rewrite: Rewrite | None = None) -> dict[str, bytes]:
-    """The files by their path in DIR.
+    """Returns the files of the exported tokenizer, by path in DIR.
 
     Args:
-        text: ours.
-        length: most tokens of a text.
-        rewrite: what to change in each text before it is cut into tokens; None: nothing.
+        text: our text tokenizer.
+        length: maximum tokens of a text.
+        rewrite: change to make in each text before it is split into tokens; None for none.
     """
     own = Tokenizer.from_str(text.tokenizer.to_str())
     own.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, text.bos)])

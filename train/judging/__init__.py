@@ -1,1 +1,1 @@
-"""Numbers on other episodes, answers and films: how good a run is."""
+"""Measures how good a run is: on episodes that it was not trained on, by its answers to questions, and with films to look at."""

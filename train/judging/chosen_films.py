@@ -1,7 +1,7 @@
-"""Which episodes are filmed: the first ones, the first failures and successes, or those of some seeds; in bounded memory.
+"""Films the first episodes, the first failures and successes, or the episodes of some seeds, in bounded memory.
 
-Whether an episode fails is known when it is over. So every episode is filmed, small and with few frames, as long as a failure or
-a success is still wanted, and what is not wanted is forgotten at once.
+Only the end of an episode shows whether it fails. So while a failure or a success is still wanted, every episode is filmed, small
+and with few frames. Films that are not wanted are dropped at once.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from train.acting.subtasks import Seen
 from train.judging.film_recorder import FRAME_EVERY, Film, FilmRecorder, first_camera
 
-MOST_FRAMES = 48  # of a film that is chosen later; from there on every second frame is forgotten
-MOST_PIXELS = 144  # of its longer side
+MOST_FRAMES = 48  # of a `SmallFilms` film; if there are more, every second frame is dropped
+MOST_PIXELS = 144  # of the longer side of its frames
 
 
 class EpisodeFilms(Protocol):
-    """Watches episodes that are played side by side, group after group.
+    """Films episodes that are played in groups, those of a group side by side.
 
     Attributes:
-        films: what has been filmed, in the order of the episodes.
+        films: films so far, in the order of the episodes.
     """
 
     films: list[Film]
@@ -31,7 +31,7 @@ class EpisodeFilms(Protocol):
         ...
 
     def record(self, step: int, seen: Seen, active: NDArray[np.bool_], ended: NDArray[np.bool_]) -> None:
-        """What is seen after a step: of episodes that go on, and of those that ended with it."""
+        """Takes the frames that are due after a step: of episodes that go on, and of those that ended with this step."""
         ...
 
     def end(self, tasks: Sequence[str], success: NDArray[np.bool_]) -> None:
@@ -40,7 +40,7 @@ class EpisodeFilms(Protocol):
 
 
 class FirstFilms:
-    """Films the first episodes, frames as they are."""
+    """Films the first episodes, with frames in their full size."""
 
     def __init__(self, count: int) -> None:
         self.films: list[Film] = []
@@ -60,7 +60,7 @@ class FirstFilms:
 
 
 class _SmallFilm:
-    """The frames of an episode: small, and evenly spaced ones if it is long."""
+    """The frames of an episode: small, and if it is long, only evenly spaced ones."""
 
     def __init__(self) -> None:
         self.frames: list[NDArray[np.uint8]] = []
@@ -77,13 +77,13 @@ class _SmallFilm:
 
 
 class SmallFilms:
-    """Films some episodes, small.
+    """Films some episodes with small frames.
 
-    While they are played, at most `MOST_FRAMES` frames of `MOST_PIXELS` are in memory for each of those side by side: 3 MB.
+    While episodes are played, each of those side by side needs memory for at most `MOST_FRAMES` frames of `MOST_PIXELS`: 3 MB.
 
     Args:
-        seeds: of the episodes to film; None: of any seed.
-        each: the first so many failures are kept, and as many successes; None: all.
+        seeds: seeds of the episodes to film; None: any seed.
+        each: how many failures and how many successes to keep, the first ones of each; None: all.
     """
 
     def __init__(self, seeds: Collection[int] | None = None, each: int | None = None) -> None:
@@ -112,7 +112,7 @@ class SmallFilms:
                 film.add(step, np.asarray(pictures[i]))
 
     def end(self, tasks: Sequence[str], success: NDArray[np.bool_]) -> None:
-        """The group is over: the films that are wanted are kept."""
+        """The group is over: keeps the films that are wanted."""
         for i, film in self._filming.items():
             if self._lacks(done := bool(success[i])):
                 frames, steps = np.stack(film.frames), np.array(film.steps)
@@ -120,12 +120,12 @@ class SmallFilms:
         self._filming = {}
 
     def _lacks(self, success: bool) -> bool:
-        """Whether another film with this outcome is wanted."""
+        """Returns whether another film with this outcome is wanted."""
         return self._each is None or sum(film.success == success for film in self.films) < self._each
 
 
 class BothFilms:
-    """Two that watch the same episodes; the films are those of the first."""
+    """Films the same episodes in two ways; `films` are those of the first way."""
 
     def __init__(self, first: EpisodeFilms, second: EpisodeFilms) -> None:
         self.films, self._both = first.films, (first, second)
@@ -136,7 +136,7 @@ class BothFilms:
             one.begin(seeds)
 
     def record(self, step: int, seen: Seen, active: NDArray[np.bool_], ended: NDArray[np.bool_]) -> None:
-        """What is seen after a step."""
+        """Takes the frames that are due after a step."""
         for one in self._both:
             one.record(step, seen, active, ended)
 
@@ -147,7 +147,7 @@ class BothFilms:
 
 
 def _small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A copy of a frame whose longer side has at most `MOST_PIXELS`."""
+    """Returns a copy of a frame, whose longer side has at most `MOST_PIXELS` pixels."""
     if max(frame.shape[:2]) <= MOST_PIXELS:
         return np.array(frame)
     from PIL import Image

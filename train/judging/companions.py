@@ -1,14 +1,15 @@
-"""What a policy is compared with in the same episodes, if its environment offers it: an expert, and one that acts blindly.
+"""Plays a policy's episodes with its companions, if the environment offers them: an expert, and one that acts blindly.
 
-An environment offers them by methods, which are asked before each step:
+An environment offers companions by methods, which are called before each step:
 
-    Env.expert() -> (D,)                 what an expert does next, who may read the world's state; None: nothing more to do
-    Env.blind() -> (D,)                  what one does that sees nothing of this scene, such as the expert's actions of another
-    ManyEnvs.expert(active) -> (N, D)    the same of all episodes (N,) that are active; rows of NaN: nothing more to do
+    Env.expert() -> (D,)                 next action of an expert, which may read the world's state; None: nothing more to do
+    Env.blind() -> (D,)                  next action of one that sees nothing of this scene; for instance, it repeats the
+                                         expert's actions of another scene
+    ManyEnvs.expert(active) -> (N, D)    the same for all N episodes; `active` (N,) says which go on; NaN: nothing more to do
     ManyEnvs.blind(active) -> (N, D)
 
-Rows that are not active must not advance. Whoever has nothing more to do has ended its episode. `examples/tabletop/vector.py` has
-both.
+Episodes that are not active must not advance. If a companion has nothing more to do, its episode ends.
+`examples/tabletop/vector.py` has both companions.
 """
 
 from contextlib import ExitStack
@@ -29,13 +30,13 @@ COMPANIONS: tuple[Companion, ...] = get_args(Companion)
 
 @dataclass(frozen=True)
 class CompanionResult:
-    """Episodes of a companion, on the seeds on which the policy was played.
+    """Results of a companion on the seeds that the policy played.
 
     Attributes:
-        who: acted.
-        embodiment: with which.
-        split: of the environment.
-        success: of each episode, 0 or 1, in the order of the seeds.
+        who: companion that acted.
+        embodiment: embodiment with which it acted.
+        split: split of the environment.
+        success: success of each episode, 0 or 1, in the order of the seeds.
     """
 
     who: Companion
@@ -45,7 +46,7 @@ class CompanionResult:
 
 
 def offered(factory: EnvFactory, embodiment: str, split: str) -> list[Companion]:
-    """The companions that an environment has."""
+    """Returns the companions that an environment offers."""
     with ExitStack() as held:
         envs = open_envs(factory, embodiment, split, 1)
         held.callback(getattr(envs, "close", lambda: None))
@@ -62,19 +63,19 @@ def play_companion(
     batch: int,
     films: SmallFilms,
 ) -> CompanionResult:
-    """One episode per seed, `batch` of them side by side, as `train.rollouts.closed_loop` does for a policy.
+    """Plays one episode per seed, `batch` of them side by side, as `train.rollouts.closed_loop` does for a policy.
 
     Args:
-        who: acts.
-        factory: of the environments, which offer it.
+        who: companion that acts.
+        factory: factory of environments that offer this companion.
         embodiment: passed to the factory.
         split: passed to the factory.
-        seeds: of the episodes.
-        batch: episodes side by side.
-        films: watches them.
+        seeds: seeds of the episodes.
+        batch: number of episodes side by side.
+        films: films the episodes.
 
     Raises:
-        InputError: the environment gives other actions than one per episode.
+        InputError: the environment does not give one action per episode.
     """
     success: list[int] = []
     with progress(f"{embodiment}, {split}: {who}", len(seeds), "episodes") as advance, ExitStack() as held:
@@ -105,10 +106,10 @@ def play_companion(
 
 
 def next_actions(envs: ManyEnvs, who: Companion, active: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """What a companion does next in each episode, (N, D); rows of NaN where it does nothing.
+    """Returns the next action of a companion in each episode, (N, D); rows of NaN if it has nothing more to do.
 
     Raises:
-        InputError: not an action for each episode.
+        InputError: the environment does not give one action per episode.
     """
     if not isinstance(envs, SteppedEnvs):
         actions = np.asarray(getattr(envs, who)(active), np.float64)

@@ -1,4 +1,4 @@
-"""A film of an episode, and who takes its frames while it is played."""
+"""The film of an episode, and a recorder that takes its frames while the episode is played."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ FRAME_EVERY = 3  # steps between the frames of a film
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """One episode to look at.
+    """The film of one episode.
 
     Attributes:
-        instruction: what was asked.
-        success: whether it was fulfilled.
-        seed: of the episode.
-        frames: (n, h, w, 3) of the first camera.
-        steps: (n,) at which step each frame was taken.
+        instruction: instruction of the episode.
+        success: whether the instruction was fulfilled.
+        seed: seed of the episode.
+        frames: (n, h, w, 3) uint8 frames of the first camera.
+        steps: (n,) step at which each frame was taken.
     """
 
     instruction: str
@@ -32,14 +32,14 @@ class Film:
 
 
 class FilmRecorder:
-    """Takes the frames of some episodes while they are played: every third step, and the end."""
+    """Takes the frames of some episodes while they are played: at every third step, and at the end."""
 
     def __init__(self, count: int) -> None:
         self.frames: list[list[NDArray[np.uint8]]] = [[] for _ in range(count)]
         self.steps: list[list[int]] = [[] for _ in range(count)]
 
     def record(self, step: int, seen: Seen, active: NDArray[np.bool_], ended: NDArray[np.bool_]) -> None:
-        """Takes a frame of episodes that act, when it is time, and of those that ended with this step."""
+        """Takes a frame of each episode that acts if a frame is due, and of each episode that ended with this step."""
         rows = [i for i in range(len(self.frames)) if (active[i] and step % FRAME_EVERY == 0) or ended[i]]
         if rows:
             pictures = seen[first_camera(seen)]
@@ -48,7 +48,7 @@ class FilmRecorder:
                 self.steps[i].append(step)
 
     def finished(self, tasks: Sequence[str], success: NDArray[np.bool_], seeds: Sequence[int]) -> list[Film]:
-        """What was taken, as one film per episode."""
+        """Returns one film per episode."""
         return [
             Film(tasks[i], bool(success[i]), seeds[i], np.stack(frames), np.array(self.steps[i]))
             for i, frames in enumerate(self.frames)
@@ -56,7 +56,7 @@ class FilmRecorder:
 
 
 def first_camera(seen: Seen) -> str:
-    """The camera that is filmed.
+    """Returns the name of the camera to film.
 
     >>> first_camera({"state": np.zeros(3), "image/primary": np.zeros((4, 4, 3)), "image/wrist": np.zeros((4, 4, 3))})
     'image/primary'

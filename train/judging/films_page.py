@@ -1,4 +1,4 @@
-"""The page of films side by side: the first failures and successes of a policy, beside an expert and one that acts blindly."""
+"""Makes the page of films: the first failures and successes of a policy, beside an expert and one that acts blindly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CSS = """
 @media (prefers-reduced-motion:reduce) { .pause { display:none } }
 @media print { .scene { break-inside:avoid } .pause { display:none } }
 """
-STYLE = sprite.CSS + CSS  # of pages that show a `scene`
+STYLE = sprite.CSS + CSS  # for pages that show a `scene`
 NAMES = {"policy": "policy", "expert": "expert", "blind": "acts blindly"}
 
 
@@ -32,9 +32,9 @@ class PageFacts:
 
     Attributes:
         policy: the run or the server.
-        step: of the checkpoint; None if it is not known.
-        environment: its factory.
-        command: as it was typed; "" if there was none.
+        step: step of the checkpoint; None if not known.
+        environment: factory of the environments.
+        command: command line that made the page; "" if there was none.
     """
 
     policy: str
@@ -44,10 +44,10 @@ class PageFacts:
 
 
 def document(worlds: Sequence[PlayedWorld], about: PageFacts) -> str:
-    """The whole page: one file without a script, which needs no network.
+    """Returns the whole page: one file without a script, which needs no network.
 
     Args:
-        worlds: what was played, one per embodiment and split.
+        worlds: the episodes that were played, one item per embodiment and split.
         about: where the films come from.
     """
     rules: dict[str, None] = {}
@@ -70,7 +70,7 @@ def document(worlds: Sequence[PlayedWorld], about: PageFacts) -> str:
 
 
 def pause_box() -> Markup:
-    """The box that stops all films of a page."""
+    """Returns the checkbox that stops all films of a page."""
     return tag(
         "label",
         Markup('<input type="checkbox" id="pause"> '),
@@ -80,7 +80,7 @@ def pause_box() -> Markup:
 
 
 def _counts(worlds: Sequence[PlayedWorld]) -> list[Markup]:
-    """Successes of everybody, with 95 % intervals."""
+    """Returns the table of successes of the policy and its companions, with 95 % intervals."""
     whom = list(dict.fromkeys(player.who for world in worlds for player in world.players))
     rows = []
     for world in worlds:
@@ -105,7 +105,7 @@ def _count(done: Sequence[bool | int]) -> str:
 
 
 def _world(world: PlayedWorld, rules: dict[str, None]) -> list[Markup]:
-    """The films of one embodiment and split: failures first."""
+    """Returns the films of one embodiment and split, failures first."""
     policy = world.players[0]
     parts = [tag("h2", place(f"{world.embodiment}/{world.split}"))]
     for title, none, wanted in (
@@ -123,15 +123,15 @@ def _world(world: PlayedWorld, rules: dict[str, None]) -> list[Markup]:
 
 
 def scene(film: Film, world: PlayedWorld, rules: dict[str, None]) -> Markup:
-    """One episode, played by each; a page of them needs `STYLE`.
+    """Returns the films of one episode, played by the policy and its companions; the page needs `STYLE`.
 
     Args:
-        film: of the policy.
-        world: in which it was played.
-        rules: of the page's moving pictures; those of this one are added.
+        film: the policy's film of the episode.
+        world: the episodes to which it belongs.
+        rules: CSS rules of the page's moving pictures; those of these films are added.
     """
     shown = [(player.who, player.films[film.seed]) for player in world.players if film.seed in player.films]
-    times = max((one.steps for _, one in shown), key=lambda steps: int(steps[-1]))  # of the longest
+    times = max((one.steps for _, one in shown), key=lambda steps: int(steps[-1]))  # of the longest film
     figures = []
     for who, one in shown:
         drawn = sprite.sprite(one, times)

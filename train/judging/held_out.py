@@ -1,20 +1,21 @@
-"""Held-out numbers while a run trains: losses and action errors on fixed rows with fixed noise.
+"""Measures a run on held-out rows while it trains: losses and action errors, on fixed rows with fixed noise.
 
-The rows, and each row's flow times and noise, are the same at every step, in every run on these shards, and for every batch
-size and number of devices; so numbers of two steps or two runs differ by what was learned. Nothing here touches the state, the
-data order or the random numbers of training: its losses are the same with and without.
+The rows, and each row's flow times and noise, are the same at every step, in every run on these shards, and for every batch size
+and number of devices. So if the numbers of two steps or two runs differ, the cause is what was learned. Measuring changes nothing
+in training: neither its state, nor its data order, nor its random numbers, so that its losses are the same without it.
 
-    held_out_loss_vlm, held_out_loss_fast, held_out_loss_flow    as the losses of training, over all rows as one batch (a recipe
-                                                                 that calls its action loss otherwise has that name here, too)
-    held_out_ce_vlm, held_out_ce_fast                            cross-entropy per own token
-    held_out_loss                                                their sum as training weighs it
-    held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, where most of the data is in [-1, 1]
+    held_out_loss_vlm, held_out_loss_fast, held_out_loss_flow    the losses of training, over all rows as one batch (if a recipe
+                                                                 has another name for its action loss, so has its number here)
+    held_out_ce_vlm, held_out_ce_fast                            cross-entropy per token of this loss
+    held_out_loss                                                the sum of the losses, weighted as in training
+    held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, in which most of the data is in [-1, 1]
     held_out_error_raw/ROBOT/DIM   the same in the units of the shards
-    held_out_nrmse/ROBOT           as `fasttok-evaluate` has it: 1 is always predicting the mean of what was demonstrated
+    held_out_nrmse/ROBOT           action error as in `fasttok-evaluate`: always predicting the mean demonstration gives 1
     held_out_nrmse                 the mean over robots
 
-Actions are the mean of four samples of ten Euler steps, as in `fasttok-evaluate --held-out`. The parameters are the moving
-average if the run keeps one. With several processes each decodes and computes its part of the rows; all get all numbers.
+Actions are the mean of four samples with ten Euler steps each, as in `fasttok-evaluate --held-out`. The parameters are the moving
+average if the run keeps one. If there are several processes, each decodes and computes its part of the rows, and all of them get
+all numbers.
 """
 
 import dataclasses
@@ -55,13 +56,13 @@ NOISE_SEED, FLOW_STEPS = 20_250_523, 10
 
 
 class HeldOutNumbers:
-    """Measures a run on rows that it does not train on, and keeps its best checkpoint if it is to."""
+    """Measures a run on rows that it does not train on, and keeps its best checkpoint if the run asks for that."""
 
     def __init__(self, setup: Setup, mesh: Mesh) -> None:
         """Reads the rows.
 
         Args:
-            setup: of the run, whose configuration names the shards.
+            setup: setup of the run; its configuration names the shards.
             mesh: the devices.
 
         Raises:
@@ -78,16 +79,16 @@ class HeldOutNumbers:
 
     @property
     def decides(self) -> str:
-        """Which number says what is best: how far sampled actions are off, as acting is what the run is for; else the loss."""
+        """Number that decides which checkpoint is best: the error of sampled actions if the run has any, else the loss."""
         return "held_out_nrmse" if self.acting else "held_out_loss"
 
     def after(self, step: int, state: State, clock: Clock) -> Numbers:
-        """The numbers after a step if they are due, else {}; keeps the checkpoint if it is the best so far.
+        """Returns the numbers after a step if they are due, else {}; keeps the checkpoint if it is the best so far.
 
         Args:
-            step: that was done.
-            state: after it; it stays as it is.
-            clock: of the run, in which this takes no time.
+            step: step that was done.
+            state: training state after this step; it is not changed.
+            clock: clock of the run; the time of measuring is not counted in it.
         """
         if step % self.every and step != self.setup.config.steps:
             return {}
@@ -100,7 +101,7 @@ class HeldOutNumbers:
         return numbers
 
     def measure(self, state: State) -> Numbers:
-        """The numbers of a state, by the names above."""
+        """Returns the numbers of a training state, by the names at the top of this module."""
         config, sums = self.setup.config, dict[str, float]()
         predicted: dict[int, NDArray[np.float32]] = {}
         text, flow = self._weights()
@@ -121,12 +122,15 @@ class HeldOutNumbers:
         return {name: value for name, value in out.items() if name not in bad}
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits for the checkpoint that is being written."""
         if self.best is not None:
             self.best.close()
 
     def _weights(self) -> tuple[NDArray[np.float32], float]:
-        """What a token of each row counts, (rows,), and what each of the `DRAWS` errors of a number does: all are one batch."""
+        """Returns the weight of a token in each row, (rows,), and the weight of one action error.
+
+        With these weights, all rows count as one batch. Each number of an action has `DRAWS` errors.
+        """
         tokens = np.array([len(row.example.suffix) for row in self.rows])
         if self.setup.config.loss_norm == "tokens":
             text = np.full(len(tokens), 1.0 / max(tokens.sum(), 1))
@@ -136,7 +140,7 @@ class HeldOutNumbers:
         return text.astype(np.float32), 1.0 / (DRAWS * max(numbers, 1))
 
     def _batch(self, first: int, text: NDArray[np.float32], flow: float, pool: ThreadPoolExecutor) -> NumpyBatch:
-        """This process's part of the batch that begins with a row; what is missing at the end is filled and counts nothing."""
+        """Makes this process's part of the batch that begins with row `first`; rows that fill it up at the end have weight 0."""
         own = self.size // jax.process_count()
         begin = first + jax.process_index() * own
         rows = self.rows[begin : begin + own]
@@ -153,7 +157,7 @@ class HeldOutNumbers:
         }
 
     def _losses(self, sums: Mapping[str, float]) -> Numbers:
-        """Losses by the names above; those of which the rows have nothing are left out."""
+        """Returns the losses by the names above, without those for which there are no rows."""
         out = {"held_out_loss": sums["loss"]}
         for name in (name.removeprefix("n_") for name in sums if name.startswith("n_")):
             if sums[f"n_{name}"]:
@@ -163,7 +167,7 @@ class HeldOutNumbers:
         return out
 
     def _errors(self, predicted: Mapping[int, NDArray[np.float32]]) -> Numbers:
-        """Action errors by the names above."""
+        """Returns the action errors by the names above."""
         out, relative = Numbers(), []
         robots = {robot.embodiment: robot for robot in self.setup.encoder.robots.robots.values()}
         for embodiment in dict.fromkeys(row.embodiment for row in self.rows if row.embodiment):
@@ -183,7 +187,10 @@ class HeldOutNumbers:
 def _differences(
     rows: list[HeldOutRow], predicted: Mapping[int, NDArray[np.float32]], stats: NormStats
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Predicted minus demonstrated, normalised and in raw units, and demonstrated in raw units: (steps of all rows, D) each."""
+    """Returns predicted minus demonstrated actions, normalised and in raw units, and demonstrated actions in raw units.
+
+    Each has the shape (steps of all rows, D).
+    """
     normalized, raw, shown = [], [], []
     for row in rows:
         steps, dim = row.demonstrated.shape
@@ -197,7 +204,7 @@ def _differences(
 
 
 def _dim_names(names: tuple[str, ...], dim: int) -> list[str]:
-    """A name for each dimension, none of them twice, as part of a longer name.
+    """Returns a name for each dimension: all differ, and none contains "/", as they become parts of longer names.
 
     >>> _dim_names(("x (m)", "a/b", "x (m)"), 3), _dim_names((), 2)
     (['x (m)', 'a_b', 'x (m) 2'], ['0', '1'])
@@ -218,7 +225,10 @@ def _measure(
     model_config: ModelConfig,
     mesh: Mesh,
 ) -> tuple[Metrics, Array, Array]:
-    """Sums of the losses over some rows, each row's number, its actions (B, H, D) normalised: the mean of `DRAWS` samples."""
+    """Returns the sums of the losses over some rows, each row's number, and its predicted actions.
+
+    The actions (B, H, D) are normalised, and are the mean of `DRAWS` samples.
+    """
     recipe = recipe_of(model_config)
     params = shown(State(params, None, ema), still)
     weights = {name: batch.pop(name) for name in ("text_weight", "flow_weight")}
@@ -227,7 +237,7 @@ def _measure(
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(NOISE_SEED)))(number)
 
     def prepared(row: Batch, key: Array) -> Batch:
-        """A row with its own flow times and noise, whichever rows are beside it."""
+        """Prepares a row with its own flow times and noise, which do not depend on the other rows."""
         alone = losses.prepare({name: x[None] for name, x in row.items()}, key, DRAWS, loss_norm)
         return {name: x[0] for name, x in alone.items()}
 

@@ -1,4 +1,4 @@
-"""Rows that a run is measured on and not trained on: which ones, whether the run can take them, and what they hold."""
+"""Chooses the held-out rows to measure a run on, and checks that the run can read them and does not train on them."""
 
 import dataclasses
 import hashlib
@@ -26,13 +26,13 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class HeldOutRow:
-    """A row that is measured.
+    """A held-out row to measure a run on.
 
     Attributes:
-        number: its place among the rows that are measured; its noise depends on it.
-        example: what the model sees and is to predict.
-        embodiment: whose robot acts; "" if the row does not act.
-        demonstrated: (steps, D) actions in the units of the shards, those that are in the episode; (0, 0) if it does not act.
+        number: place of the row among all measured rows; its noise depends on this number.
+        example: what the model sees, and what it should predict.
+        embodiment: embodiment that acts; "" if the row has no actions.
+        demonstrated: (steps, D) actions in the units of the shards, without padding after the episode's end; (0, 0) for none.
     """
 
     number: int
@@ -42,18 +42,18 @@ class HeldOutRow:
 
 
 def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], str]:
-    """The rows of `shards` to measure a run on: the same ones each time, from all kinds and sources alike.
+    """Returns the rows of `shards` to measure a run on: the same rows each time, spread evenly over kinds and sources.
 
     Args:
-        setup: of the run.
-        shards: rows that it is not trained on.
-        most: how many rows at most.
+        setup: setup of the run.
+        shards: shards that the run is not trained on.
+        most: maximum number of rows.
 
     Returns:
-        The rows, and a digest that is another one for other rows.
+        The rows, and a digest that differs if the rows differ.
 
     Raises:
-        InputError: they are the rows that the run trains on, or a row does not fit the run.
+        InputError: the run trains on these rows, or a row does not fit the run.
     """
     reader, kinds, encoder = ShardReader(str(shards)), setup.config.data.kinds, setup.encoder
     refuse_trained_on(setup, reader.manifest, shards)
@@ -64,7 +64,7 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
     seen: set[tuple[str, str]] = set()
     for row in reader.take(*at).rows():
         key = row["source"], row["sample_id"]
-        if key in seen:  # a source that is repeated in its shards
+        if key in seen:  # a source may be repeated in its shards
             continue
         seen.add(key)
         example, which = encode.row(row), f"row {row['sample_id']} of source {row['source']}"
@@ -91,22 +91,22 @@ def _held_out_row(number: int, row: dict[str, Any], example: Example, encode: En
 
 
 def demonstrated(row: Mapping[str, Any], example: Example) -> NDArray[np.float32]:
-    """(steps, D) actions of a row in the units of the shards, those that are in the episode."""
+    """Returns the (steps, D) actions of a row in the units of the shards, without padding after the episode's end."""
     return np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
 
 
 def fitting_encoder(manifest: Manifest, ours: Encoder, model: ModelConfig, shards: Path, acts: bool = True) -> Encoder:
-    """Makes examples of other shards' rows as a run makes them of its own: its tokenizers, its cameras.
+    """Returns an encoder for rows of other shards that makes examples as the run does, with its tokenizers and its cameras.
 
     Args:
-        manifest: of the other shards.
-        ours: of the run.
-        model: of the run.
-        shards: where the others are, for messages.
+        manifest: manifest of the other shards.
+        ours: encoder of the run.
+        model: model configuration of the run.
+        shards: path of the other shards, for messages.
         acts: whether their robot rows are used at all.
 
     Raises:
-        InputError: they hold a robot that the run does not know, or another form of its actions or states.
+        InputError: the shards have a robot that the run does not know, or its actions or states in another form.
     """
     robots = dataclasses.replace(Robots.of(manifest, ours.data.kinds), slots=ours.slots)
     robots = robots if acts else dataclasses.replace(robots, robots={})
@@ -128,10 +128,10 @@ def fitting_encoder(manifest: Manifest, ours: Encoder, model: ModelConfig, shard
 
 
 def refuse_trained_on(setup: Setup, manifest: Manifest, shards: Path) -> None:
-    """Refuses the very rows that a run trains on, and warns of a split that it trains on.
+    """Refuses the rows that a run trains on, and warns of other rows from a split that it trains on.
 
     Raises:
-        InputError: they are the run's shards, a copy of them, or the same rows built once more.
+        InputError: the shards are the run's own, a copy of them, or the same rows, built again.
     """
     ours, kinds = setup.reader.manifest, setup.config.data.kinds
     same_rows = (manifest.plan_digest, manifest.index_digest) == (ours.plan_digest, ours.index_digest)
@@ -150,19 +150,19 @@ def refuse_trained_on(setup: Setup, manifest: Manifest, shards: Path) -> None:
 
 
 def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: Path) -> tuple[IntArray, IntArray]:
-    """Shard and row of `most` rows: as many of each kind, within it as many of each source, and in a source evenly spaced.
+    """Chooses up to `most` rows: equally many per kind, within a kind equally many per source, evenly spaced in a source.
 
     Args:
-        reader: of the shards.
-        kinds: of rows that count.
-        most: how many rows at most; a kind or source that has fewer leaves its part to the others.
-        shards: where they are, for messages.
+        reader: reader of the shards.
+        kinds: kinds of rows to choose from.
+        most: maximum number of rows. If a kind or source has too few rows, the others get its share.
+        shards: path of the shards, for messages.
 
     Returns:
-        (n,) shards and (n,) rows in them, source by source.
+        (n,) numbers of shards and (n,) numbers of rows in them, source by source.
 
     Raises:
-        InputError: there are none of these kinds, or fewer rows are asked for than there are sources.
+        InputError: there are no rows of these kinds, or `most` is less than the number of sources.
     """
     layout, sources = reader.layout, reader.manifest.sources
     there = {name: int(n) for name, n in zip(layout.names, layout.source_rows, strict=True) if n}
@@ -185,7 +185,7 @@ def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: 
 
 
 def even_parts(total: int, room: Sequence[int]) -> list[int]:
-    """`total` in as equal parts as the room of each allows.
+    """Divides `total` into parts that are as equal as the room of each allows.
 
     >>> even_parts(10, [100, 2, 100]), even_parts(4, [1, 1]), even_parts(5, [9, 9, 9])
     ([4, 2, 4], [1, 1], [2, 2, 1])

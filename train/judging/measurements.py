@@ -1,6 +1,6 @@
-"""What is measured of a trained run: in a world, on held-out actions, by questions. `fasttok-evaluate` and studies write these.
+"""Measurements of a trained run: in a world, on held-out actions, and on questions. Imports no JAX.
 
-The fields are the keys of the JSON files. Imports no JAX.
+`fasttok-evaluate` and studies write them as JSON files, whose keys are the names of the fields.
 """
 
 from dataclasses import dataclass, field
@@ -12,29 +12,30 @@ from numpy.typing import NDArray
 from fasttok.common.json_files import IF_NOT_DEFAULT, LEFT_OUT
 
 Decoding = Literal["flow", "tokens"]
-"""How a run acts: by continuous actions, which most recipes sample from a flow; or by the action tokens of its backbone."""
+"""How a run acts: with continuous actions, which most recipes sample from a flow, or with the action tokens of its backbone."""
 Share = Literal["success", "followed", "shortcut"]
-"""What is counted of episodes, as a share of them."""
+"""What is counted in episodes and reported as a share of them."""
 SHARES: tuple[Share, ...] = get_args(Share)
-DRAWS = 4  # samples per chunk, whose mean is compared with what was demonstrated
+DRAWS = 4  # samples per chunk; their mean is compared with the demonstration
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldResult:
-    """Episodes of one embodiment on one split of an environment.
+    """Results of one embodiment on one split of an environment.
 
     Attributes:
-        embodiment: who acted.
-        split: of the environment.
-        episodes: how many were played.
+        embodiment: embodiment that acted.
+        split: split of the environment.
+        episodes: number of episodes that were played.
         success: share of episodes that fulfilled the instruction; None if none was played.
-        followed: share that concerned the object that the instruction names; None if the environment does not tell.
-        shortcut: share that took the shortcut that the environment offers; None if it does not tell.
-        each: the same, one number (0 or 1) per episode in the order of the seeds, so that runs can be compared in pairs.
-        task: kind of each episode's task; None if the environment does not tell.
+        followed: share of episodes in which the robot acted on the object that the instruction names; None if the environment
+            does not say.
+        shortcut: share of episodes in which the robot took the shortcut of the environment; None if the environment does not say.
+        each: the same per episode, 0 or 1 in the order of the seeds, so that runs can be compared in pairs.
+        task: kind of each episode's task; None if the environment does not say.
         said: subtasks that the run said in each episode, in order; None if it says none.
-        ms_per_prediction: wall time of one prediction, for all episodes that run side by side.
-        batch: episodes that ran side by side; None where the reader knows (a study's runs).
+        ms_per_prediction: wall time in ms of one prediction, for all episodes that run side by side.
+        batch: number of episodes that ran side by side; None if the reader knows it (runs of a study).
         delay: steps that passed while a chunk was computed.
     """
 
@@ -54,19 +55,19 @@ class WorldResult:
 
 @dataclass(frozen=True)
 class ActionErrors:
-    """Predicted chunks against demonstrated ones, for one embodiment. D is the number of its action's dimensions.
+    """Errors of predicted chunks against demonstrated ones, for one embodiment. D is the number of action dimensions.
 
     Attributes:
-        embodiment: whose actions.
-        decode: how they were predicted.
+        embodiment: embodiment that acts.
+        decode: how actions were predicted.
         draws: samples per chunk; their mean is compared.
-        rows: chunks that were compared.
-        names: of the dimensions (D,).
+        rows: number of chunks that were compared.
+        names: names of the dimensions (D,).
         rmse: root of the mean squared error (D,), in raw units, over the steps of the chunks that are in the episode.
         mae: mean absolute error (D,), in raw units.
-        spread: standard deviation of what was demonstrated (D,), which is the rmse of always predicting the mean.
-        nrmse: root of the mean over dimensions of (rmse / spread)^2; 1 is always predicting the mean.
-        ms_per_chunk: wall time per row and draw, the median over batches.
+        spread: standard deviation of the demonstrated actions (D,); always predicting their mean would give this rmse.
+        nrmse: root of the mean over dimensions of (rmse / spread)^2; always predicting the mean would give 1.
+        ms_per_chunk: wall time in ms per row and draw, the median over batches.
     """
 
     embodiment: str
@@ -83,13 +84,13 @@ class ActionErrors:
 
 @dataclass(frozen=True)
 class VqaResult:
-    """Exact match of answers to a VQA dataset's questions.
+    """Exact-match accuracy of answers to a VQA dataset's questions.
 
     Attributes:
-        questions: how many were asked.
+        questions: number of questions that were asked.
         accuracy: share of right answers.
-        baseline: share that is right when the most common answer of each question's kind is always given.
-        each: 1 for a right answer, 0 for another, in the order of the questions.
+        baseline: share of right answers if every question got the most common answer of its kind.
+        each: 1 for a right answer, 0 for a wrong one, in the order of the questions.
     """
 
     questions: int
@@ -99,11 +100,11 @@ class VqaResult:
 
 
 def normalized_rmse(rmse: NDArray[np.floating[Any]], spread: NDArray[np.floating[Any]]) -> float:
-    """Root of the mean over dimensions of (rmse / spread)^2; 1 is always predicting the mean.
+    """Returns the root of the mean over dimensions of (rmse / spread)^2; always predicting the mean gives 1.
 
     Args:
-        rmse: (D,) of predictions.
-        spread: (D,) standard deviation of what was demonstrated; dimensions that never move do not count.
+        rmse: (D,) errors of the predictions.
+        spread: (D,) standard deviation of the demonstrated actions; dimensions that never move do not count.
 
     >>> normalized_rmse(np.array([1.0, 5.0]), np.array([2.0, 0.0]))
     0.5

@@ -1,4 +1,4 @@
-"""Open loop: predicted chunks against demonstrated ones, on held-out shards, per dimension in the units of the data."""
+"""Compares predicted chunks with demonstrated ones on held-out shards (open loop), per dimension in the units of the data."""
 
 import time
 from pathlib import Path
@@ -18,20 +18,23 @@ from train.recipe import recipe_of
 
 
 def action_errors(player: Player, shards: Path, most: int, decode: Decoding, draws: int = DRAWS) -> list[ActionErrors]:
-    """Errors on robot rows of `shards`, evenly taken, per embodiment.
+    """Measures the errors on evenly spaced robot rows of `shards`, per embodiment.
 
-    What is demonstrated is one of many things that could have been done. A policy that samples them all rightly errs by sqrt(2)
-    of their spread with one sample, by sqrt(1 + 1 / draws) with the mean of some; so it is the mean that is compared.
+    A demonstration is one of many things that could have been done. Even a policy that samples all of them perfectly has an error
+    of sqrt(2) times their spread with one sample, and of sqrt(1 + 1 / draws) times with the mean of several. So the mean is
+    compared.
 
     Args:
         player: the run.
         shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
-        most: rows per embodiment.
+        most: maximum rows per embodiment.
         decode: how actions are predicted.
-        draws: samples per chunk; one is taken where all would be equal: of a recipe that draws none, of tokens decoded greedily.
+        draws: samples per chunk. It is one if all samples would be equal: for recipes that draw no noise, and for tokens that are
+            decoded greedily.
 
     Raises:
-        InputError: not shards, no robot rows, or rows of embodiments or chunks that the run does not know.
+        InputError: `shards` is not a folder of shards, has no robot rows, or has embodiments or chunks that the run does not
+            know.
     """
     reader = ShardReader(str(shards))
     ours = player.encoder

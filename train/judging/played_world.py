@@ -1,4 +1,4 @@
-"""The same episodes, played by a policy and by whom it is compared with."""
+"""Episodes that a policy and its companions played."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from train.judging.film_recorder import Film
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """What one of them did in some episodes.
+    """The episodes of the policy, or of one companion.
 
     Attributes:
-        who: policy, expert or blind.
-        success: of all its episodes.
-        films: of some of them, by seed.
+        who: "policy", "expert" or "blind".
+        success: success of each episode.
+        films: films of some of the episodes, by seed.
     """
 
     who: str
@@ -23,12 +23,12 @@ class Played:
 
 @dataclass(frozen=True, eq=False)
 class PlayedWorld:
-    """The same episodes, played by each.
+    """The same episodes, played by the policy and by its companions.
 
     Attributes:
-        embodiment: who acted.
-        split: of the environment.
-        players: the policy first; its films are those of the page.
+        embodiment: embodiment that acted.
+        split: split of the environment.
+        players: the policy first; the page shows the episodes that the policy has films of.
     """
 
     embodiment: str
@@ -37,5 +37,5 @@ class PlayedWorld:
 
 
 def by_seed(films: Iterable[Film]) -> dict[int, Film]:
-    """Films by their seeds."""
+    """Returns the films by their seeds."""
     return {film.seed: film for film in films}

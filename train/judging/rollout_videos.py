@@ -1,4 +1,4 @@
-"""Films of episodes: kept in one npz file, shown as a row of frames."""
+"""Stores films of episodes in one npz file, and shows each film as a row of frames."""
 
 import io
 from pathlib import Path
@@ -16,8 +16,8 @@ def save(path: Path, films: dict[str, list[Film]]) -> None:
     """Writes one npz file.
 
     Args:
-        path: of the file.
-        films: by "EMBODIMENT/SPLIT".
+        path: path of the file.
+        films: films by "EMBODIMENT/SPLIT".
     """
     arrays: dict[str, NDArray[Any]] = {}
     for where, filmed in films.items():
@@ -26,12 +26,12 @@ def save(path: Path, films: dict[str, list[Film]]) -> None:
             arrays[name], arrays[f"{name}/steps"] = film.frames, film.steps
             outcome = "success" if film.success else "failure"
             arrays[f"{name}/text"] = np.array(f"{film.instruction}|{outcome}|{film.seed}")
-    with path.open("wb") as file:  # of a path numpy would add .npz to a name without it
+    with path.open("wb") as file:  # given a path, numpy would add .npz to a name without it
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> dict[str, list[Film]]:
-    """What `save` wrote; nothing in it is unpickled."""
+    """Reads what `save` wrote, without unpickling anything."""
     out: dict[str, list[Film]] = {}
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:
@@ -44,7 +44,7 @@ def load(path: Path) -> dict[str, list[Film]]:
 
 
 def place(where: str) -> str:
-    """The name of a group of films, "EMBODIMENT/SPLIT", as people read it.
+    """Returns the name of a group of films, "EMBODIMENT/SPLIT", as readable text.
 
     >>> place("planar/more_objects")
     'planar, more objects'
@@ -53,13 +53,13 @@ def place(where: str) -> str:
 
 
 def strip(film: Film, about: str, frames: int, colours: int | None = None) -> list[Markup]:
-    """A film's outcome and instruction, and a row of evenly spaced frames.
+    """Shows a film: its outcome, its instruction and a row of evenly spaced frames.
 
     Args:
-        film: to show.
-        about: said after the instruction.
-        frames: at most so many are shown.
-        colours: of each picture; fewer make a smaller page; None: all.
+        film: film to show.
+        about: text after the instruction.
+        frames: maximum number of frames to show.
+        colours: number of colours in each picture; fewer make a smaller page. None: all colours.
     """
     chosen = np.unique(np.linspace(0, len(film.frames) - 1, frames).astype(int))
     pictures = []
@@ -72,8 +72,8 @@ def strip(film: Film, about: str, frames: int, colours: int | None = None) -> li
 
 
 def png(frame: NDArray[np.uint8], colours: int | None = None) -> bytes:
-    """A frame (h, w, 3) as PNG bytes."""
-    from PIL import Image  # films are kept without it
+    """Encodes a frame (h, w, 3) as PNG bytes."""
+    from PIL import Image  # storing films does not need it
 
     buffer = io.BytesIO()
     image = Image.fromarray(frame)

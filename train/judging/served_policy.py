@@ -1,8 +1,8 @@
-"""A policy behind `fasttok-serve`, for worlds whose Python environment has no JAX: fasttok-evaluate --policy ws://HOST:PORT.
+"""Asks a policy behind `fasttok-serve`, for worlds whose Python environment has no JAX: fasttok-evaluate --policy ws://HOST:PORT.
 
-Episodes that run side by side are asked for at the same time, each over a connection of its own, so that the server computes
-them together. Each request brings the seed of its noise, counted over all requests of an evaluation: the same episodes get the
-same chunks, whatever else the server does. Imports no JAX.
+Episodes that run side by side ask at the same time, each over a connection of its own, so that the server computes their chunks
+together. Each request contains the seed of its noise: its number among all requests of an evaluation. So the same episodes get
+the same chunks, whatever else the server does. Imports no JAX.
 """
 
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ from train.judging.measurements import Decoding
 from train.rollouts import Observation
 
 SERVER, PROTOCOL = "fasttok", 1
-API_KEY = "FASTTOK_API_KEY"  # variable of the environment
-NAMES = ("state", "prompt")  # what a world tells, beside "image/<slot>"
-WAIT = 600.0  # seconds: a server that is still compiling comes
+API_KEY = "FASTTOK_API_KEY"  # environment variable
+NAMES = ("state", "prompt")  # keys of a world's requests, besides "image/<slot>"
+WAIT = 600.0  # seconds to wait for a server, which may still be compiling
 
 
 @dataclass(frozen=True)
 class ServedRun:
-    """What a server says of its run, as far as an evaluation needs it.
+    """What an evaluation needs to know about a server's run.
 
     Attributes:
-        run: its name.
-        step: of the checkpoint.
+        run: name of the run.
+        step: step of the checkpoint.
         horizons: steps of a chunk, by embodiment.
-        decodes: how it can predict actions.
-        keys: what a request has.
+        decodes: ways in which the server can predict actions.
+        keys: keys of a request.
     """
 
     run: str
@@ -48,10 +48,11 @@ class ServedRun:
 
     @classmethod
     def of(cls, client: Client) -> "ServedRun":
-        """Of the metadata of a connection.
+        """Reads the metadata of a connection.
 
         Raises:
-            InputError: it is not of `fasttok-serve`, or the server was started with other keys than worlds have.
+            InputError: the server is not `fasttok-serve`, speaks another version of its protocol, or was started with other keys
+                than worlds have.
         """
         said = client.metadata
         if said.get("server") != SERVER:
@@ -86,20 +87,20 @@ class ServedRun:
 
 
 class ServedPolicy:
-    """What a server's run is to the evaluation: a `train.rollouts.ChunkPolicy`.
+    """A server's run as a policy for the evaluation (`train.rollouts.ChunkPolicy`).
 
     Args:
-        url: of the server.
-        api_key: that it wants; None: none.
-        most: connections at most; more rows than that are asked one after the other.
-        wait: seconds to wait for a server that is not there yet.
+        url: address of the server.
+        api_key: API key that the server wants; None if it wants none.
+        most: maximum number of connections; if there are more rows, some ask one after the other.
+        wait: seconds to wait for a server that has not started yet.
 
     Attributes:
-        served: what the server says of its run.
+        served: what the server says about its run.
 
     Raises:
-        ServerError: there is no server, or it does not take the key.
-        InputError: it is none of ours.
+        ServerError: there is no server, or it refuses the key.
+        InputError: the server is not a `fasttok-serve` that worlds can use.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, most: int = 20, wait: float = WAIT) -> None:
@@ -123,10 +124,10 @@ class ServedPolicy:
         return list(self.served.horizons)
 
     def horizon(self, embodiment: str) -> int:
-        """Steps of an embodiment's chunk.
+        """Returns the steps of an embodiment's chunk.
 
         Raises:
-            InputError: the run does not know it.
+            InputError: the run does not know the embodiment.
         """
         if embodiment not in self.served.horizons:
             raise unknown_name("embodiment", embodiment, self.served.horizons)
@@ -143,28 +144,28 @@ class ServedPolicy:
         delay: int = 0,
         subtasks: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
-        """Chunks (n, horizon, D) in raw units for n instructions and observations, as `train.player.Player.act`.
+        """Returns chunks (n, horizon, D) in raw units for n instructions and observations, like `train.player.Player.act`.
 
         Args:
-            embodiment: whose robot acts.
+            embodiment: embodiment that acts.
             tasks: n instructions.
-            observations: n of them.
+            observations: n observations.
             decode: how actions are predicted; the server must be ready for it.
-            prefix: n arrays (L, D): what is left of chunks that this policy gave, from the moment of the observations. The server
-                has the chunks themselves, so that rows are asked over the connections that got them.
-            delay: how many steps of them will surely be executed.
+            prefix: n arrays (L, D): the remaining actions of chunks that this policy gave, from the moment of the observations.
+                The server remembers the chunks, so each row asks over the connection that got its chunk.
+            delay: how many steps of the prefixes will surely be executed.
             subtasks: n subtasks to act on; "" for none.
 
         Raises:
             ServerError: the server refuses, is gone, or gives chunks of another length.
-            InputError: a prefix is not what is left of a chunk of this policy.
+            InputError: the server is not ready for `decode`, or a prefix is not the end of a chunk that this policy gave.
         """
         if decode not in self.served.decodes:
             raise InputError(
                 f"--decode {decode}: the server is ready for {', '.join(self.served.decodes)}; start it with --decode {decode}"
             )
         horizon = self.horizon(embodiment)
-        told = [""] * len(tasks) if subtasks is None else subtasks  # "" ends one that the connection remembers
+        told = [""] * len(tasks) if subtasks is None else subtasks  # "" ends a subtask that the connection remembers
         requests: list[dict[str, Packed]] = [
             {
                 **_request(task, seen),
@@ -187,7 +188,7 @@ class ServedPolicy:
         return np.stack(chunks)
 
     def say(self, embodiment: str, tasks: Sequence[str], observations: Sequence[Observation]) -> list[str]:
-        """Subtasks for n instructions and observations; "" where the run says nothing.
+        """Returns subtasks for n instructions and observations; "" if the run says none.
 
         Raises:
             ServerError: the run was not trained to say any, or the server is gone.
@@ -198,7 +199,7 @@ class ServedPolicy:
         ]
         places = self._places(len(requests))
         replies = self._ask(places, requests)
-        for place in places:  # its last chunk is one that nobody asked for
+        for place in places:  # the last chunk of this connection is now one that no episode executes
             self._last[place] = None
         return [str(reply.get("subtask", "")) for reply in replies]
 
@@ -215,19 +216,19 @@ class ServedPolicy:
         self.close()
 
     def _places(self, rows: int) -> list[int]:
-        """Over which connection each row is asked."""
+        """Returns the number of the connection over which each row asks."""
         self._connections(min(rows, self._most))
         return [row % len(self._clients) for row in range(rows)]
 
     def _connections(self, needed: int) -> None:
-        """Opens as many connections as are needed."""
+        """Opens connections until there are `needed` of them."""
         while len(self._clients) < needed:
             client = Client(self._url, api_key=self._api_key, wait=self._wait, timeout=self._wait)
             self._clients.append(self._opened.enter_context(client))
             self._last.append(None)
 
     def _found_again(self, prefix: Sequence[NDArray[Any]]) -> list[int]:
-        """The connections whose last chunks end with these, one for each."""
+        """Returns for each prefix a connection of its own, whose last chunk ends with this prefix."""
         free = dict(enumerate(self._last))
         places = []
         for rest in prefix:
@@ -241,7 +242,7 @@ class ServedPolicy:
         return places
 
     def _ask(self, places: Sequence[int], requests: Sequence[dict[str, Packed]]) -> list[dict[str, Packed]]:
-        """The replies, in the order of the requests; each with noise of its own."""
+        """Returns the replies in the order of the requests; each request gets noise of its own."""
         seeds = range(self._asked, self._asked + len(requests))
         self._asked += len(requests)
         rows: list[list[tuple[int, dict[str, Packed]]]] = [[] for _ in self._clients]
@@ -257,7 +258,7 @@ class ServedPolicy:
 
 
 def _request(task: str, seen: Observation) -> dict[str, Packed]:
-    """What a world tells, as a request."""
+    """Makes a request from an instruction and an observation of a world."""
     return {
         **{name: value if isinstance(value, bytes) else np.asarray(value) for name, value in seen.items()},
         "prompt": task,

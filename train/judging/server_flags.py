@@ -1,4 +1,4 @@
-"""Flags of a command that asks a server in place of a run: what the server decides cannot be asked for here. Imports no JAX."""
+"""Checks the flags of a command that asks a server instead of a run: it cannot set what the server decides. Imports no JAX."""
 
 import dataclasses
 from collections.abc import Collection
@@ -8,14 +8,14 @@ from fasttok.errors import InputError
 
 
 def check_server_flags(config: Any, theirs: Collection[str]) -> None:
-    """Refuses flags that a server would not follow.
+    """Refuses flags that would have no effect on a server.
 
     Args:
-        config: a dataclass of flags, with --policy.
-        theirs: fields that say how a run is loaded and asked.
+        config: dataclass with the flags of a command, among them --policy.
+        theirs: names of the fields that the server decides: how a run is loaded and asked.
 
     Raises:
-        InputError: one of them is not as it is by default.
+        InputError: one of these fields does not have its default value.
     """
     changed = [
         f"--{one.name.replace('_', '-')}"

@@ -1,7 +1,7 @@
-"""Films as moving pictures of a page without a script: the frames side by side in one picture, of which CSS shows one at a time.
+"""Shows films on a page without a script: the frames are side by side in one picture, and CSS shows one at a time.
 
-Unlike an animated WebP, such a film stops when the reader asks for it, stands still where motion is unwanted and on paper, and
-those of one row begin together.
+Unlike an animated WebP, such a film stops when the reader asks for it. On paper, and for readers who want no motion, it becomes
+still frames. The films of a row begin together.
 """
 
 import base64
@@ -15,9 +15,9 @@ from PIL import Image
 from fasttok.common.html import Markup, tag
 from train.judging.film_recorder import Film
 
-PER_SECOND = 10.0  # frames
+PER_SECOND = 10.0  # frames per second
 REST = 1.2  # seconds for which the last frame stays
-STILLS = 4  # frames that are shown where nothing may move
+STILLS = 4  # frames that are shown if nothing may move
 QUALITY = 82  # of lossy WebP
 
 CSS = """
@@ -32,7 +32,7 @@ body:has(#pause:checked) .moving { animation-play-state:paused }
 @media (prefers-reduced-motion:reduce) { .moving { display:none } .stills { display:grid } }
 @media print { .moving { display:none } .stills { display:grid } }
 """
-"""What pages with films need; a `.scene` contains the films that stop together, `#pause` is a box that stops all."""
+"""CSS for pages with films; a `.scene` contains films that stop together, and `#pause` is a checkbox that stops all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,10 @@ class Sprite:
 
     Attributes:
         data: WebP, frames side by side.
-        frames: how many.
-        width: pixels of a frame.
-        height: pixels of a frame.
-        of: frames of the longest film beside it; this one rests on its last frame until that one ends.
+        frames: number of frames.
+        width: width of a frame in pixels.
+        height: height of a frame in pixels.
+        of: number of frames of the longest film beside it; this film rests on its last frame until the longest one ends.
     """
 
     data: bytes
@@ -55,11 +55,11 @@ class Sprite:
 
 
 def sprite(film: Film, times: NDArray[np.int64]) -> Sprite:
-    """A film as it is seen at these steps, up to the first one at which it has ended.
+    """Makes one picture of a film, with its frame at each of the given steps, up to the first step at which it has ended.
 
     Args:
-        film: at least one frame.
-        times: (n,) ascending steps.
+        film: film with at least one frame.
+        times: (n,) steps, ascending.
     """
     ended = int(np.searchsorted(times, film.steps[-1]))
     shown = np.minimum(times[: min(ended + 1, len(times))], film.steps[-1])
@@ -70,7 +70,7 @@ def sprite(film: Film, times: NDArray[np.int64]) -> Sprite:
 
 
 def smallest_webp(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels (h, w, 3) as WebP: lossless if that is smaller, as of drawn scenes, else lossy."""
+    """Encodes pixels (h, w, 3) as WebP: lossless if that is smaller (as for drawn scenes), else lossy."""
     picture = Image.fromarray(pixels)
 
     def written(lossless: bool) -> bytes:
@@ -82,11 +82,11 @@ def smallest_webp(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def moving(drawn: Sprite, label: str) -> Markup:
-    """The moving picture, and the still ones that replace it where nothing may move.
+    """Returns the moving picture, and the still frames that replace it if nothing may move.
 
     Args:
         drawn: the film.
-        label: what it shows, for those who do not see it.
+        label: what the film shows, for readers who do not see it.
     """
     shape = f"aspect-ratio:{drawn.width}/{drawn.height}"
     seconds = drawn.of / PER_SECOND + REST
@@ -107,7 +107,7 @@ def moving(drawn: Sprite, label: str) -> Markup:
 
 
 def keyframes(drawn: Sprite) -> str:
-    """The CSS rule by which a film of so many frames moves.
+    """Returns the CSS rule that moves a film; films with the same `frames` and `of` have the same rule.
 
     >>> keyframes(Sprite(b"", 3, 8, 8, 3)).split("{")[0]
     '@keyframes film-3-of-3'

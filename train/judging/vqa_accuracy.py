@@ -1,4 +1,4 @@
-"""How many questions of a VQA dataset a trained run answers rightly."""
+"""Measures how many questions of a VQA dataset a trained run answers correctly."""
 
 import json
 from collections import Counter, defaultdict
@@ -15,15 +15,15 @@ from train.player import Player
 
 
 def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
-    """Exact-match accuracy on a VQA dataset's val split, beside always giving the most common answer of a question's kind.
+    """Measures exact-match accuracy on a VQA dataset's val split, and that of always giving the most common answer of a kind.
 
     Args:
-        player: answers.
-        folder: of the dataset.
-        most: questions to ask, the first ones.
+        player: run that answers.
+        folder: folder of the dataset.
+        most: how many questions to ask, from the first on.
 
     Raises:
-        InputError: not a VQA dataset, or it has no val split.
+        InputError: `folder` is not a VQA dataset, or has no val split.
     """
     entry_file = folder / "dataset.yaml"
     check_questions(folder)
@@ -46,10 +46,10 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
 
 
 def _questions(folder: Path, entry_file: Path, most: int) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """The entry of a dataset, and its first questions.
+    """Reads the entry of a dataset, and its first questions.
 
     Raises:
-        InputError: the entry is not one of questions with a val split, or a line lacks what it names.
+        InputError: the entry is not that of a VQA dataset with a val split, or a line lacks a value that the entry names.
     """
     try:
         entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))

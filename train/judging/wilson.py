@@ -1,14 +1,14 @@
-"""How sure a share of trials is."""
+"""Confidence intervals for a share of successes."""
 
-Z = 1.96  # of 95 %
+Z = 1.96  # standard deviations on each side of the mean that contain 95 % of a normal distribution
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a share, by Wilson (1927, Journal of the American Statistical Association 22, 209-212).
+    """Returns the 95 % interval of a share, by Wilson (1927, Journal of the American Statistical Association 22, 209-212).
 
     Args:
-        successes: of the trials.
-        trials: at least one.
+        successes: number of successful trials.
+        trials: number of trials, at least 1.
 
     >>> [round(end, 3) for end in wilson(20, 40)]
     [0.352, 0.648]
@@ -22,7 +22,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def percent(successes: int, trials: int) -> str:
-    """A share with its interval, for people.
+    """Returns a share with its interval as readable text.
 
     >>> percent(20, 40), percent(0, 0)
     ('50 % [35, 65]', 'no episode')

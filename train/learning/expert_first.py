@@ -1,8 +1,9 @@
-"""Steps that update the action expert only, at the start of a run: vision and backbone wait, with all that belongs to them.
+"""Lets only the action expert learn in the first steps of a run, while vision and backbone wait.
 
-A new expert's gradients are noise to a pretrained backbone (arXiv 2505.23705, section 5.2). Where they may reach it, the expert
-can learn alone first. What waits keeps its parameters, moments and moving average to the bit. It also has a count of its own, so
-that AdamW corrects its first moments' bias (Kingma and Ba 2015, arXiv 1412.6980, section 3) when they begin, not N steps late.
+The gradients of a new expert are noise to a pretrained backbone (arXiv 2505.23705, section 5.2). If they can reach the backbone,
+the expert can learn alone first. The waiting components keep their parameters, moments and moving average to the bit. They also
+have their own count of steps, so that AdamW's bias correction (Kingma and Ba 2015, arXiv 1412.6980, section 3) starts when they
+begin to learn, and not N steps before.
 """
 
 from collections.abc import Callable
@@ -18,17 +19,19 @@ from train.params import Params, Tree
 Rows = TypeVar("Rows")
 Loss = TypeVar("Loss")
 
-WAITING = ("vision", "backbone")  # components; others are the expert's, whatever the recipe calls them
-LATER = "waiting"  # key of their part of the optimiser's state
+WAITING = ("vision", "backbone")  # components that wait; all others are the expert's, whatever the recipe calls them
+LATER = "waiting"  # key of the waiting components' part of the optimiser's state
 NOW = "expert"
 
 
 def either(only: Array, loss: Callable[[Params, Rows], Loss]) -> Callable[[Params, Rows], tuple[Loss, Params]]:
-    """Loss and gradient; while `only` the expert learns, the gradient of all else is 0, and no backward pass is run for it.
+    """Returns a function for loss and gradient.
+
+    While only the expert learns, the gradient of everything else is 0, and no backward pass is run for it.
 
     Args:
-        only: () bool.
-        loss: of the parameters that learn and of rows, with numbers to log.
+        only: () bool, whether only the expert learns.
+        loss: (parameters that learn, rows) -> loss, with numbers to log.
     """
 
     def of_expert(moving: Params, rows: Rows) -> Loss:
@@ -40,12 +43,12 @@ def either(only: Array, loss: Callable[[Params, Rows], Loss]) -> Callable[[Param
 
 
 def held(only: Array, new: Tree, old: Tree) -> Tree:
-    """A step's results; while `only` the expert learns, what belongs to waiting components is as before the step.
+    """Returns a step's results. While only the expert learns, everything of the waiting components stays as before the step.
 
     Args:
-        only: () bool.
+        only: () bool, whether only the expert learns.
         new: trees of parameters, of the optimiser's state or of the moving average, after the step.
-        old: the same before it.
+        old: the same trees before the step.
     """
 
     def one(path: tuple[Any, ...], after: Array, before: Array) -> Array:
@@ -56,7 +59,7 @@ def held(only: Array, new: Tree, old: Tree) -> Tree:
 
 
 def apart(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same transformation twice: for the expert, and for the components that wait, each with a state of its own."""
+    """Applies a transformation to the expert and to the components that wait, each with a state of its own."""
 
     def part(tree: Any, label: str) -> Any:
         return {

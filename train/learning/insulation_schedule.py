@@ -1,4 +1,4 @@
-"""Insulation that changes while a run trains: words such as 1000:1, from step 1000 on share 1. Imports no JAX."""
+"""Insulation that changes while a run trains. The word 1000:1 means a share of 1 from step 1000 on. Imports no JAX."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ FORM = "expected STEP:SHARE, or STEP:SHARE,SHARE,... with one share per layer, s
 
 
 def phases(words: Sequence[str], depth: int) -> list[tuple[int, Shares]]:
-    """The first step and the shares of each phase after the first.
+    """Returns the first step and the shares of each phase after the first phase.
 
     Args:
         words: as in `TrainConfig.insulation_schedule`.
         depth: layers of the backbone.
 
     Raises:
-        InputError: a word of another form, a share that is none, or steps that do not rise.
+        InputError: a word has another form, shares are not in [0, 1] or not 1 or `depth` of them, or steps do not rise.
 
     >>> phases(["1000:1", "5000:0,0.5"], 2)
     [(1000, (1.0,)), (5000, (0.0, 0.5))]
@@ -42,12 +42,12 @@ def phases(words: Sequence[str], depth: int) -> list[tuple[int, Shares]]:
 
 
 def shares_at(step: int, first: Shares, words: Sequence[str], depth: int) -> Shares:
-    """The shares of a step.
+    """Returns the shares at a step.
 
     Args:
         step: from 1.
         first: shares of the first phase.
-        words: the later ones.
+        words: the later phases, as in `phases`.
         depth: layers of the backbone.
 
     >>> [shares_at(step, (0.0,), ["3:1", "5:0.5"], 2) for step in (1, 2, 3, 4, 5, 6)]
@@ -57,7 +57,7 @@ def shares_at(step: int, first: Shares, words: Sequence[str], depth: int) -> Sha
 
 
 def unreached(words: Sequence[str], depth: int, steps: int) -> str:
-    """Says which phases a run of so many steps never comes to; "" if it comes to all.
+    """Returns a note about the phases that a run of `steps` steps never reaches; "" if it reaches all.
 
     >>> unreached(["1000:1"], 2, 1000)
     ''
@@ -69,7 +69,7 @@ def unreached(words: Sequence[str], depth: int, steps: int) -> str:
 
 
 def in_words(first: Shares, words: Sequence[str], depth: int) -> str:
-    """The shares over the run, as the plan of a run shows them.
+    """Describes the shares over the run, as the plan of a run shows them.
 
     >>> in_words((0.0,), ["1000:1"], 2)
     '0; from step 1000: 1'

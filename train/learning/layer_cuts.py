@@ -1,4 +1,4 @@
-"""Stacks of layers, cut into those that learn and those that stay, and joined again."""
+"""Cuts stacks of layers into those that learn and those that stay as they are, and joins them again."""
 
 from itertools import groupby, pairwise
 from typing import Any
@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 
 def cut(leaf: Any, keep: list[bool]) -> Any:
-    """Some layers of a stack.
+    """Returns some layers of a stack.
 
     Args:
-        leaf: an array (L, ...), or its shape; of a parameter that is not stacked, any.
-        keep: whether each layer is wanted; one value if it is not stacked.
+        leaf: an array (L, ...), or its shape; any array if the parameter is not stacked.
+        keep: whether each layer is wanted; one value if the parameter is not stacked.
 
     Returns:
-        The leaf itself if all are wanted, None if none is; else (wanted, ...).
+        The leaf itself if all layers are wanted, None if none is; else an array (wanted, ...).
     """
     if all(keep) or not any(keep):
         return leaf if all(keep) else None
@@ -24,11 +24,11 @@ def cut(leaf: Any, keep: list[bool]) -> Any:
     ends = [i for i in range(len(keep) + 1) if i in (0, len(keep)) or keep[i] != keep[i - 1]]
     return jnp.concatenate(
         [leaf[a:b] for a, b in pairwise(ends) if keep[a]]
-    )  # slices, which XLA sees through; not a gather
+    )  # slices and not a gather: XLA optimises slices
 
 
 def join(kept: Any, others: Any, keep: list[bool]) -> jax.Array:
-    """The stack of which `kept` and `others` are the two cuts: by `keep`, and by its opposite."""
+    """Joins the two parts of a stack: `kept` are the layers for which `keep` is True, `others` those for which it is False."""
     if keep.count(True) != len(kept):
         raise ValueError(f"{len(kept)} layers do not fit a mask that keeps {keep.count(True)} of {len(keep)}")
     pieces, rest = [], {True: kept, False: others}

@@ -1,6 +1,7 @@
 """Which parameters, and which of their layers, a path of `--optim.freeze` names. Imports no JAX.
 
-Layers are stacked: backbone/layers/query contains those of all layers. A number, or a range, after the stack's name picks some:
+Layers are stacked: backbone/layers/query contains the queries of all layers. A number or a range after the stack's name
+picks some:
 
     backbone/layers            all layers of the backbone
     backbone/layers/0-8        the first nine
@@ -22,12 +23,12 @@ NUMBER = re.compile(r"\d+")
 
 
 def below(path: str, start: str) -> bool:
-    """Whether a parameter is at, or below, a path that may hold wildcards."""
+    """Returns whether a parameter is at or below the path `start`, which may contain wildcards."""
     return fnmatchcase(path, start) or fnmatchcase(path, f"{start}/*")
 
 
 def is_stacked(path: str) -> bool:
-    """Whether the first axis of a parameter is the layer.
+    """Returns whether the first axis of a parameter is the layer.
 
     >>> is_stacked("backbone/layers/query"), is_stacked("backbone/embedding")
     (True, False)
@@ -36,10 +37,10 @@ def is_stacked(path: str) -> bool:
 
 
 def expand(start: str) -> list[str]:
-    """A path for each number of its range.
+    """Returns one path for each number in the range of a path.
 
     Args:
-        start: a path that may hold wildcards, and a range of layers.
+        start: a path that may contain wildcards and a range of layers.
 
     Raises:
         InputError: the range is empty, or far too long.
@@ -60,11 +61,11 @@ def expand(start: str) -> list[str]:
 
 
 def stays(path: str, layers: int, freeze: Iterable[str]) -> list[bool]:
-    """Whether each layer of a parameter is frozen.
+    """Returns whether each layer of a parameter is frozen.
 
     Args:
-        path: of the parameter.
-        layers: of its stack; of a parameter that is not stacked, 1.
+        path: path of the parameter.
+        layers: number of layers in its stack; 1 if it is not stacked.
         freeze: paths as in `OptimConfig.freeze`.
 
     Returns:
@@ -78,7 +79,7 @@ def stays(path: str, layers: int, freeze: Iterable[str]) -> list[bool]:
 
 
 def _names(path: str, layers: int) -> list[tuple[str, ...]]:
-    """By what each layer of a parameter can be named: the parameter's path, and that with the layer's number in it."""
+    """Returns the names of each layer of a parameter: the parameter's path, and the path with the layer's number in it."""
     keys = path.split("/")
     if not is_stacked(path):
         return [(path,)]
@@ -87,14 +88,14 @@ def _names(path: str, layers: int) -> list[tuple[str, ...]]:
 
 
 def check_freeze(paths: Mapping[str, int], freeze: Sequence[str]) -> None:
-    """Whether each path names something, and each number in it a layer.
+    """Checks that each path names a parameter, and each number in it a layer.
 
     Args:
-        paths: of all parameters, with their number of layers.
+        paths: paths of all parameters, with their numbers of layers.
         freeze: as in `OptimConfig.freeze`.
 
     Raises:
-        InputError: one names nothing; with the number of layers, if it asks for one.
+        InputError: a path names nothing; if it has the number of a layer, the message says how many layers there are.
     """
     known = {name for path, layers in paths.items() for names in _names(path, layers) for name in names}
     stacks = {path[: path.index(f"/{key}/") + len(key) + 1]: layers for path, layers in paths.items() for key in STACKED

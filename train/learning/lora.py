@@ -1,15 +1,16 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685, section 4.1): two thin matrices learn beside each large one, which stays as it is.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685, section 4.1): two thin matrices learn for each large one, which stays as it is.
 
-    y = x W + (alpha / rank) (x A) B        A (in, rank) random, B (rank, out) zero, so that step 0 is the base
+    y = x W + (alpha / rank) (x A) B        A (in, rank) random, B (rank, out) zero, so at step 0 nothing changes
 
-A stack of layers contains its adapters beside what they adapt, under `lora`: backbone/layers/lora/matrices/query/a goes
-with backbone/layers/query. They are stacked on L like it, so the scan over layers hands each layer its own. Neither W + A B nor a
-gradient of W's shape is ever made. alpha / rank is in the tree, too (`lora/scale`), so parameters alone say what they compute.
+A stack of layers contains its adapters under `lora`, beside the matrices that they adapt: backbone/layers/lora/matrices/query/a
+belongs to backbone/layers/query. Adapters are stacked on L, too, so the scan over layers gives each layer its own. Neither
+W + A B nor a gradient of W's shape is ever made. alpha / rank is in the tree, too (`lora/scale`), so the parameters alone say
+what they compute.
 
-Adapted by default are attention and feed-forward matrices of backbone and expert, as in openpi's gemma_2b_lora and
-gemma_300m_lora (src/openpi/models/gemma.py, rank 16 and 32 with alpha = rank); vision learns as a whole there, and so it does
-here. What lies under an adapted path and is no adapter (norms, too) does not learn, as in openpi's freeze filter; theirs freezes
-the embedding and the last norm as well: add `--optim.freeze backbone/embedding backbone/norm expert/norm` for that.
+By default the attention and feed-forward matrices of backbone and expert are adapted, as in openpi's gemma_2b_lora and
+gemma_300m_lora (src/openpi/models/gemma.py, rank 16 and 32 with alpha = rank), and the whole vision encoder learns, as in openpi.
+Everything under an adapted path that is no adapter, such as the norms, does not learn, as with openpi's freeze filter. Their
+filter also freezes the embedding and the last norm; for that, add `--optim.freeze backbone/embedding backbone/norm expert/norm`.
 """
 
 import math
@@ -25,7 +26,7 @@ from train.config import LoraConfig
 from train.learning.layer_paths import below
 from train.params import LORA, Adapter, Adapters, Params
 
-# Axes of the adapted matrices of a stack, without L: i is in, o is out, s several matrices with an adapter each.
+# Axes of the adapted matrices of a stack, without L: i for in, o for out, s for several matrices, each with its own adapter.
 AXES: dict[str, dict[str, str]] = {
     "layers": {"query": "oio", "key_value": "sio", "output": "iio", "gate_up": "sio", "down": "io"},
     "blocks": {"query": "ioo", "key": "ioo", "value": "ioo", "output": "iio", "up": "io", "down": "io"},
@@ -33,16 +34,16 @@ AXES: dict[str, dict[str, str]] = {
 
 
 def adapt(y: Array, x: Array, layer: Mapping[str, Any], name: str) -> Array:
-    """What a layer's matrix and its adapter make of x: y + scale (x A) B.
+    """Adds the result of an adapter to that of its matrix: y + scale (x A) B.
 
     Args:
-        y: (..., out), the product of x and the matrix `name`; out of several matrices stand side by side.
-        x: (..., in), in as many axes as `y`.
+        y: (..., out), the product of x and the matrix `name`; the results of several matrices are concatenated along `out`.
+        x: (..., in), with as many axes as `y`.
         layer: one layer's parameters.
-        name: of the matrix.
+        name: name of the matrix.
 
     Returns:
-        As `y`; `y` itself if the layer has no such adapter.
+        The sum, in the shape of `y`; `y` itself if the layer has no such adapter.
     """
     adapters: Adapters | None = layer.get(LORA)
     if adapters is None or name not in adapters["matrices"]:
@@ -54,10 +55,10 @@ def adapt(y: Array, x: Array, layer: Mapping[str, Any], name: str) -> Array:
 
 
 def add(params: Params, config: LoraConfig, key: Array) -> Params:
-    """Parameters with adapters, or as they are if the rank is 0.
+    """Returns parameters with adapters, or the parameters as they are if the rank is 0.
 
     Args:
-        params: of the base; shapes under `jax.eval_shape`.
+        params: parameters without adapters; under `jax.eval_shape` only their shapes.
         config: rank, alpha and paths.
         key: draws every A.
 
@@ -91,7 +92,7 @@ def add(params: Params, config: LoraConfig, key: Array) -> Params:
 
 
 def merge(params: Params) -> Params:
-    """Parameters without adapters that compute the same: each adapted matrix is W + scale A B, summed in float32."""
+    """Returns parameters without adapters that compute the same: each adapted matrix becomes W + scale A B, summed in float32."""
     out: dict[str, Any] = {component: dict(cast(Mapping[str, Any], tree)) for component, tree in params.items()}
     for component, stack in _stacks(params):
         layers = dict(out[component][stack])
@@ -105,19 +106,19 @@ def merge(params: Params) -> Params:
 
 
 def _stacks(params: Params) -> Iterator[tuple[str, str]]:
-    """(component, name) of each stack of layers."""
+    """Yields (component, name) of each stack of layers."""
     for component, tree in sorted(params.items()):
         yield from ((component, stack) for stack in AXES if stack in cast(Mapping[str, Any], tree))
 
 
 def adapted_components(params: Params) -> set[str]:
-    """Components that have adapters."""
+    """Returns the components that have adapters."""
     trees = cast(Mapping[str, Any], params)
     return {component for component, stack in _stacks(params) if LORA in trees[component][stack]}
 
 
 def _kernel(matrix: Any) -> Array:
-    """The array of a matrix, which stands alone or beside a bias."""
+    """Returns the array of a matrix, which may be in a dict with a bias."""
     return cast(Array, matrix["kernel"] if isinstance(matrix, Mapping) else matrix)
 
 
@@ -128,13 +129,13 @@ def _adapter(key: Array, kernel: Array, axes: str, rank: int) -> Adapter:
 
 
 def _sizes(shape: tuple[int, ...], axes: str) -> tuple[int, int, int]:
-    """How many matrices an array without L contains, and their numbers of rows and columns."""
+    """Returns how many matrices an array without L contains, and their numbers of rows and columns."""
     several, into, out = (math.prod(n for n, axis in zip(shape, axes, strict=True) if axis == kind) for kind in "sio")
     return several, into, out
 
 
 def _product(adapters: Adapters, name: str, axes: str, shape: tuple[int, ...]) -> Array:
-    """Scale A B in the shape (L, ...) of its matrix."""
+    """Returns scale A B in the shape (L, ...) of its matrix."""
     adapter = adapters["matrices"][name]
     product = jnp.matmul(adapter["a"], adapter["b"], precision="highest") * adapters["scale"][:, None, None, None]
     order = sorted(range(len(axes)), key=lambda axis: "sio".index(axes[axis]))  # where our axes are in the product

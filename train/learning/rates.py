@@ -1,4 +1,4 @@
-"""Learning rates: in words, and those that would ruin a large or pretrained model in silence. Imports no JAX."""
+"""Describes learning rates, and refuses those that would silently ruin a large or pretrained model. Imports no JAX."""
 
 from fasttok.errors import InputError
 from train.config import ModelConfig, TrainConfig
@@ -14,7 +14,7 @@ def check_rates(config: TrainConfig) -> None:
     """Refuses a peak rate above `HIGHEST` for pretrained weights and large models, unless `optim.high_rate` is set.
 
     Raises:
-        InputError: such a rate without `optim.high_rate`.
+        InputError: there is such a rate, and `optim.high_rate` is not set.
     """
     optim = config.optim
     rates = {"--optim.learning-rate": optim.learning_rate, "--optim.expert-learning-rate": optim.expert_learning_rate}
@@ -29,7 +29,7 @@ def check_rates(config: TrainConfig) -> None:
 
 
 def large(config: TrainConfig) -> str:
-    """Why the model counts as large, whatever made it so: `--size` or flags of its shapes. "" if it does not."""
+    """Says why the model counts as large, by its `--size` or by flags for its shapes; "" if it does not."""
     model = config.model
     if config.size == FULL_SIZE:
         return f"has --size {FULL_SIZE}"
@@ -40,7 +40,10 @@ def large(config: TrainConfig) -> str:
 
 
 def parameters(model: ModelConfig) -> int:
-    """Numbers in the matrices of the layers; the embedding, ends and norms are left out, the expert's adaptive norms are not."""
+    """Returns the number of parameters in the matrices of the layers, with the expert's adaptive norms.
+
+    The embedding, the other norms, and the first and last maps of each component are left out.
+    """
     c, inner = model, model.heads * model.head_dim
     vision = c.vision_depth * (4 * c.vision_width**2 + 2 * c.vision_width * c.vision_mlp)
 
@@ -52,7 +55,7 @@ def parameters(model: ModelConfig) -> int:
 
 
 def short_average(config: TrainConfig) -> str:
-    """Says that the moving average will hardly have moved when the run ends; "" if it will have, or if there is none."""
+    """Returns a note if the moving average will hardly have moved when the run ends; "" if it will have, or if there is none."""
     left = (config.optim.ema or 0.0) ** config.steps
     if left < 0.1:
         return ""
@@ -63,7 +66,7 @@ def short_average(config: TrainConfig) -> str:
 
 
 def in_words(config: TrainConfig) -> str:
-    """The learning rate over the run, as the plan of a run shows it.
+    """Describes the learning rate over the run, as the plan of a run shows it.
 
     >>> from pathlib import Path
     >>> in_words(TrainConfig(Path("SHARDS"), Path("RUN")))

@@ -1,7 +1,7 @@
-"""Recipes: how actions enter the model and what is learned from them, one file each; `--model.recipe` names the file.
+"""Recipes: how actions enter the model and what is learned from them. Each is a file, which `--model.recipe` names.
 
-A file says what it is, from which paper, and contains `RECIPE`, a `train.recipe.Recipe`. Nothing else names it: a new file is a
-new recipe. This package's own module imports no JAX, so that a configuration can check the name.
+A file explains its recipe, says which paper it is from, and contains `RECIPE`, a `train.recipe.Recipe`. There is no list of
+recipes: a new file is a new recipe. This `__init__` imports no JAX, so that a configuration can check the name of a recipe.
 """
 
 import importlib
@@ -14,20 +14,20 @@ NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def check_name(name: str) -> None:
-    """Only files of this folder are recipes: config.json, which names one, may come from anywhere.
+    """Checks that a file of this folder has the name: config.json, which names a recipe, may come from anywhere.
 
     Raises:
-        InputError: there is none of this name, with the closest match.
+        InputError: there is no recipe of this name; the message has the closest match.
     """
     if name not in NAMES:
         raise unknown_name("recipe", name, NAMES)
 
 
 def module(name: str) -> ModuleType:
-    """The file of a recipe.
+    """Imports the file of a recipe.
 
     Raises:
-        InputError: as `check_name`.
+        InputError: as in `check_name`.
     """
     check_name(name)
     return importlib.import_module(f"{__name__}.{name}")

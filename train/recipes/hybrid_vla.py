@@ -1,36 +1,41 @@
 """HybridVLA: discrete tokens may see the noised actions (arXiv 2503.10631, section 3.2; compared in arXiv 2505.23705).
 
     L = L_VLM + L_FAST + alpha * L_FLOW                            HybridVLA, section 3.2: L_hybrid = L_dif + L_ce
-    log p(s_j | prefix, x_t, t, s_1 ... s_j-1)                     and not, as in ki, given the prefix and s_1 ... s_j-1 alone
+    log p(s_j | prefix, x_t, t, s_1 ... s_j-1)                     ki has only the prefix and s_1 ... s_j-1 as conditions
 
-The noised actions stand between prompt and tokens: an expert's token sees what it sees under `ki`, and a token of the suffix
-sees those of the expert, too. The mask of a row (image i, prompt p, suffix s, padding -, expert a):
+The noised actions are between the prompt and the suffix. The expert's tokens see what they see under `ki`; the tokens of the
+suffix also see the expert's tokens. The mask of a row (image i, prompt p, suffix s, padding -, expert a):
 
          i p p s s -  a a
     i    x x x . . .  . .
     p    x x x . . .  . .
     p    x x x . . .  . .
-    s    x x x x . .  x x      Of a question or a caption, whose row has no actions, the suffix sees none. It keeps its
-    s    x x x x x .  x x      positions then; that of an action row comes after the expert's tokens.
+    s    x x x x . .  x x      The row of a question or a caption has no actions, so its suffix sees none and keeps its
+    s    x x x x x .  x x      positions. In an action row, the suffix has the positions after the expert's tokens.
     -    . . . . . .  . .
     a    x x x . . .  x x
     a    x x x . . .  x x
 
-So x_t tells the tokens about the very actions that they are to predict: the less, the nearer t is to 1, the noise. A prompt
-token predicts the first one of the suffix, and sees no action. L_FAST reaches the expert through its keys and values, at full
-size; L_FLOW reaches the backbone through the prefix's, times `--model.insulation`, which the preset leaves at 1 as HybridVLA
-has it. Of several flow times of a row the tokens see the first.
+So x_t contains information about the very actions that the tokens must predict; the nearer t is to 1 (noise), the less of it. The
+first token of the suffix is predicted by a prompt token, which sees no actions. The gradient of L_FAST reaches the expert through
+the expert's keys and values, in full. The gradient of L_FLOW reaches the backbone through the prefix's keys and values, times
+`--model.insulation`, which is 1 in the preset, as in HybridVLA. If a row has several flow times, the tokens see the first.
 
-At inference the tokens see pure noise at t = 1, as they did in training whenever t came near 1, where its distribution is
-densest (`flow.sample_time`). It says nothing of the actions, so they are drawn from p(s | prefix). HybridVLA does the same: its
-code decodes tokens beside pure noise (github.com/PKU-HMI-Lab/Hybrid-VLA, models/vlas/hybridvla.py), but at a random t. That
-noise is one draw, the same for all rows and calls, so that `--decode tokens` stays repeatable. Keys and values of these expert
-tokens are cached with those of the prefix. `--decode flow` is as under `ki`.
+At inference the tokens see pure noise at t = 1. They saw almost the same in training whenever t was near 1, where its
+distribution is densest (`flow.sample_time`). Pure noise says nothing about the actions, so the tokens are drawn from
+p(s | prefix). HybridVLA does the same: its code decodes tokens beside pure noise (github.com/PKU-HMI-Lab/Hybrid-VLA,
+models/vlas/hybridvla.py), but at a random t. Here the noise is drawn once and is the same for all rows and calls, so that
+`--decode tokens` stays repeatable. Keys and values of these expert tokens are cached with those of the prefix. `--decode flow` is
+as under `ki`.
 
-Kept: the order prompt, noised actions, tokens; the mask; both losses in one pass. Different: there one LLM denoises and
-decodes, here the expert denoises, so that only the mask tells this recipe from `joint` (shared weights are
-train/recipes/transfusion.py); flow matching in place of DDPM; FAST tokens in place of bins; no special tokens mark where noised
-actions begin and end; the two kinds of predictions are not averaged by confidence (section 3.3).
+Kept: the order (prompt, noised actions, tokens), the mask, and both losses in one pass.
+
+Different:
+- In HybridVLA one LLM denoises and decodes. Here the expert denoises, so this recipe differs from `joint` in the mask alone.
+  (train/recipes/transfusion.py has shared weights.)
+- Flow matching in place of DDPM, and FAST tokens in place of bins.
+- No special tokens mark where noised actions begin and end.
+- The two kinds of predictions are not averaged by confidence (section 3.3).
 """
 
 from dataclasses import replace
@@ -50,11 +55,11 @@ from train.recipes.insulated import RECIPE as INSULATED
 
 
 def hybrid_mask(valid: Array, causal: Array, actions: Array) -> Array:
-    """What backbone tokens see: as `insulation.backbone_mask`, and the suffix also the row's expert tokens.
+    """Returns what backbone tokens see: as in `insulation.backbone_mask`, but the suffix also sees the row's expert tokens.
 
     Args:
-        valid: (B, S) bool, as there.
-        causal: (B, S) bool, as there.
+        valid: (B, S) bool, as in `insulation.backbone_mask`.
+        causal: (B, S) bool, as in `insulation.backbone_mask`.
         actions: (B, T) bool, which expert tokens the row has.
 
     Returns:
@@ -67,18 +72,18 @@ def hybrid_mask(valid: Array, causal: Array, actions: Array) -> Array:
 def side_by_side(
     params: Params, batch: Batch, noisy: Array, time: Array, config: ModelConfig
 ) -> tuple[Context, tuple[Array, Array, Array]]:
-    """Backbone and expert, layer by layer: each layer's suffix sees the expert's keys and values of that layer.
+    """Runs backbone and expert together, layer by layer: in each layer, the suffix sees the expert's keys and values.
 
     Args:
-        params: with an expert.
-        batch: of which the token, image and state fields are read, and `is_action`: whether a row has actions.
+        params: the model's parameters, with an expert.
+        batch: a batch; its arrays of tokens, images and states are read, and `is_action`: whether a row has actions.
         noisy: (B, H, D) x_t.
         time: (B,) flow time, 1 = noise.
         config: the model's shapes.
 
     Returns:
-        The context, with velocity; and of the expert's T tokens: keys and values (L, B, T, head_dim), and (B, T) bool, which are
-        there.
+        The context, with velocity; and of the expert's T tokens: keys (L, B, T, head_dim), values (L, B, T, head_dim), and
+        whether each row has the token, (B, T) bool.
     """
     x, valid, causal = model.embed(params, batch, config)
     expert = params["expert"]
@@ -118,19 +123,19 @@ def side_by_side(
 
 
 def _insulate(x: Array, share: Array, config: ModelConfig) -> Array:
-    """`insulation.insulate` inside one layer."""
+    """Does what `insulation.insulate` does, for one layer."""
     stopped = jax.lax.stop_gradient(x)
     return stopped + share * (x - stopped) if any(config.shares) else stopped
 
 
 def run(params: Params, batch: Batch, config: ModelConfig) -> Context:
-    """The first flow draw beside the backbone: its velocity is in the context, the others are made of it as under `ki`."""
+    """Runs the first flow draw beside the backbone. Its velocity is in the context, from which `errors` makes the others."""
     noisy, _ = flow.interpolate(batch["actions"], batch["noise"][:, 0], batch["time"][:, 0])
     return side_by_side(params, batch, noisy, batch["time"][:, 0], config)[0]
 
 
 def errors(params: Params, context: Context, batch: Batch, config: ModelConfig) -> Array:
-    """As `losses.flow_errors`; the first draw is that of `run`."""
+    """Returns errors as `losses.flow_errors` does; those of the first draw come from the velocity of `run`."""
     first = batch | {name: batch[name][:, :1] for name in ("time", "noise")}
     rest = batch | {name: batch[name][:, 1:] for name in ("time", "noise")}
     velocity = cast(Array, context.velocity)
@@ -141,11 +146,11 @@ def errors(params: Params, context: Context, batch: Batch, config: ModelConfig) 
 
 
 def prefill(params: Params, batch: Batch, config: ModelConfig) -> Context:
-    """What decoded tokens see: expert tokens of pure noise, then the prefix.
+    """Returns what decoded tokens see: expert tokens of pure noise, then the prefix.
 
     Args:
-        params: with an expert.
-        batch: without suffixes; `is_action` says, as in training, whether a row's tokens stand for actions.
+        params: the model's parameters, with an expert.
+        batch: a batch without suffixes; `is_action` says, as in training, whether a row's tokens are about actions.
         config: the model's shapes.
     """
     rows = batch["tokens"].shape[0]
@@ -162,10 +167,10 @@ def prefill(params: Params, batch: Batch, config: ModelConfig) -> Context:
 
 
 def check(config: TrainConfig) -> None:
-    """Refuses a run without noised actions, or without tokens to see them.
+    """Refuses a run without noised actions, or without discrete tokens that see them.
 
     Raises:
-        InputError: one of both is left out.
+        InputError: one of the two is left out.
     """
     if not config.model.flow or config.data.discrete == "none":
         lacking = (

@@ -2,8 +2,8 @@
 
     ki, joint, pi0, frozen, pi0_fast and their variants (train/presets.py)
 
-arXiv 2505.23705, section 5.2; pi0 is arXiv 2410.24164, section IV. Masks and equations: `train.insulation`. All of it is in
-the core (`train.model`, `train.losses`, `train.policy`): this file only says where.
+arXiv 2505.23705, section 5.2; pi0 is arXiv 2410.24164, section IV. `train.insulation` has masks and equations. The code is in the
+core (`train.model`, `train.losses`, `train.policy`); this file only says where.
 """
 
 from train import losses, model, policy
@@ -13,7 +13,7 @@ from train.recipe import Recipe
 
 
 def _check(_: TrainConfig) -> None:
-    """What `ModelConfig` allows makes sense."""
+    """Accepts every configuration: `ModelConfig` itself refuses those that make no sense."""
 
 
 RECIPE = Recipe(

@@ -1,28 +1,33 @@
 """OpenVLA-OFT: all actions of a chunk at once, by regression (arXiv 2502.19645, section IV; compared in arXiv 2505.23705).
 
-    L_L1 = mean |a - h(backbone(e, ..., e | prefix))|              "parallel decoding" and "L1 regression" there
+    L_L1 = mean |a - h(backbone(e, ..., e | prefix))|              the paper's "parallel decoding" and "L1 regression"
 
-One empty token e per step stands where the actions will be. They differ by their position alone, see the prefix and each other
-both ways, and leave the backbone in one pass; an MLP h makes actions of them. The mask of a row (image i, prompt p, padding -,
-actions a):
+The input has one empty token e per step in place of the actions. These tokens differ only in their positions, and they see the
+prefix and each other in both directions. The backbone needs one pass, and an MLP h turns its results into actions. The mask of a
+row (image i, prompt p, padding -, actions a):
 
          i p p -  a a
     i    x x x .  . .
     p    x x x .  . .
     p    x x x .  . .      A suffix (questions, captions, or tokens with --data.discrete fast) is as in train/insulation.py;
-    -    . . . .  . .      it and the actions do not see each other.
+    -    . . . .  . .      suffix and actions do not see each other.
     a    x x x .  x x
     a    x x x .  x x
 
 Gradients of L_L1 reach everything that a prefix token or a chunk token passes through: the whole backbone, and the vision
-encoder. So `--model.insulation` must be 1. Nothing is drawn: there are no flow times, and one observation gives one chunk.
+encoder. So `--model.insulation` must be 1. Nothing is random: there are no flow times, and an observation always gives the same
+chunk.
 
-Kept: empty tokens that see each other both ways, chunks, an L1 loss on normalised actions, an MLP with residual blocks and ReLU
-(the authors' code: github.com/moojink/openvla-oft, prismatic/models/action_heads.py), the state as one projected token of the
-backbone, robot rows only (the last two are the preset's). Different: one token per step, there one per step and dimension,
-joined before the MLP; e is learned, there it is 0, of which Gemma's norm would make a first layer that cannot tell steps apart;
-the prefix does not see the actions, there all tokens see all; no FiLM, which is OFT+; all weights learn, there LoRA
-(--lora.rank).
+Kept: empty tokens that see each other in both directions, chunks, an L1 loss on normalised actions, an MLP with residual blocks
+and ReLU (the authors' code: github.com/moojink/openvla-oft, prismatic/models/action_heads.py). The preset also keeps the state as
+one projected token of the backbone, and robot rows only.
+
+Different:
+- One token per step. OFT has one per step and dimension, and joins them before the MLP.
+- e is learned. In OFT it is 0; with Gemma's norm, the first layer could not tell such tokens apart.
+- The prefix does not see the actions. In OFT all tokens see all tokens.
+- No FiLM, which belongs to OFT+.
+- All weights learn. OFT uses LoRA (here: --lora.rank).
 """
 
 from dataclasses import replace
@@ -44,10 +49,10 @@ BLOCKS = 2
 
 
 class RegressionParams(ActionParams):
-    """Component "action": D is the backbone's width, K residual blocks.
+    """The component "action". D is the backbone's width, K the number of residual blocks.
 
     Attributes:
-        empty: (D,), the token that stands where an action will be.
+        empty: (D,), the empty token e.
         into: kernel (D, D), bias (D,).
         block_norm: scale (K, D), bias (K, D).
         block: kernel (K, D, D), bias (K, D).
@@ -62,7 +67,7 @@ class RegressionParams(ActionParams):
 
 
 def parameters(keys: Array, c: ModelConfig) -> ActionComponents:
-    """The empty token and the MLP; the keys are those of `model.init`."""
+    """Returns random parameters of the empty token and the MLP. `keys` are those of `model.init`."""
     blocks = [init_linear(key, c.width, c.width) for key in jax.random.split(keys[6], BLOCKS)]
     action: RegressionParams = {
         "empty": jax.random.normal(keys[3], (c.width,), jnp.float32),
@@ -76,11 +81,11 @@ def parameters(keys: Array, c: ModelConfig) -> ActionComponents:
 
 
 def regress(params: Params, context: Context, config: ModelConfig) -> Array:
-    """Chunks in one pass.
+    """Predicts chunks in one pass.
 
     Args:
-        params: with "action".
-        context: of `model.run_backbone`.
+        params: the model's parameters, with "action".
+        context: result of `model.run_backbone`.
         config: the model's shapes.
 
     Returns:
@@ -98,23 +103,26 @@ def regress(params: Params, context: Context, config: ModelConfig) -> Array:
 
 
 def errors(params: Params, context: Context, batch: Batch, config: ModelConfig) -> Array:
-    """Absolute errors (B, draws, H, D) float32 of normalised actions, the same in each draw; 0 where `action_mask` is False."""
+    """Returns the absolute errors of normalised actions, (B, draws, H, D) float32.
+
+    They are equal in all draws, and 0 where `action_mask` is False.
+    """
     error = jnp.abs(regress(params, context, config) - batch["actions"])
     error = jnp.where(batch["action_mask"], error, 0.0)[:, None]
-    return jnp.broadcast_to(error, batch["noise"].shape)  # `flow_weight` is a mean over draws
+    return jnp.broadcast_to(error, batch["noise"].shape)  # a copy per draw: `flow_weight` averages over draws
 
 
 def act(params: Params, context: Context, noise: Array, real: Array, config: ModelConfig, steps: int) -> Array:
-    """As `policy.integrate`, but neither noise nor steps change anything."""
+    """Acts as `policy.integrate` does, but noise and steps change nothing."""
     del noise, steps
     return jnp.where(real, regress(params, context, config), 0.0)
 
 
 def check(config: TrainConfig) -> None:
-    """Refuses what regression has no use for.
+    """Refuses settings that regression has no use for.
 
     Raises:
-        InputError: as `check_without_expert`; or several flow times are asked for.
+        InputError: as in `check_without_expert`; or `flow_draws` is not 1.
     """
     check_without_expert(config)
     if config.flow_draws != 1:

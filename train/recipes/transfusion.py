@@ -4,14 +4,15 @@
     v(x_t, t) = W_out backbone(W_in x_t + m(t) | prefix)           its section 3.2: linear maps in and out, time added
 
 There is no expert: the noised actions, one token per step, go through the backbone's own layers. They see each other and the
-prefix both ways, as the patches of an image do there. The mask of a row (image i, prompt p, suffix s, padding -, actions a):
+prefix in both directions, as the patches of an image do in Transfusion. The mask of a row (image i, prompt p, suffix s,
+padding -, actions a):
 
          i p p s s -  a a
     i    x x x . . .  . .
     p    x x x . . .  . .
     p    x x x . . .  . .
-    s    x x x x . .  . .      As between FAST tokens and expert: the suffix says what the actions are to become, and
-    s    x x x x x .  . .      at inference one of both is there.
+    s    x x x x . .  . .      Suffix and actions do not see each other, as in `ki`: the suffix says what the actions should
+    s    x x x x x .  . .      become, and at inference only one of the two is present.
     -    . . . . . .  . .
     a    x x x . . .  x x
     a    x x x . . .  x x
@@ -19,11 +20,16 @@ prefix both ways, as the patches of an image do there. The mask of a row (image 
 Gradients of L_FLOW reach everything that a prefix token or a chunk token passes through: the whole backbone, and the vision
 encoder. So `--model.insulation` must be 1.
 
-Kept: shared weights, the mask, linear maps into and out of the model, a time embedding that is added to each noised token, two
-losses added up. Different: flow matching (`train.flow`) in place of DDPM, so that L_FLOW is comparable between recipes; the
-prefix is seen both ways, as PaliGemma's is, and Transfusion's text is causal; noised tokens are of steps, not of patches; no
-special tokens mark where they begin and end; lambda is 5 there, alpha is 1 here. The preset has no FAST tokens: L_VLM is of
-questions and captions.
+Kept: shared weights, the mask, linear maps into and out of the model, a time embedding that is added to each noised token, and
+the sum of two losses.
+
+Different:
+- Flow matching (`train.flow`) in place of DDPM, so that L_FLOW is comparable between recipes.
+- The prefix is seen in both directions, as in PaliGemma. Transfusion's text is causal.
+- A noised token is a step, not a patch, and no special tokens mark where noised tokens begin and end.
+- alpha is 1. Transfusion's lambda is 5.
+
+The preset has no FAST tokens, so its text loss is L_VLM alone, on questions and captions.
 """
 
 from dataclasses import replace
@@ -43,7 +49,7 @@ from train.recipes.insulated import RECIPE as INSULATED
 
 
 class DenoiserParams(ActionParams):
-    """Component "action": D is the backbone's width, A an action's dimensions.
+    """The component "action". D is the backbone's width, A the number of action dimensions.
 
     Attributes:
         action_in: kernel (A, D), bias (D,).
@@ -57,7 +63,7 @@ class DenoiserParams(ActionParams):
 
 
 def parameters(keys: Array, c: ModelConfig) -> ActionComponents:
-    """Maps into and out of the backbone; the keys are those of `model.init`."""
+    """Returns random maps into and out of the backbone. `keys` are those of `model.init`."""
     action: DenoiserParams = {
         "action_in": init_linear(keys[4], c.action_dim, c.width),
         "action_out": init_linear(keys[5], c.width, c.action_dim),
@@ -68,11 +74,11 @@ def parameters(keys: Array, c: ModelConfig) -> ActionComponents:
 
 
 def velocity(params: Params, context: Context, noisy: Array, time: Array, config: ModelConfig) -> Array:
-    """As `model.run_expert`, by the backbone.
+    """Returns a velocity as `model.run_expert` does, but from the backbone's own layers.
 
     Args:
-        params: with "action".
-        context: of `model.run_backbone`.
+        params: the model's parameters, with "action".
+        context: result of `model.run_backbone`.
         noisy: (B, H, D) x_t.
         time: (B,) flow time, 1 = noise.
         config: the model's shapes.

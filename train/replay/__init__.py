@@ -1,1 +1,1 @@
-"""Predicted against recorded actions of an episode, as a page: `fasttok-evaluate replay`."""
+"""`fasttok-evaluate replay`: a page that compares the predicted with the recorded actions of an episode."""

@@ -1,4 +1,4 @@
-"""What a policy expects of a robot's episodes, told by a run or by a server, and whether an episode is such a one."""
+"""What a policy expects of a robot's episodes, as its run or its server says, and a check that an episode fits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from fasttok.packed_arrays import Packed
 from pipelines.stored_episode import StoredEpisode
 from train.serving.metadata import numbered
 
-FAR = 10.0  # times the largest value of the training range: recorded values beyond are in other units
-OFTEN = 0.5  # share of an episode's steps for which that must be so
+FAR = 10.0  # recorded values of more than FAR times the largest value of the training range are in other units
+OFTEN = 0.5  # share of an episode's steps at which this must be so
 
 
 @dataclass(frozen=True)
 class TrainedRange:
-    """Where training had its values, in raw units.
+    """The range of the values in training, in raw units.
 
-    A run's own statistics give the 1st and the 99th percentile, and a server's metadata the least and the greatest value.
+    A run's own statistics give the 1st and the 99th percentile. A server's metadata gives the smallest and the largest value.
 
     Attributes:
         low: (D,) the lower end.
@@ -32,11 +32,11 @@ class TrainedRange:
 
     @classmethod
     def of(cls, stats: NormStats | None) -> "TrainedRange | None":
-        """Of a tokenizer's statistics, if it has any."""
+        """Returns the range that a tokenizer's statistics give; None if there are none."""
         return None if stats is None else cls(tuple(map(float, stats.q01)), tuple(map(float, stats.q99)))
 
     def beyond(self, values: NDArray[np.float32]) -> list[int]:
-        """Columns of (T, D) that are far outside for most steps."""
+        """Returns the columns of `values` (T, D) that are far outside of the range in more than half of the steps."""
         largest = np.maximum(np.abs(self.low), np.abs(self.high))
         far = (np.abs(values) > FAR * np.maximum(largest, 1e-6)).mean(0) > OFTEN
         return np.flatnonzero(far & (largest > 0)).tolist()
@@ -47,16 +47,16 @@ class AskedRobot:
     """A robot, as the policy knows it.
 
     Attributes:
-        embodiment: its name.
+        embodiment: name of the embodiment.
         horizon: steps of a chunk.
-        action_dim: columns of the chunks that the policy gives.
-        action_names: of its columns, with their units; () if the policy gives others than it was trained on, such as absolute
-            actions from relative ones.
-        control_hz: steps per second; None if that is not known.
-        cameras: slots of the images that it sees.
-        state_names: of the columns of the state, with their units.
-        actions: where training had its actions; None if that is not known.
-        states: where training had its states; None if that is not known.
+        action_dim: number of columns of the chunks that the policy gives.
+        action_names: names of these columns, with their units; () if the policy gives other columns than it was trained on, such
+            as absolute actions from relative ones.
+        control_hz: steps per second; None if not known.
+        cameras: camera slots of the images that the policy sees.
+        state_names: names of the state's columns, with their units.
+        actions: range of the actions in training; None if not known.
+        states: range of the states in training; None if not known.
     """
 
     embodiment: str
@@ -71,10 +71,10 @@ class AskedRobot:
 
 
 def check_episode(robot: AskedRobot, episode: StoredEpisode) -> None:
-    """Refuses an episode of which a replay would mean nothing.
+    """Refuses an episode for which a replay would be meaningless.
 
     Raises:
-        InputError: it has other columns, other units, another rate, or none of the policy's cameras.
+        InputError: the episode has other columns, other units, another control frequency, or none of the policy's cameras.
     """
     asked = f"episode {episode.number} of {episode.dataset}, split {episode.split}"
     if episode.action.shape[1] != robot.action_dim:
@@ -119,10 +119,10 @@ def check_episode(robot: AskedRobot, episode: StoredEpisode) -> None:
 
 
 def chosen_embodiment(wanted: str, episode: StoredEpisode, known: Sequence[str]) -> str:
-    """Whom to ask: the embodiment that is asked for, or the episode's own.
+    """Returns the embodiment that should act: the one that the user asked for, or else the episode's own.
 
     Raises:
-        InputError: the policy does not know it.
+        InputError: the policy does not know this embodiment.
     """
     if wanted:
         if wanted not in known:
@@ -137,16 +137,16 @@ def chosen_embodiment(wanted: str, episode: StoredEpisode, known: Sequence[str])
 
 
 def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> AskedRobot:
-    """What a server says of an embodiment (docs/robot.md).
+    """Reads what a server says about an embodiment (docs/robot.md).
 
     Raises:
-        InputError: it does not say enough.
+        InputError: the server does not say enough.
     """
     horizon, dim, hz = said.get("horizon"), said.get("action_dim"), said.get("control_hz")
     if not isinstance(horizon, int) or not isinstance(dim, int):
         raise InputError(f"{where} does not say the horizon and the action_dim of {embodiment}; expected fasttok-serve")
     names = _texts(said.get("action_names"))
-    known = len(names) == dim and names != numbered(dim)  # a run of relative actions knows none of the absolute ones
+    known = len(names) == dim and names != numbered(dim)  # a run of relative actions has no names for absolute ones
     states = _texts(said.get("state_names"))
     return AskedRobot(
         embodiment,
@@ -162,7 +162,7 @@ def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> As
 
 
 def _range(said: Mapping[str, Packed], what: str, dim: int) -> TrainedRange | None:
-    """Where training had its actions or states; None if the server does not say it of every column."""
+    """Returns the range of the actions or states in training; None if the server does not say it for every column."""
     low, high = _numbers(said.get(f"{what}_low")), _numbers(said.get(f"{what}_high"))
     return TrainedRange(low, high) if low and len(low) == len(high) == dim else None
 

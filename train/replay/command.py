@@ -84,7 +84,7 @@ class ReplayConfig:
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A policy that is ready: who it is, whom it knows, and how to ask."""
+    """A policy that is ready to be asked: its name, the step of its checkpoint, and the robot that acts."""
 
     name: str
     step: int | None
@@ -96,11 +96,11 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
     """Writes the page, and prints a table of errors.
 
     Args:
-        config: what is asked for.
+        config: options of the command.
         typed: the command line, for the page.
 
     Raises:
-        InputError: no such episode or policy, the episode is not of the policy's robot, or the page is in the way.
+        InputError: there is no such episode or policy, the episode does not fit the policy's robot, or the page already exists.
     """
     from train.replay.replay_page import ReplayFacts, document
 
@@ -145,10 +145,10 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
 
 
 def _check_not_read(config: ReplayConfig) -> None:
-    """Refuses to replace a file of what is read.
+    """Refuses to write the page over a file of the run or of the data.
 
     Raises:
-        InputError: the page would be one.
+        InputError: the page would replace such a file.
     """
     for read in (config.run, None if is_url(config.data) else Path(config.data)):
         if read is not None and config.out.exists() and config.out.resolve().is_relative_to(read.resolve()):
@@ -159,7 +159,7 @@ def _check_not_read(config: ReplayConfig) -> None:
 
 @contextmanager
 def _open(config: ReplayConfig, episode: StoredEpisode) -> Iterator[_Opened]:
-    """The run, or the connection to the server."""
+    """Opens the run, or the connection to the server."""
     if config.run is not None:
         yield _loaded(config, config.run, episode)
         return
@@ -205,7 +205,7 @@ def _loaded(config: ReplayConfig, run: Path, episode: StoredEpisode) -> _Opened:
 
 
 def command(words: Sequence[str]) -> None:
-    """The words after `replay`, carried out."""
+    """Runs the command with the words after `replay`."""
     config = tyro.cli(ReplayConfig, prog=f"fasttok-evaluate {NAME}", args=list(words))
     if config.run is not None:
         set_up_jax()

@@ -1,4 +1,4 @@
-"""Predicted against recorded: errors per column, along the episode and along a chunk; and what grippers do when."""
+"""Compares predicted with recorded actions: errors per column, along the episode and along a chunk, and times of grippers."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from pipelines.stored_episode import StoredEpisode
 from train.judging.measurements import normalized_rmse
 from train.replay.predicted import Predicted
 
-SOON = 1.0  # seconds within which a predicted opening or closing is the recorded one
-SOON_STEPS = 10  # the same where the rate is not known
+SOON = 1.0  # seconds by which a predicted opening or closing may differ from the recorded one that it is matched with
+SOON_STEPS = 10  # the same in steps, if the control frequency is not known
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +19,14 @@ class Errors:
     """Errors of all predicted steps that are in the episode. D columns, T steps, H steps of a chunk.
 
     Attributes:
-        rmse: (D,) in raw units.
-        mae: (D,) mean absolute error.
-        bias: (D,) mean of predicted minus recorded.
-        spread: (D,) standard deviation of what was recorded, which is the rmse of always predicting its mean.
-        total: root of the mean over columns of (rmse / spread)^2, over those that move; 1 is always predicting the mean; NaN if
-            none moves.
-        along_episode: (T,) the same of each step; NaN where nothing was predicted.
-        along_chunk: (H,) the same by place in the chunk.
+        rmse: (D,) root mean square error in raw units.
+        mae: (D,) mean absolute error in raw units.
+        bias: (D,) mean of predicted minus recorded, in raw units.
+        spread: (D,) standard deviation of the recorded actions; always predicting their mean would give this rmse.
+        total: root of the mean of (rmse / spread)^2 over the columns that move. Always predicting the mean would give 1; NaN if
+            no column moves.
+        along_episode: (T,) the same for each step; NaN if nothing was predicted for the step.
+        along_chunk: (H,) the same for each place in the chunk.
     """
 
     rmse: NDArray[np.float64]
@@ -43,9 +43,9 @@ class GripperEvent:
     """A gripper that opens or closes.
 
     Attributes:
-        opens: whether it opens, or closes.
-        recorded: step at which it did; None: it did not.
-        predicted: step at which it would have; None: it would not.
+        opens: True if it opens, False if it closes.
+        recorded: step at which this was recorded; None if it was not.
+        predicted: step at which this was predicted; None if it was not.
     """
 
     opens: bool
@@ -55,12 +55,12 @@ class GripperEvent:
 
 @dataclass(frozen=True)
 class GripperTrace:
-    """One gripper.
+    """What one gripper does along the episode.
 
     Attributes:
-        name: of its column.
-        agrees: share of the steps at which the chunk being executed has it open or closed as recorded.
-        events: in the order of time.
+        name: name of its column.
+        agrees: share of the steps at which the gripper is open or closed as recorded, in the chunk that would be executed.
+        events: events in order of time.
     """
 
     name: str
@@ -69,7 +69,7 @@ class GripperTrace:
 
 
 def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
-    """What the predictions are off by."""
+    """Returns the errors of the predictions."""
     recorded = episode.action.astype(np.float64)
     length, horizon = len(recorded), predicted.chunks.shape[1]
     at = predicted.steps[:, None] + np.arange(horizon)
@@ -93,7 +93,7 @@ def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
 
 
 def executed(predicted: Predicted, length: int, every: int) -> NDArray[np.float64]:
-    """(T, D) what would be carried out if each chunk were executed until the next one; NaN where there is none."""
+    """Returns the actions (T, D) of executing each chunk until the next one; NaN at steps without any."""
     out = np.full((length, predicted.chunks.shape[2]), np.nan)
     for step, chunk in zip(predicted.steps.tolist(), predicted.chunks, strict=True):
         part = chunk[: min(every, length - step)]
@@ -102,7 +102,7 @@ def executed(predicted: Predicted, length: int, every: int) -> NDArray[np.float6
 
 
 def grippers(episode: StoredEpisode, predicted: Predicted, every: int) -> list[GripperTrace]:
-    """Each gripper of the action; 1 is open, as the index standardises it."""
+    """Returns what each gripper of the action does; 1 is open, as `index` standardises it."""
     done = executed(predicted, len(episode.action), every)
     soon = SOON_STEPS if not episode.control_hz else max(1, round(SOON * episode.control_hz))
     traces = []
@@ -117,7 +117,7 @@ def grippers(episode: StoredEpisode, predicted: Predicted, every: int) -> list[G
 
 
 def changes(is_open: NDArray[np.bool_]) -> list[tuple[int, bool]]:
-    """Step and whether it opens then, for each change.
+    """Returns for each change its step, and whether the gripper opens.
 
     >>> changes(np.array([True, True, False, True]))
     [(2, False), (3, True)]
@@ -126,7 +126,7 @@ def changes(is_open: NDArray[np.bool_]) -> list[tuple[int, bool]]:
 
 
 def matched(recorded: list[tuple[int, bool]], predicted: list[tuple[int, bool]], soon: int) -> list[GripperEvent]:
-    """Recorded changes with the nearest predicted one of their kind, each used once, and what is left of both.
+    """Matches recorded changes with the nearest predicted ones of the same kind, each once; unmatched ones stay alone.
 
     >>> matched([(5, False)], [(7, False), (9, True)], soon=4)
     [GripperEvent(opens=False, recorded=5, predicted=7), GripperEvent(opens=True, recorded=None, predicted=9)]
@@ -150,7 +150,7 @@ def matched(recorded: list[tuple[int, bool]], predicted: list[tuple[int, bool]],
 
 
 def _root_mean(squares: NDArray[np.float64], places: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Root of the mean of the squares at each place; NaN where there are none."""
+    """Returns the root of the mean of the squares at each place; NaN at places without any."""
     sums, counts = np.bincount(places, squares, count), np.bincount(places, minlength=count)
     means = np.full(count, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)

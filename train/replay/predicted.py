@@ -1,4 +1,4 @@
-"""Asks a policy along an episode: every few steps, with the images and the state that were recorded then."""
+"""Asks a policy along a recorded episode: every few steps, with the images and the state that were recorded at that step."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from train.acting.subtasks import Seen
 
 Ask = Callable[[list[str], list[Seen]], NDArray[Any]]
 """Instructions and observations -> chunks (n, horizon, D) in raw units."""
-MOST_PICTURES = 48  # moments of an episode of which the page has pictures
-MOST_PIXELS = 160  # of the longer side of such a picture
+MOST_PICTURES = 48  # steps of an episode for which the page has pictures
+MOST_PIXELS = 160  # of the longer side of these pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,9 @@ class Predicted:
     """What a policy would have done along an episode of T steps.
 
     Attributes:
-        steps: (n,) at which it was asked.
-        chunks: (n, horizon, D) in raw units.
-        pictures: camera -> step -> (h, w, 3) small pictures of some of these steps.
+        steps: (n,) steps at which the policy was asked.
+        chunks: (n, horizon, D) its chunks in raw units.
+        pictures: camera -> step -> small picture (h, w, 3), for some of these steps.
     """
 
     steps: NDArray[np.int64]
@@ -40,18 +40,19 @@ class Predicted:
 def predict(
     ask: Ask, episode: StoredEpisode, cameras: tuple[str, ...], prompt: str, every: int, batch: int
 ) -> Predicted:
-    """Asks along the whole episode; at most `batch` observations are in memory.
+    """Asks a policy along the whole episode; at most `batch` observations are in memory.
 
     Args:
         ask: the policy.
-        episode: recorded.
-        cameras: slots that the policy sees; those that the episode lacks are left out.
+        episode: recorded episode.
+        cameras: camera slots that the policy sees; cameras that the episode lacks are left out.
         prompt: instruction.
-        every: steps between two questions.
-        batch: questions at once.
+        every: steps between two predictions.
+        batch: number of predictions at once.
 
     Raises:
-        InputError: an image cannot be read, the policy refuses an observation, or it gives chunks of another shape or no numbers.
+        InputError: an image cannot be read, the policy refuses an observation, or its chunks have another shape or numbers that
+            are not finite.
     """
     steps = np.arange(0, len(episode.action), every)
     shown = set(steps[np.unique(np.linspace(0, len(steps) - 1, MOST_PICTURES).round().astype(int))].tolist())
@@ -83,7 +84,7 @@ def predict(
 
 
 def _observations(episode: StoredEpisode, slots: list[str], steps: NDArray[np.int64]) -> Iterator[tuple[int, Seen]]:
-    """Step and observation, one after the other; videos are decoded forwards."""
+    """Yields each step and its observation in order, so that videos are decoded forwards."""
     readers = [episode.cameras[slot].take(steps).read() for slot in slots]
     for step in steps.tolist():
         seen: dict[str, NDArray[Any] | bytes] = {"state": episode.state[step]}
@@ -96,10 +97,10 @@ def _observations(episode: StoredEpisode, slots: list[str], steps: NDArray[np.in
 
 
 def _usable(frame: Frame, bgr: bool, where: str) -> bytes | NDArray[np.uint8]:
-    """An image as a policy takes it: encoded ones as they are, unless their channels are reversed.
+    """Returns an image as a policy takes it; an encoded image does not change, unless its channels are reversed.
 
     Raises:
-        InputError: there is none.
+        InputError: the image is missing or damaged.
     """
     if isinstance(frame, BadFrame):
         raise InputError(f"{where}: {frame.detail}")
@@ -113,7 +114,7 @@ def _usable(frame: Frame, bgr: bool, where: str) -> bytes | NDArray[np.uint8]:
 
 
 def _small(frame: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A small picture for the page; a damaged one is grey, as the policy says what is wrong with it."""
+    """Returns a small picture for the page. A damaged image becomes grey here; the policy will say what is wrong with it."""
     try:
         picture = Image.fromarray(frame) if isinstance(frame, np.ndarray) else decoded(opened(frame))
     except UndecodableError:

@@ -1,6 +1,6 @@
-"""The page of a replay: recorded curves with the predicted chunks over them, errors, grippers, and the pictures with a cursor.
+"""Makes the page of a replay: recorded curves with the predicted chunks over them, errors, grippers, and pictures with a cursor.
 
-The script of all pages with a moment (fasttok/common/html/scripts/cursor.js) moves the cursor; without it, and on paper, the page
+The script fasttok/common/html/scripts/cursor.js, which other pages use, too, moves the cursor. Without it, and on paper, the page
 shows every picture.
 """
 
@@ -20,7 +20,7 @@ from train.replay.predicted import Predicted
 
 RECORDED, FIRST, SECOND = html.RECORDED, html.COMPUTED, html.COMPUTED_NEXT
 MOST_EVENTS = 40  # rows of a gripper's table
-MOST_TOLD = 1000  # steps of an episode whose values the cursor tells
+MOST_TOLD = 1000  # the cursor shows values for episodes of at most this many steps
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class ReplayFacts:
 
     Attributes:
         policy: the run or the server.
-        step: of the checkpoint; None if it is not known.
-        embodiment: that was asked.
+        step: step of the checkpoint; None if not known.
+        embodiment: embodiment that acts.
         decode: how actions were predicted.
-        every: steps between two questions.
+        every: steps between two predictions.
         prompt: instruction.
         masked: cameras that the policy sees and the episode lacks.
-        command: as it was typed; "" if there was none.
+        command: command line that made the page; "" if there was none.
     """
 
     policy: str
@@ -51,14 +51,14 @@ class ReplayFacts:
 def document(
     episode: StoredEpisode, predicted: Predicted, off: Errors, traces: Sequence[GripperTrace], about: ReplayFacts
 ) -> str:
-    """The whole page: one file that needs no network.
+    """Returns the whole page: one file that needs no network.
 
     Args:
-        episode: as recorded.
-        predicted: along it.
-        off: the errors.
-        traces: the grippers.
-        about: how it was made.
+        episode: recorded episode.
+        predicted: predictions along the episode.
+        off: errors of the predictions.
+        traces: what the grippers do.
+        about: how the predictions were made.
     """
     times, unit = _times(episode)
     title = f"Replay of {episode.dataset}, {episode.split}, episode {episode.number}"
@@ -82,13 +82,13 @@ def document(
 
 
 def _times(episode: StoredEpisode) -> tuple[NDArray[np.float64], str]:
-    """When each step was, and in what."""
+    """Returns the time of each step, and its unit: "s", or "step" if the control frequency is not known."""
     rate = episode.control_hz
     return np.arange(len(episode.action)) / (rate or 1.0), "s" if rate else "step"
 
 
 def _along(unit: str) -> str:
-    """What an axis along the episode shows."""
+    """Returns the label of an axis along the episode."""
     return "time in the episode (s)" if unit == "s" else "step of the episode"
 
 
@@ -129,7 +129,7 @@ def _masked(about: ReplayFacts) -> list[Markup]:
 
 
 def _moments(predicted: Predicted, times: NDArray[np.float64], unit: str) -> list[Markup]:
-    """The cursor, and the pictures of each camera."""
+    """Returns the cursor, and the pictures of each camera."""
     last = len(times) - 1
     cursor = html.cursor(last, 1 / times[1] if unit == "s" and last else None, "time in the episode")
     shown = [
@@ -141,7 +141,7 @@ def _moments(predicted: Predicted, times: NDArray[np.float64], unit: str) -> lis
 
 
 def _pictures(slot: str, found: dict[int, NDArray[np.uint8]], times: NDArray[np.float64], unit: str) -> Markup:
-    """The pictures of a camera, in order."""
+    """Returns the pictures of a camera, in order."""
     shown = []
     for step, picture in found.items():
         when = _at(float(times[step]), unit)
@@ -151,7 +151,7 @@ def _pictures(slot: str, found: dict[int, NDArray[np.uint8]], times: NDArray[np.
 
 
 def _curves(episode: StoredEpisode, predicted: Predicted, times: NDArray[np.float64], unit: str) -> list[Markup]:
-    """A plot for each column."""
+    """Returns a plot for each column."""
     length, horizon = len(times), predicted.chunks.shape[1]
     plots = []
     for column, name in enumerate(episode.action_names):
@@ -162,7 +162,7 @@ def _curves(episode: StoredEpisode, predicted: Predicted, times: NDArray[np.floa
             for step, chunk in list(zip(predicted.steps.tolist(), predicted.chunks, strict=True))[start::2]:
                 part = chunk[: min(horizon, length - step), column]
                 xs += [times[step : step + len(part)], times[step : step + 1]]
-                ys += [part, np.full(1, np.nan)]  # the pen is lifted between two chunks
+                ys += [part, np.full(1, np.nan)]  # NaN: no line from one chunk to the next
             if xs:
                 named = "predicted chunks, in turn" if start == 0 else ""
                 lines.append(Series(named, np.concatenate(xs), np.concatenate(ys), colour))
@@ -184,7 +184,7 @@ def _curves(episode: StoredEpisode, predicted: Predicted, times: NDArray[np.floa
 
 
 def _errors(episode: StoredEpisode, off: Errors, times: NDArray[np.float64], unit: str) -> list[Markup]:
-    """The table of columns, and the error along the episode and along a chunk."""
+    """Returns the table of columns, and plots of the error along the episode and along a chunk."""
     rows = []
     for i, name in enumerate(episode.action_names):
         moves = off.spread[i] > 1e-9
@@ -214,7 +214,7 @@ def _errors(episode: StoredEpisode, off: Errors, times: NDArray[np.float64], uni
 
 
 def _grippers(traces: Sequence[GripperTrace], times: NDArray[np.float64], unit: str) -> list[Markup]:
-    """When grippers open and close."""
+    """Returns tables of when grippers open and close."""
     if not traces:
         return []
     parts = [

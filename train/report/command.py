@@ -36,10 +36,10 @@ class ReportConfig:
 
 
 def report(config: ReportConfig) -> Path:
-    """Writes the page, and says where.
+    """Writes the page, and prints its path.
 
     Raises:
-        InputError: no run is given, one is none, or the file is in the way.
+        InputError: no run is given, a folder is not a run, or the file already exists.
     """
     if not config.runs:
         raise InputError("no run to report on; example: fasttok-train report RUN --out report.html")
@@ -53,5 +53,5 @@ def report(config: ReportConfig) -> Path:
 
 
 def command(words: list[str]) -> None:
-    """The words after `report`, carried out."""
+    """Runs the command with the words after `report`."""
     report(tyro.cli(ReportConfig, prog=f"fasttok-train {NAME}", args=words))

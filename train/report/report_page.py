@@ -1,4 +1,4 @@
-"""The page of a report: what was reached, curves of losses, held-out numbers, gradients and rates, and how it was trained."""
+"""Makes the page of a report: results, curves of losses, held-out numbers, gradients and rates, and the settings of the runs."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,9 +9,9 @@ from fasttok.common.html import Axes, CellValue, Markup, Series, tag
 from train.report.run_log import FloatArray, RunLog
 from train.runs.settings import as_words, settings
 
-POINTS = 400  # of a line; more are averaged
-SMOOTH = 25  # a smoothed line has the mean of a window of this share of its points: 1 / SMOOTH
-STEEP = 30.0  # largest over smallest value from which on an axis is logarithmic
+POINTS = 400  # of a line; more points are averaged
+SMOOTH = 25  # a point of a smoothed line is the mean of 1 / SMOOTH of all points on either side
+STEEP = 30.0  # an axis is logarithmic if its largest value is more than this many times the smallest
 TITLES = {
     "loss": "loss as it is minimised (sum of its parts)",
     "loss_vlm": "L_VLM: its share of the loss (nats)",
@@ -30,11 +30,11 @@ PERCENT = {"data_wait", "mfu"}
 
 
 def document(runs: Sequence[RunLog], command: str = "") -> str:
-    """The whole page.
+    """Returns the whole page.
 
     Args:
-        runs: one or more, whose names differ.
-        command: that made the page.
+        runs: one or more runs, whose names differ.
+        command: command line that made the page; "" if there was none.
     """
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     return html.page(
@@ -51,7 +51,7 @@ def document(runs: Sequence[RunLog], command: str = "") -> str:
 
 
 def overview(runs: Sequence[RunLog]) -> list[Markup]:
-    """The few numbers a reader wants first: tiles of one run, a table of several."""
+    """Returns the few numbers that a reader wants first: tiles for one run, a table for several."""
     facts = [_facts(run) for run in runs]
     parts = [html.tiles({name: html.number(value) for name, value in facts[0].items() if value is not None})]
     if len(runs) > 1:
@@ -83,7 +83,7 @@ def _facts(run: RunLog) -> dict[str, CellValue]:
 
 
 def losses_section(runs: Sequence[RunLog]) -> list[Markup]:
-    """Losses along training, and the held-out ones beside them where both are per token or per number."""
+    """Returns plots of the losses; a plot has the held-out loss, too, if both are per token or per number."""
     names = [name for name in _names(runs) if name.startswith(("loss", "ce_"))]
     names = sorted(names, key=_place)
     panels = []
@@ -100,7 +100,7 @@ def losses_section(runs: Sequence[RunLog]) -> list[Markup]:
 
 
 def held_out_section(runs: Sequence[RunLog]) -> list[Markup]:
-    """Numbers on rows that the run does not train on: curves, and the last errors of every dimension."""
+    """Returns the numbers on rows that the runs do not train on: curves, and the last errors of every dimension."""
     names = sorted((name for name in _names(runs) if name.startswith("held_out_")), key=lambda name: _place(name[9:]))
     if not names:
         how = "These runs have no held-out numbers; --held-out SHARDS of fasttok-train measures them while it trains."
@@ -124,7 +124,7 @@ def held_out_section(runs: Sequence[RunLog]) -> list[Markup]:
 
 
 def _dims(run: RunLog) -> list[Markup]:
-    """A panel per robot with a line per dimension, in normalised units."""
+    """Returns a panel per robot, with the action error of each dimension as a line, in normalised units."""
     robots = dict.fromkeys(
         name.split("/")[1] for name in run.names if name.startswith("held_out_error/") and name.count("/") > 1
     )
@@ -144,7 +144,7 @@ def _dims(run: RunLog) -> list[Markup]:
 
 
 def _error_table(runs: Sequence[RunLog]) -> list[Markup]:
-    """The last error of every dimension in the units of the data."""
+    """Returns the table of the last error of every dimension, in the units of the data."""
     names = [name for name in _names(runs) if name.startswith("held_out_error_raw/") and name.count("/") > 1]
     if not names:
         return []
@@ -159,7 +159,7 @@ def _error_table(runs: Sequence[RunLog]) -> list[Markup]:
 
 
 def gradients_section(runs: Sequence[RunLog]) -> list[Markup]:
-    """Gradient norms per component, and of each loss alone where a run has measured them."""
+    """Returns plots of gradient norms per component, and for each loss alone if a run has measured them."""
     names = [name for name in _names(runs) if name.startswith("grad_norm_")]
     panels = [
         _panel(
@@ -174,7 +174,7 @@ def gradients_section(runs: Sequence[RunLog]) -> list[Markup]:
 
 
 def rates_section(runs: Sequence[RunLog]) -> list[Markup]:
-    """Speed, waiting, learning rate, and what else was logged."""
+    """Returns plots of speed, waiting, learning rate, and whatever else was logged."""
     shown = ("loss", "ce_", "held_out_", "grad_norm_", "n_", "compile_seconds")
     names = [name for name in _names(runs) if not name.startswith(shown)]
     names = sorted(names, key=_place)
@@ -185,7 +185,7 @@ def rates_section(runs: Sequence[RunLog]) -> list[Markup]:
 
 
 def settings_section(runs: Sequence[RunLog]) -> list[Markup]:
-    """How each run was trained: what differs between runs and from their presets, commands, versions."""
+    """Returns how each run was trained: differences between the runs and from their presets, commands, versions."""
     parts = [tag("h2", "Settings")]
     if len(runs) > 1:
         every = [settings(run.config) for run in runs]
@@ -223,7 +223,7 @@ def _settings_of(run: RunLog, alone: bool) -> list[Markup]:
 
 
 def _section(title: str, note: str, panels: Iterable[Markup]) -> list[Markup]:
-    """A heading and its panels; nothing without panels."""
+    """Returns a heading and its panels; nothing if there are no panels."""
     cards = [panel for panel in panels if panel]
     if not cards:
         return []
@@ -234,14 +234,14 @@ def _section(title: str, note: str, panels: Iterable[Markup]) -> list[Markup]:
 def _panel(
     series: Sequence[Series], title: str, runs: Sequence[RunLog], marks: bool = False, log: bool = False
 ) -> Markup:
-    """A plot in a card; "" if none of its lines has two points.
+    """Returns a plot in a card; "" if none of its lines has two points.
 
     Args:
-        series: its lines.
+        series: lines of the plot.
         title: what the y axis shows, with its unit.
-        runs: of the report, which say what the x axis shows.
-        marks: also drawn with a single point, as a line across.
-        log: a logarithmic y axis if the values span more than `STEEP`.
+        runs: runs of the report, which decide what the x axis shows.
+        marks: whether to draw also plots with a single point, which becomes a line across.
+        log: whether the y axis is logarithmic if the largest value is more than `STEEP` times the smallest.
     """
     most = max((len(s.x) for s in series), default=0)
     if most < (1 if marks else 2):
@@ -253,7 +253,7 @@ def _panel(
 
 
 def _by_rows(runs: Sequence[RunLog]) -> bool:
-    """Whether runs are compared by rows seen, as a step of one has more than a step of another."""
+    """Returns whether to compare runs by rows seen, because a step of one run has more rows than a step of another."""
     return len({run.config.batch_size for run in runs}) > 1
 
 
@@ -262,7 +262,7 @@ def _x_label(runs: Sequence[RunLog]) -> str:
 
 
 def _line(run: RunLog, runs: Sequence[RunLog], name: str, smooth: bool = False, dashed: bool = False) -> list[Series]:
-    """A number of a run as a line; smoothed ones have the values themselves behind them."""
+    """Returns a number of a run as a line; a smoothed line has the unsmoothed values behind it."""
     steps, values = run.curve(name)
     if not len(steps):
         return []
@@ -281,7 +281,7 @@ def _line(run: RunLog, runs: Sequence[RunLog], name: str, smooth: bool = False, 
 
 
 def _thinned(values: FloatArray) -> FloatArray:
-    """At most `POINTS` values, each the mean of as many.
+    """Returns at most `POINTS` values, each the mean of equally many neighbours.
 
     >>> _thinned(np.arange(1000.0))[:2]
     array([1., 4.])
@@ -294,7 +294,7 @@ def _thinned(values: FloatArray) -> FloatArray:
 
 
 def _averaged(values: FloatArray, window: int) -> FloatArray:
-    """The mean of `window` values to either side, of fewer at the ends.
+    """Returns for each value the mean of itself and `window` values on either side; fewer at the ends.
 
     >>> _averaged(np.array([0.0, 3.0, 0.0, 3.0]), 1)
     array([1.5, 1. , 2. , 1.5])
@@ -306,12 +306,12 @@ def _averaged(values: FloatArray, window: int) -> FloatArray:
 
 
 def _place(name: str) -> int:
-    """Where a number stands among others: as in `TITLES`, then those that it does not know, in their own order."""
+    """Returns the place of a number among others: as in `TITLES`; those that are not in it come last, in their own order."""
     return list(TITLES).index(name) if name in TITLES else len(TITLES)
 
 
 def _gradient(name: str) -> str:
-    """What a gradient norm is of.
+    """Returns the title of a gradient norm's plot.
 
     >>> _gradient("grad_norm_backbone"), _gradient("grad_norm_flow_backbone")
     ('gradient norm of the backbone', "gradient norm of L_FLOW's share on the backbone")

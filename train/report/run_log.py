@@ -1,6 +1,6 @@
-"""A run as a report shows it: its settings, the rows that it has logged so far, and who trained it. Imports no JAX.
+"""Reads what a report shows of a run: its settings, the rows logged so far, and the commands that trained it. Imports no JAX.
 
-A run may be training while it is read, or may have been killed: a last line that is cut short is left out.
+The run may still be training, or may have been killed, so a last line that is cut short is left out.
 """
 
 import json
@@ -25,11 +25,11 @@ PLACES = {
     "out", "shards", "held_out", "preset", "size", "resume", "resume_with", "overwrite", "dry_run", "distributed", "init_from",
     "weights", "data.tokenizer", "data.text_tokenizer", "trackers",
 }  # fmt: skip
-"""Settings that say where things are, and nothing of what is computed from them."""
+"""Settings that only say where things are or how the run starts, and nothing about what is computed."""
 FROM_SHARDS = {
     "model.vocab_size", "model.horizon", "model.action_dim", "model.state_dim", "model.cameras", "data.text_length",
 }  # fmt: skip
-"""Settings that the shards fill in."""
+"""Settings whose values come from the shards."""
 FloatArray = NDArray[np.float64]
 
 
@@ -38,12 +38,12 @@ class RunLog:
     """A run that has begun.
 
     Attributes:
-        name: for legends; no other run of the report has it.
-        folder: RUN.
-        config: its settings.
-        rows: of metrics.jsonl by ascending step, numbers only.
-        sessions: commands that trained it.
-        written: when its last row was written, in local time; None without rows.
+        name: name in legends; no other run of the report has the same.
+        folder: folder of the run (RUN).
+        config: settings of the run.
+        rows: rows of metrics.jsonl, by ascending step; only their numbers.
+        sessions: commands that trained the run.
+        written: time at which the last row was written, in local time; None without rows.
     """
 
     name: str
@@ -60,44 +60,44 @@ class RunLog:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are done."""
+        """True if all steps are done."""
         return self.step >= self.config.steps
 
     @property
     def names(self) -> list[str]:
-        """Names of all numbers that any row has, in the order in which they come first."""
+        """Names of all numbers that any row has, in the order in which they first occur."""
         return list(dict.fromkeys(name for row in self.rows for name in row if name != "step"))
 
     def curve(self, name: str) -> tuple[FloatArray, FloatArray]:
-        """Steps and values of a number, (n,) each, where it was logged and is finite."""
+        """Returns the steps and values of a number, (n,) each, from the rows in which it is finite."""
         points = [(row["step"], row[name]) for row in self.rows if name in row and math.isfinite(row[name])]
         steps, values = np.array(points, float).reshape(-1, 2).T
         return steps, values
 
     def last(self, name: str) -> float | None:
-        """The newest value of a number, None if there is none."""
+        """Returns the newest finite value of a number; None if there is none."""
         _, values = self.curve(name)
         return float(values[-1]) if len(values) else None
 
     def own_settings(self) -> dict[str, tuple[str, str]]:
-        """Settings that differ from those of the preset at its size: name -> (this run's, the preset's)."""
+        """Returns the settings that differ from the preset of the same size: name -> (the run's value, the preset's value)."""
         ours = settings(self.config)
         try:
             theirs = settings(get_preset(self.config.preset, self.config.size))
-        except InputError:  # of another version
+        except InputError:  # the preset is from another version
             return {}
         names = [name for name in ours if name not in PLACES | FROM_SHARDS and ours[name] != theirs.get(name)]
         return {name: (as_words(ours[name]), as_words(theirs.get(name))) for name in names}
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunLog]:
-    """The runs of a report.
+    """Reads the runs of a report.
 
     Args:
-        folders: each a RUN.
+        folders: folders of the runs.
 
     Raises:
-        InputError: one is no run, or is there twice.
+        InputError: a folder is not a run, or is given twice.
     """
     resolved = [folder.resolve() for folder in folders]
     for folder, real in zip(folders, resolved, strict=True):
@@ -119,13 +119,13 @@ def _read(folder: Path, name: str) -> RunLog:
     for line in text.splitlines():
         row = _row(line)
         if row is not None:
-            rows[int(row["step"])] = row  # a step that was computed again counts as it came out last
+            rows[int(row["step"])] = row  # if a step was computed again, the last row counts
     ordered = [rows[step] for step in sorted(rows)]
     return RunLog(name, folder, config, ordered, sessions_of(folder), written if rows else None)
 
 
 def _row(line: str) -> dict[str, float] | None:
-    """The numbers of a line, None if it is no row."""
+    """Returns the numbers of a line; None if the line is not a row."""
     try:
         raw = json.loads(line)
     except (ValueError, RecursionError):
@@ -141,7 +141,7 @@ def _whole(value: object) -> bool:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of paths that tell the runs apart.
+    """Returns the shortest ends of the paths that tell the runs apart.
 
     >>> _names([Path("/a/ki"), Path("/b/ki")]), _names([Path("/a/ki"), Path("/a/pi0")])
     (['a/ki', 'b/ki'], ['ki', 'pi0'])

@@ -1,1 +1,1 @@
-"""RUN, the folder of a run: its files, its log, stopping and going on."""
+"""The folder of a run, RUN: its files, its log, its checkpoints, and how a run stops and resumes."""

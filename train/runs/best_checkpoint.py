@@ -1,10 +1,10 @@
-"""RUN/best: the parameters of the step with the lowest held-out number, beside the last checkpoints.
+"""RUN/best: the parameters of the step with the lowest held-out number, kept in addition to the last checkpoints.
 
-    best/ORDER_STEP/    params, ema (if the run keeps one), config, and best: which number it was, of which rows
+    best/ORDER_STEP/    params, ema (if the run keeps one), config, and best: the number that decided, its value and its rows
 
-Each that is better is written under a name of its own, in the background, and gets that name when it is whole; the one before
-goes only afterwards. So a kill at any moment leaves one, and the highest ORDER is the best. A run that resumes reads its
-number there, and goes on comparing with it.
+A better checkpoint is written in the background under a temporary name, and gets its own name when it is complete. The one
+before is deleted only after that. So a kill at any moment leaves a complete one, and the highest ORDER is the best. A run that
+resumes reads the best value there, and goes on comparing with it.
 """
 
 import logging
@@ -34,13 +34,13 @@ NAME = re.compile(r"(\d{1,9})_(\d{1,12})")
 
 @dataclass(frozen=True)
 class BestNumber:
-    """Why a checkpoint is the best.
+    """The held-out number that made a checkpoint the best.
 
     Attributes:
-        step: after which it was taken.
+        step: the step after which the checkpoint was saved.
         number: name of the number that decides.
-        value: of it; the lowest so far.
-        rows: digest of the rows that it was measured on; values of other rows are not compared.
+        value: its value, the lowest so far.
+        rows: digest of the rows that it was measured on; values measured on other rows are not compared with it.
     """
 
     step: int
@@ -53,7 +53,7 @@ class BestCheckpoint:
     """Keeps the best checkpoint of a run while it trains."""
 
     def __init__(self, run: Path, rows: str) -> None:
-        """Remembers where; looks there when the first number comes.
+        """Remembers the folder, and reads it only when the first number comes.
 
         Args:
             run: folder of the run.
@@ -67,11 +67,11 @@ class BestCheckpoint:
         """Keeps the state if its number is lower than all before.
 
         Args:
-            step: after which the state is.
-            state: to keep.
+            step: the last step done.
+            state: training state after that step.
             number: name of the number that decides.
-            value: of it.
-            config: of the run.
+            value: its value.
+            config: configuration of the run.
         """
         if self.writer is None:
             self._look(number)
@@ -88,16 +88,16 @@ class BestCheckpoint:
         )
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until the checkpoint that is being written is complete."""
         if self.writer is not None:
             self._finish()
             self.writer.close()
 
     def _look(self, number: str) -> None:
-        """What an earlier process of this run has kept."""
+        """Reads the best checkpoints that an earlier process of this run kept."""
         self.writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         if jax.process_index() == 0 and self.folder.is_dir():
-            for path in self.folder.iterdir():  # what a kill left half-written
+            for path in self.folder.iterdir():  # a kill leaves half-written folders
                 if HALF_WRITTEN.fullmatch(path.name) and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
         for order, _, path in kept(self.folder):
@@ -108,7 +108,7 @@ class BestCheckpoint:
         together("every process has looked for the best checkpoint")
 
     def _finish(self) -> None:
-        """Waits for the one that is being written, and removes those before it."""
+        """Waits for the checkpoint that is being written, and deletes those before it."""
         assert self.writer is not None
         self.writer.wait_until_finished()
         together("the best checkpoint is written")
@@ -118,7 +118,7 @@ class BestCheckpoint:
 
 
 def kept(folder: Path) -> list[tuple[int, int, Path]]:
-    """Order, step and folder of each whole checkpoint of RUN/best; the best is the last."""
+    """Returns (order, step, folder) of each complete checkpoint of RUN/best; the last one is the best."""
     if not folder.is_dir():
         return []
     found = [(NAME.fullmatch(path.name), path) for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
@@ -126,15 +126,15 @@ def kept(folder: Path) -> list[tuple[int, int, Path]]:
 
 
 def restore_best(run: Path, params: Params, moving: Params | None) -> tuple[Params, Params | None, int]:
-    """Parameters and moving average of the best checkpoint, and its step.
+    """Reads the parameters and the moving average of the best checkpoint, and returns them with its step.
 
     Args:
         run: folder of the run.
-        params: gives shapes.
+        params: shapes of the parameters.
         moving: shapes of the moving average; None if the run keeps none.
 
     Raises:
-        InputError: the run keeps no best checkpoint, or it has other shapes.
+        InputError: the run keeps no best checkpoint, or the checkpoint has other shapes.
     """
     there = kept(run / BEST)
     if not there:
@@ -149,10 +149,10 @@ def restore_best(run: Path, params: Params, moving: Params | None) -> tuple[Para
 
 
 def _number_of(path: Path) -> BestNumber:
-    """What a checkpoint of RUN/best says of itself.
+    """Reads which number made a checkpoint of RUN/best the best.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file with the number is missing or damaged.
     """
     file = path / "best" / "metadata"
     try:

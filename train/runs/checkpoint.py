@@ -1,7 +1,8 @@
-"""Checkpoints with orbax: the training state, the data position and the configuration together, atomic, the last few kept.
+"""Checkpoints, written with orbax: the training state, the position in the data and the configuration together.
 
-Noise and time come from (seed, step) and the data order from the reader's state, so these resume a run bit for bit. Writing goes
-on beside the training; a folder gets its name only when all of it is there.
+A checkpoint is written in the background while training goes on. Its folder gets its name only when it is complete, and only
+the last few are kept. Noise and flow times come from (seed, step) and the order of the data from the reader's state, so a run
+resumes bit for bit.
 """
 
 from collections.abc import Mapping
@@ -25,11 +26,12 @@ from train.step import State, shown
 
 
 class Checkpoints:
-    """The checkpoints of a run: to be read, or also written.
+    """Reads the checkpoints of a run, and writes new ones if `keep` is given.
 
     Args:
-        run: its folder.
-        keep: how many to keep while writing; None: only reads, and changes nothing on disk, not even what is half-written.
+        run: folder of the run.
+        keep: how many checkpoints to keep while writing; None: only read, and change nothing on disk, not even half-written
+            checkpoints.
     """
 
     def __init__(self, run: Path, keep: int | None = None) -> None:
@@ -43,25 +45,25 @@ class Checkpoints:
 
     @property
     def last_step(self) -> int | None:
-        """Step of the newest whole checkpoint, None if there is none."""
+        """Step of the newest complete checkpoint; None if there is none."""
         return cast(int | None, self.manager.latest_step())
 
     @property
     def steps(self) -> list[int]:
-        """Steps of all whole checkpoints, ascending."""
+        """Steps of all complete checkpoints, ascending."""
         return sorted(self.manager.all_steps())
 
     def save(self, step: int, state: State, position: ReadState, config: TrainConfig) -> None:
-        """Copies the state and writes it in the background; a kill meanwhile leaves the checkpoint before untouched.
+        """Copies the state and writes it in the background. A kill meanwhile leaves the previous checkpoint untouched.
 
         Args:
-            step: after which the state is.
-            state: all that a step changes.
-            position: in the shards, after the rows of that step.
-            config: of the run.
+            step: the last step done.
+            state: training state after that step.
+            position: position in the shards, after the rows of that step.
+            config: configuration of the run.
 
         Raises:
-            InputError: the disk has no room for it.
+            InputError: the disk has no room for the checkpoint.
         """
         self.manager.wait_until_finished()
         check_room_for_one(self.run, step, state)
@@ -69,10 +71,10 @@ class Checkpoints:
         self.manager.save(step, args=ocp.args.Composite(**to_save(state), **about))
 
     def position(self) -> ReadState | None:
-        """The place among the rows of the newest checkpoint, None if there is none.
+        """Returns the newest checkpoint's position in the shards; None if there is no checkpoint.
 
         Raises:
-            InputError: it is damaged.
+            InputError: the checkpoint is damaged.
         """
         return (
             None
@@ -81,13 +83,13 @@ class Checkpoints:
         )
 
     def restore(self, state: State) -> tuple[int, State, ReadState]:
-        """Step, state and position in the shards of the newest checkpoint.
+        """Returns the step, the state and the position in the shards of the newest checkpoint.
 
         Args:
-            state: gives shapes, dtypes and where arrays live.
+            state: a state, or its shapes, with the dtypes and shardings that the arrays should get.
 
         Raises:
-            InputError: there is none, or it has other shapes.
+            InputError: there is no checkpoint, or it has other shapes.
         """
         wanted = to_restore(state)
         out = self._read(wanted | {"data": ocp.args.JsonRestore()})
@@ -96,15 +98,15 @@ class Checkpoints:
     def restore_params(
         self, params: Params, moving: Params | None = None, step: int | None = None
     ) -> tuple[Params, Params | None]:
-        """Parameters and moving average of a checkpoint.
+        """Returns the parameters and the moving average of a checkpoint.
 
         Args:
-            params: gives shapes.
+            params: shapes of the parameters.
             moving: shapes of the moving average; None if the run keeps none.
             step: one of `steps`; None: the newest.
 
         Raises:
-            InputError: there is none, or it has other shapes.
+            InputError: there is no such checkpoint, or it has other shapes.
         """
         out = self._read(to_restore(State(params, None, moving)), step)
         return out["params"], out["ema"] if moving is not None else None
@@ -123,19 +125,21 @@ class Checkpoints:
         return step
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until the checkpoint that is being written is complete."""
         self.manager.close()
 
 
 def load_params(run: Path, step: int | Literal["best"] | None = None) -> tuple[TrainConfig, Params, int]:
-    """A run's configuration, the parameters of a checkpoint (the moving average if there is one; LoRA's merged), and its step.
+    """Reads a run's configuration, the parameters of a checkpoint, and the step of that checkpoint.
+
+    The parameters are the moving average if the run keeps one, with LoRA's matrices merged into them.
 
     Args:
-        run: folder of `fasttok-train`.
-        step: of the checkpoint; None: the newest; "best": the one that `--keep-best` kept.
+        run: folder that `fasttok-train` wrote.
+        step: step of the checkpoint; None: the newest; "best": the one that `--keep-best` kept.
 
     Raises:
-        InputError: not a run, or one without such a checkpoint.
+        InputError: the folder is not a run, or has no such checkpoint.
     """
     config = load_config(run)
     shapes = jax.eval_shape(lambda key: lora.add(model.init(key, config.model), config.lora, key), jax.random.key(0))

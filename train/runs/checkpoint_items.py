@@ -1,4 +1,4 @@
-"""A state as orbax writes and reads it, an item for each tree that it has; what is wrong with one that is read, in a line."""
+"""Translates a training state into the items that orbax writes and reads, one for each tree, and orbax's errors into one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ Items = dict[str, ocp.args.CheckpointArgs]
 
 
 def to_save(state: State) -> Items:
-    """What to write of a state."""
+    """Returns the items to write for a state."""
     return {name: ocp.args.StandardSave(tree) for name, tree in state._asdict().items() if tree is not None}
 
 
 def to_restore(state: State) -> Items:
-    """What to read into a state of these shapes, dtypes and places."""
+    """Returns the items to read for a state of these shapes, dtypes and shardings."""
     return {
         name: ocp.args.StandardRestore(sharding.abstract(tree))
         for name, tree in state._asdict().items()
@@ -29,10 +29,10 @@ def to_restore(state: State) -> Items:
 
 @contextlib.contextmanager
 def reading(run: Path, what: str) -> Iterator[None]:
-    """A context in which orbax reads `what` of a run.
+    """A context in which orbax reads part of a run; `what` names the part in error messages.
 
     Raises:
-        InputError: it cannot be read, or has other shapes.
+        InputError: orbax cannot read it, or it has other shapes.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Room on the disk: looked for before a run and before each checkpoint; a disk that is full anyway ends it in one line.
+"""Checks that the disk has room, before a run and before each checkpoint. A disk that is full anyway ends the run with one line.
 
-Orbax writes in threads of its own. When one of them fails, it and what it uses print dozens of tracebacks, and what has failed is
-raised in the training later. Here the first are kept from the user, and the second becomes one error that says what to do.
+Orbax writes in threads of its own. When one of them fails, orbax and the packages that it uses print dozens of tracebacks, and
+the error is raised in the training later. This module hides the tracebacks, and turns the error into one that says what to do.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from train.config import TrainConfig
 from train.runs.run_folder import CHECKPOINTS
 from train.step import State
 
-NOISY = ("orbax", "tensorstore", "asyncio")  # packages whose threads print what they raise
+NOISY = ("orbax", "tensorstore", "asyncio")  # packages whose threads print their errors
 
 
 def checkpoint_bytes(state: State) -> int:
-    """Bytes of a checkpoint, at most: orbax compresses a little. `state`: arrays, or shapes of them."""
+    """Returns the most bytes that a checkpoint can have; orbax compresses it a little. `state`: arrays, or their shapes."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def check_room(config: TrainConfig, state: State) -> None:
-    """Whether the disk has room for the checkpoints that a run will hold at once: those that are kept, and one being written.
+    """Checks that the disk has room for all checkpoints that a run has at one time: those that it keeps, and one being written.
 
     Args:
-        config: of the run.
-        state: shapes of what a checkpoint contains.
+        config: configuration of the run.
+        state: shapes of the arrays in a checkpoint.
 
     Raises:
-        InputError: it has not.
+        InputError: the disk has too little room.
     """
     each, there = checkpoint_bytes(state), _whole(config.out)
     new = -(-(config.steps - (max(there) if there and config.resume else 0)) // config.checkpoint_every)
@@ -60,10 +60,10 @@ def check_room(config: TrainConfig, state: State) -> None:
 
 
 def check_room_for_one(run: Path, step: int, state: State) -> None:
-    """Whether the disk has room for the next checkpoint, once those before it are whole.
+    """Checks that the disk has room for the next checkpoint. Call it when the checkpoints before it are complete.
 
     Raises:
-        InputError: it has not.
+        InputError: the disk has too little room.
     """
     each, free = checkpoint_bytes(state), _free(run)
     if free < each:
@@ -72,7 +72,7 @@ def check_room_for_one(run: Path, step: int, state: State) -> None:
 
 @contextlib.contextmanager
 def full_disk_said(run: Path) -> Iterator[None]:
-    """A context in which a run is written. A disk that is full ends it, and nothing but the error is printed.
+    """A context in which a run is written. If the disk is full, the run ends with one error, and nothing else is printed.
 
     Raises:
         InputError: the disk is full, the quota is used up, or a file would be larger than is allowed.
@@ -86,8 +86,10 @@ def full_disk_said(run: Path) -> Iterator[None]:
             if not why:
                 raise
         if why:
-            gc.collect()  # what the writers have begun complains as it goes
-            logging.getLogger("asyncio").addFilter(_not_of_writers)  # or later, from a thread that is still at it
+            # What the writers left unfinished prints warnings when it is freed: free it here, while they are hidden. A thread
+            # that is still writing may print more later, so the filters below stay.
+            gc.collect()
+            logging.getLogger("asyncio").addFilter(_not_of_writers)
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     if why:
         if jax.process_index() == 0:
@@ -105,13 +107,12 @@ def _full(run: Path, why: str) -> InputError:
 
 
 def _why(error: BaseException | None) -> str:
-    """What the system says of a full disk anywhere behind an error, "" if that is not what it is."""
+    """Returns the system's message if a full disk is behind an error (or behind its causes), else ""."""
     while error is not None:
         if isinstance(error, BaseExceptionGroup):
             return next(filter(None, map(_why, error.exceptions)), "")
-        number = (
-            error.errno if isinstance(error, OSError) else None
-        )  # TensorStore's errors only have the system's words
+        # TensorStore's errors have the system's message, but not its number.
+        number = error.errno if isinstance(error, OSError) else None
         if found := [n for n in NO_ROOM if n == number or os.strerror(n) in str(error)]:
             return os.strerror(min(found))
         error = error.__cause__ or error.__context__
@@ -128,14 +129,14 @@ def _size(count: int) -> str:
 
 
 def _free(path: Path) -> int:
-    """Bytes that are free where a folder is or would be."""
+    """Returns the free bytes of the disk on which a folder is, or would be created."""
     there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     return shutil.disk_usage(there).free
 
 
 @contextlib.contextmanager
 def _quiet_writers() -> Iterator[None]:
-    """Keeps what orbax's threads print of their errors from the user: each is raised in the training anyway."""
+    """Hides what orbax's threads print about their errors: each error is raised in the training anyway."""
     hook, ignored, in_thread = sys.excepthook, sys.unraisablehook, threading.excepthook
     levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
 
@@ -166,12 +167,12 @@ def _quiet_writers() -> Iterator[None]:
 
 
 def _not_of_writers(record: logging.LogRecord) -> bool:
-    """Whether a log's record tells of anything but the writers."""
+    """Returns whether a log record is about anything but the threads that write checkpoints."""
     return not (record.exc_info and _of_writers(record.exc_info[1], record.exc_info[2]))
 
 
 def _of_writers(error: BaseException | None, at: TracebackType | None) -> bool:
-    """Whether an error passed through what writes checkpoints."""
+    """Returns whether an error passed through the packages that write checkpoints, or comes from a full disk."""
     while at is not None:
         if any(f"/{name}/" in at.tb_frame.f_code.co_filename.replace(os.sep, "/") for name in NOISY):
             return True

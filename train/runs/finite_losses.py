@@ -1,4 +1,4 @@
-"""A run whose loss is not finite stops, and keeps the batch that did it."""
+"""Stops a run whose loss or gradient norm is not finite, and saves the batch that caused it."""
 
 from pathlib import Path
 
@@ -10,22 +10,25 @@ from train.prefetch import PrefetchedBatch
 
 
 class FiniteLosses:
-    """Stops a run whose loss is not finite, and keeps the batch. Looks one step late, so that the device never waits for it."""
+    """Stops a run whose loss or gradient norm is not finite, and saves the batch.
+
+    Each step is checked one step late, so that the device never waits for the check.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self.pending: tuple[int, Metrics, PrefetchedBatch] | None = None
 
     def check(self, step: int, metrics: Metrics, batch: PrefetchedBatch) -> None:
-        """Checks the step before, remembers this one."""
+        """Checks the previous step, and remembers this one."""
         self.check_now()
         self.pending = step, metrics, batch
 
     def check_now(self) -> None:
-        """Checks the step that is remembered.
+        """Checks the remembered step.
 
         Raises:
-            InputError: naming what is not finite, the step and the saved batch.
+            InputError: a loss or a gradient norm is not finite. The message names it, the step and the file with the batch.
         """
         if self.pending is None:
             return

@@ -1,7 +1,7 @@
-"""Going on with a run: its settings against those asked for, and its newest checkpoint. Changes nothing on disk.
+"""Resumes a run: compares the command's settings with those of the run, and reads its newest checkpoint. Changes nothing on disk.
 
-The rule: what RUN/config.json says is what goes on. A setting that differs is named by `--resume-with`, or the run is refused;
-some are bookkeeping, and free.
+The settings in RUN/config.json apply. If the command gives another value, `--resume-with` must name that setting, or the command
+fails. Bookkeeping settings may change freely, and `steps` may grow.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ FREE = {
     "out", "resume", "resume_with", "overwrite", "dry_run", "log_every", "probe_every", "checkpoint_every", "keep", "trackers",
     "distributed", "fsdp", "data.threads", "held_out", "held_out_every", "held_out_rows", "keep_best", "optim.high_rate",
 }  # fmt: skip
-"""Bookkeeping: what is computed does not depend on it."""
+"""Bookkeeping settings: what is computed does not depend on them."""
 CHECKED = {"data.tokenizer", "shards"}
-"""Folders that may be elsewhere: what they hold is compared."""
+"""Folders that may have moved: their contents are compared, not their paths."""
 ONCE = {
     "init_from",
     "init_from_expert",
@@ -42,9 +42,9 @@ ONCE = {
     "lora.alpha",
     "lora.paths",
 }
-"""Says only how a run begins."""
+"""Settings that only decide how a run begins."""
 ORDERS_ROWS = {"seed", "data.kinds"}
-"""Another value is another order of the rows."""
+"""Settings that decide the order of the rows: with another value, the rows begin anew."""
 WHY = {
     "seed": "it orders the rows and draws the noise, so with another one the rows begin anew",
     "data.kinds": "they decide which rows are drawn, so with others the rows begin anew",
@@ -57,10 +57,12 @@ SHORTER = (
 
 
 def go_on(config: TrainConfig) -> TrainConfig:
-    """What is asked for, with the shapes that it leaves open as RUN has them; as it stands, if nothing is resumed.
+    """Returns the command's configuration, with the sizes that it leaves to the shards taken from RUN.
+
+    If nothing is resumed, the configuration is returned unchanged.
 
     Raises:
-        InputError: settings differ from those of RUN that are neither bookkeeping nor named by `resume_with`.
+        InputError: a setting differs from RUN's, and is neither bookkeeping nor named by `resume_with`.
     """
     if not config.resume or not (config.out / CONFIG).is_file():
         return config
@@ -93,7 +95,7 @@ def go_on(config: TrainConfig) -> TrainConfig:
 
 
 def _filled(config: TrainConfig, saved: TrainConfig) -> TrainConfig:
-    """With RUN's number wherever the command leaves one to the shards."""
+    """Fills in RUN's number wherever the command leaves a size to the shards."""
     left = [
         f.name for f in dataclasses.fields(ModelConfig) if type(f.default) is int and not getattr(config.model, f.name)
     ]
@@ -103,7 +105,7 @@ def _filled(config: TrainConfig, saved: TrainConfig) -> TrainConfig:
 
 
 def _named(words: Iterable[str], known: Mapping[str, object]) -> set[str]:
-    """The settings that `--resume-with` names: one by one, or all of a group such as `data`."""
+    """Returns the settings that `--resume-with` names: single ones, or all of a group such as `data`."""
     named = set()
     for word in words:
         name = word.lstrip("-").replace("-", "_").removesuffix(".*")
@@ -126,10 +128,10 @@ def _line(name: str, there: Settings, asked: Settings) -> str:
 
 
 def check_shards(config: TrainConfig) -> None:
-    """Whether the shards are those that the newest checkpoint has a position in.
+    """Checks that the shards are those in which the newest checkpoint has its position.
 
     Raises:
-        InputError: they are others, and `resume_with` does not name `shards`.
+        InputError: they are other shards, and `resume_with` does not name `shards`.
     """
     if not config.resume:
         return
@@ -155,10 +157,14 @@ def check_shards(config: TrainConfig) -> None:
 
 
 def restore(setup: Setup, mesh: Mesh) -> tuple[int, State, ReadState | None] | None:
-    """Step, state and place among the rows (None: they begin anew) of RUN's newest checkpoint; None if it has none.
+    """Reads RUN's newest checkpoint.
+
+    Returns:
+        Its step, its state and its position in the shards (None: the rows begin anew). None if nothing is resumed or RUN has no
+        checkpoint.
 
     Raises:
-        InputError: the checkpoint does not fit the model asked for, or is of a later step than the run is to have.
+        InputError: the checkpoint does not fit the model asked for, or its step is larger than `steps`.
     """
     config = setup.config
     if not config.resume:

@@ -1,17 +1,18 @@
 """RUN: the folder that `fasttok-train` writes, and that evaluation, export and studies read.
 
-    config.json          the configuration, with nothing left to the shards: the keys of `TrainConfig`, and `format_version`
-    text_tokenizer.json  ids of text
-    robots.json          what the shards say of the robots: chunks, columns, cameras (`train.acting.robots`)
-    tokenizer/           FAST tokenizer, with the statistics that bring actions back to raw units
+    config.json          the configuration, with the sizes of the shards filled in: `TrainConfig`'s keys and `format_version`
+    text_tokenizer.json  the text tokenizer
+    robots.json          what the shards say about the robots: chunks, columns, cameras (`train.acting.robots`)
+    tokenizer/           FAST tokenizer, with the statistics that turn actions back into raw units
     metrics.jsonl        one line of numbers per logged step (`train.runs.tracker`)
-    sessions.jsonl       which commands trained it, when and on what (`train.runs.sessions`)
-    report.html          of `fasttok-train report` (`train.report`)
+    sessions.jsonl       the commands that trained it, with their dates and devices (`train.runs.sessions`)
+    report.html          page that `fasttok-train report` writes (`train.report`)
     checkpoints/         parameters and training state (`train.runs.checkpoint`)
-    best/                parameters of the lowest held-out number, with --keep-best (`train.runs.best_checkpoint`)
+    best/                parameters with the lowest held-out number, with --keep-best (`train.runs.best_checkpoint`)
 
-The first four are what inference needs besides the parameters: `SavedRun`. So RUN can be copied elsewhere, and its shards be
-deleted; config.json still says where those were and what the run began with, and nobody follows that. Imports no JAX.
+Inference needs the first four and the parameters (`SavedRun`). So RUN can be copied elsewhere, and its shards can be deleted:
+config.json still says where the shards were and what the run began with, but nothing opens those paths, unless robots.json is
+missing (older runs). Imports no JAX.
 """
 
 import json
@@ -39,7 +40,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 SESSIONS = "sessions.jsonl"
 REPORT = "report.html"
-FORMAT_VERSION = 1  # of config.json; a run without a version has this one
+FORMAT_VERSION = 1  # version of config.json; a file without a version has this one
 RUN = OutputKind(
     "run",
     marks=(Mark(CONFIG, ("shards", "model", "data", "optim"), FORMAT_VERSION),),
@@ -64,13 +65,13 @@ RUN = OutputKind(
 
 @dataclass(frozen=True, eq=False)
 class SavedRun:
-    """A run but for its parameters.
+    """A run without its parameters.
 
     Attributes:
-        config: with nothing left to the shards.
+        config: the configuration, with the sizes of the shards filled in.
         text: the text tokenizer.
         tok: the FAST tokenizer.
-        robots: what its shards say of the robots.
+        robots: what the run's shards say about the robots.
     """
 
     config: TrainConfig
@@ -84,17 +85,17 @@ class SavedRun:
 
         Args:
             run: the folder.
-            shards: that a run without robots.json was trained on; None: where its config.json says.
+            shards: the shards of a run without robots.json; None: those that its config.json names.
 
         Raises:
-            InputError: not a run's folder, or a file in it is damaged or of another version.
+            InputError: the folder is not a run, or a file in it is damaged or of another version.
         """
         config = load_config(run)
         robots = load_robots(run, config, shards)
         return cls(config, TextTokenizer.load(run / TEXT_TOKENIZER), ActionTokenizer.load(run / TOKENIZER), robots)
 
     def save(self, run: Path) -> None:
-        """Writes RUN; what other files it contains stay."""
+        """Writes RUN. Other files in the folder stay."""
         run.mkdir(parents=True, exist_ok=True)
         about = {json_files.VERSION_KEY: FORMAT_VERSION} | self.config.to_json()
         write_text(run / CONFIG, json.dumps(about, indent=2) + "\n")
@@ -104,10 +105,10 @@ class SavedRun:
 
 
 def load_config(run: Path) -> TrainConfig:
-    """The configuration of a run, with nothing left to the shards.
+    """Reads the configuration of a run, in which the sizes of the shards are filled in.
 
     Raises:
-        InputError: not a run's folder, unknown or missing keys, or a newer format.
+        InputError: the folder is not a run, or its config.json has unknown or missing keys or a newer format.
     """
     path = run / CONFIG
     if not path.is_file():
@@ -119,15 +120,15 @@ def load_config(run: Path) -> TrainConfig:
 
 
 def load_robots(run: Path, config: TrainConfig, shards: Path | None = None) -> Robots:
-    """What the shards of a run say of the robots: of its own file, or, where it was written before there was one, of the shards.
+    """Reads what a run's shards say about the robots: from RUN/robots.json, or from the shards if an older run lacks that file.
 
     Args:
         run: the folder.
-        config: of the run.
-        shards: that a run without the file was trained on; None: where the configuration says.
+        config: configuration of the run.
+        shards: the shards of a run without robots.json; None: those that the configuration names.
 
     Raises:
-        InputError: the file is damaged, or there is none and the shards are gone.
+        InputError: robots.json is damaged, or both it and the shards are missing.
     """
     file = run / ROBOTS
     if file.exists():
@@ -144,15 +145,15 @@ def load_robots(run: Path, config: TrainConfig, shards: Path | None = None) -> R
 
 
 def check_resumed(run: Path, tok: ActionTokenizer, given: Path | None) -> None:
-    """Refuses to go on with another FAST tokenizer: the parameters know the ids and the normalised units of the one in RUN.
+    """Refuses to resume with another FAST tokenizer: the parameters learned the ids and the normalised units of the one in RUN.
 
     Args:
-        run: RUN, which may be new.
-        tok: the tokenizer to go on with.
-        given: the folder that `--data.tokenizer` names; None for that of the shards.
+        run: folder of the run, which may be new.
+        tok: the tokenizer to resume with.
+        given: the folder that `--data.tokenizer` names; None if the tokenizer is that of the shards.
 
     Raises:
-        InputError: RUN was begun with another one.
+        InputError: RUN was begun with another tokenizer.
     """
     folder = run / TOKENIZER
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""RUN/sessions.jsonl: which commands trained a run, when, with which versions and on what; one line per start. For people."""
+"""RUN/sessions.jsonl: the commands that trained a run, with their dates, versions and devices, one line per start. For people."""
 
 import json
 import logging
@@ -17,19 +17,19 @@ from train.runs.run_folder import SESSIONS
 
 logger = logging.getLogger(__name__)
 PACKAGES = (DISTRIBUTION, "jax", "jaxlib", "optax", "orbax-checkpoint", "numpy")
-MOST_BYTES = 1 << 24  # more is no file of ours
+MOST_BYTES = 1 << 24  # a larger file was not written by us
 
 
 @dataclass(frozen=True)
 class Session:
-    """A start of a run.
+    """One start of a run.
 
     Attributes:
-        date: when, ISO 8601 in UTC.
-        from_step: after which it went on; 0 for a new run.
-        command: as it was typed.
-        devices: what it computed on.
-        versions: of Python and of packages.
+        date: date and time, ISO 8601 in UTC.
+        from_step: the step after which the run resumed; 0 for a new run.
+        command: the command line, without the folder of the program.
+        devices: number and kind of the devices, and the number of processes if there are several.
+        versions: versions of Python and of packages, by name.
     """
 
     date: str
@@ -40,13 +40,13 @@ class Session:
 
 
 def add_session(run: Path, from_step: int) -> None:
-    """Writes what this process is into RUN; an error is a warning, as no run should end for it.
+    """Adds this process to RUN/sessions.jsonl. A file that cannot be written is only a warning, as no run should end for it.
 
     Args:
         run: folder of the run.
-        from_step: after which it goes on; 0 for a new one, whose file begins anew.
+        from_step: the step after which the run resumes; 0 for a new run, whose file begins anew.
     """
-    import jax  # has been imported by whoever trains
+    import jax  # a process that trains has imported it already
 
     versions = {"python": sys.version.split()[0]}
     for name in PACKAGES:
@@ -71,7 +71,7 @@ def add_session(run: Path, from_step: int) -> None:
 
 
 def _program(file: Path) -> list[str]:
-    """How the program of a command line is called, without where it is installed.
+    """Returns the words that call a program, without the folder where it is installed.
 
     >>> _program(Path("/venv/bin/fasttok-train")), _program(Path("/src/train/__main__.py"))
     (['fasttok-train'], ['python', '-m', 'train'])
@@ -80,7 +80,7 @@ def _program(file: Path) -> list[str]:
 
 
 def sessions_of(run: Path) -> list[Session]:
-    """The starts of a run, in their order; lines that are none are left out. Runs of earlier versions have none."""
+    """Returns the starts of a run, in order. Lines that cannot be read are left out. Runs of earlier versions have no starts."""
     file, out = run / SESSIONS, []
     if not file.is_file() or file.is_symlink() or file.stat().st_size > MOST_BYTES:
         return []

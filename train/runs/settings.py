@@ -1,4 +1,4 @@
-"""The settings of a run by their dotted names, as they are typed: optim.learning_rate. Imports no JAX."""
+"""The settings of a run by their dotted names, such as optim.learning_rate. Imports no JAX."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ Settings = dict[str, object]  # by dotted name
 
 
 def settings(value: Any, above: str = "") -> Settings:
-    """All settings of a configuration.
+    """Returns all settings of a configuration; `above` is put before each name.
 
     >>> from train.presets import KI
     >>> settings(KI)["optim.clip"]
@@ -21,7 +21,7 @@ def settings(value: Any, above: str = "") -> Settings:
 
 
 def as_words(value: object) -> str:
-    """A setting as people read it.
+    """Formats the value of a setting for people.
 
     >>> as_words((0.0, 1.0)), as_words(()), as_words(None)
     ('0.0, 1.0', '()', 'None')

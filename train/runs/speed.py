@@ -1,4 +1,4 @@
-"""How fast a run is, and whether its loader keeps up."""
+"""Measures how fast a run is, and whether its loader keeps up."""
 
 import contextlib
 import logging
@@ -13,11 +13,11 @@ from train.model import Batch
 from train.setup import Setup
 
 logger = logging.getLogger(__name__)
-SLOW_LOADER = 0.2  # share of the time spent waiting for data that deserves a word
+SLOW_LOADER = 0.2  # share of the time spent waiting for data above which a warning is due
 
 
 class Clock:
-    """Samples per second, MFU and share of time spent waiting since the last lap; time of compiling counts apart."""
+    """Measures samples per second, MFU and the share of time spent waiting since the last lap. Compiling is counted apart."""
 
     def __init__(self, setup: Setup) -> None:
         self.begin, self.wait, self.step = time.monotonic(), 0.0, 0
@@ -29,7 +29,7 @@ class Clock:
         self.peak = peak * jax.device_count() if peak else None
 
     def waiting(self) -> "Clock":
-        """A context whose time counts as waiting."""
+        """Returns a context whose time counts as waiting."""
         return self
 
     def __enter__(self) -> None:
@@ -39,17 +39,17 @@ class Clock:
         self.wait += time.monotonic() - self.entered
 
     def skip(self, seconds: float) -> None:
-        """Leaves out time that was spent on something else than training."""
+        """Leaves out time that was spent on something other than training."""
         self.begin += seconds
 
     @contextlib.contextmanager
     def compiling(self, what: str, program: Mapping[str, Hashable], rows: Batch) -> Iterator[None]:
-        """A context in which a program runs; if that is for the first time, says that it is compiled, and how long it took.
+        """A context in which a program runs. On its first run, logs that it is being compiled, and how long that took.
 
         Args:
-            what: it does, for people.
-            program: what it is compiled for.
-            rows: of a step; it is compiled for their shapes, too.
+            what: name of the program, for messages.
+            program: settings that the program is compiled for.
+            rows: batch of the step; the program is compiled for its shapes, too.
         """
         key = (what, tuple(program.items()), tuple((name, x.shape) for name, x in rows.items()))
         if key in self.compiled:
@@ -64,9 +64,9 @@ class Clock:
         logger.info(f"compiled {what} in {seconds:.1f} s")
 
     def lap(self, step: int) -> dict[str, float]:
-        """Numbers since the last lap, and starts the next; says once when the loader is what the run waits for.
+        """Returns the numbers since the last lap, and starts the next. Two laps in a row of waiting for data give a warning.
 
-        The first lap only starts: nobody knows how much of its time was compiling, and how much the first step.
+        The first lap has no speed: nobody knows how much of its time was compiling, and how much was the first step.
         """
         now, out = time.monotonic(), {}
         if self.compile_seconds:

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM (Slurm, machines that may be taken away) end a run after the step in work, with a checkpoint.
+"""Ends a run on Ctrl-C or SIGTERM (Slurm, preemptible machines): after the current step, with a checkpoint.
 
-A second one ends the process at once, and so does the first while there is nothing to save: until the first step is done,
-which may take minutes of compiling. A thread sees to both, as Python's own handlers wait for the compiler. A signal that the
-shell has switched off (`nohup`) stays off.
+A second signal ends the process at once. So does the first one while there is nothing to save, that is, until the first step is
+done, which may take minutes of compiling. A thread handles the signals, because Python's own handlers wait for the compiler. A
+signal that the shell has switched off (`nohup`) stays off.
 """
 
 import logging
@@ -21,17 +21,16 @@ from train.devices.multi_host import anywhere
 
 logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ONE_SIGNAL = (
-    0.3  # seconds in which two are one: who starts a command often passes on what the terminal has sent to both
-)
+# Two signals within this time, in seconds, count as one: a launcher often passes on a signal that the terminal sent to both.
+ONE_SIGNAL = 0.3
 SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopping:
-    """While it is entered, the two signals are remembered; elsewhere than in the main thread it does nothing.
+    """A context that remembers the two signals. Outside the main thread it does nothing.
 
     Args:
-        mesh: all devices of all processes, which agree on the last step.
+        mesh: all devices of all processes; it lets the processes agree on the last step.
     """
 
     def __init__(self, mesh: Mesh) -> None:
@@ -57,7 +56,7 @@ class Stopping:
             signal.set_wakeup_fd(self.waking)
             os.close(self.writing)
             for number, before in self.before.items():
-                signal.signal(number, signal.SIG_DFL if before is None else before)  # None: not Python's
+                signal.signal(number, signal.SIG_DFL if before is None else before)  # None: not set from Python
 
     def _watch(self, reading: int) -> None:
         while word := os.read(reading, 1):
@@ -68,16 +67,16 @@ class Stopping:
     def _take(self, number: int) -> None:
         if self.signal is None:
             self.signal, self.since = number, time.monotonic()
-            if not self.begun and jax.process_count() == 1:  # several end together, after the first step
+            if not self.begun and jax.process_count() == 1:  # several processes end together, after the first step
                 end_at_once("interrupted: no new step was done, so there is nothing to save", number)
             logger.info("stopping after this step, with a checkpoint; once more stops at once, without")
         elif time.monotonic() - self.since > ONE_SIGNAL:
             end_at_once("interrupted: what was not saved is lost", number)
 
     def after_step(self) -> bool:
-        """Whether the step that has just been started is the last; all processes say the same.
+        """Returns whether the step that has just been started is the last one. All processes get the same answer.
 
-        Several processes tell each other without waiting, and read it one step late.
+        With several processes, each one sends its answer without waiting, and reads those of the others one step later.
         """
         self.begun = True
         if jax.process_count() == 1:
@@ -88,14 +87,14 @@ class Stopping:
         return self.agreed
 
     def end(self, saved: str) -> None:
-        """Ends the command with the status that shells give such an end; returns if nobody asked for one.
+        """Ends the command with the exit status that is usual for the signal. Returns if no signal asked for an end.
 
         Args:
-            saved: what to say of what was saved.
+            saved: message that says what was saved.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C.
-            SystemExit: SIGTERM, here or in another process.
+            KeyboardInterrupt: this process got Ctrl-C.
+            SystemExit: this process got SIGTERM, or only another process got a signal.
         """
         if not self.agreed:
             return
@@ -106,11 +105,11 @@ class Stopping:
 
 
 def end_at_once(why: str, number: int) -> NoReturn:
-    """Ends the process from any thread, whatever the others are at.
+    """Ends the process from any thread, whatever the other threads are doing.
 
     Args:
-        why: a line to say.
-        number: of the signal, which makes the status.
+        why: line to print.
+        number: number of the signal; the exit status is 128 + number.
     """
     os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else b"") + f"{why}\n".encode())
     os._exit(128 + number)

@@ -1,4 +1,7 @@
-"""Where numbers go: metrics.jsonl always, TensorBoard and W&B if asked for. A run that resumes cuts what it will write again."""
+"""Writes the numbers of a run: always to metrics.jsonl, and to TensorBoard and W&B if asked for.
+
+A run that resumes removes the numbers after its checkpoint from metrics.jsonl and TensorBoard, as it writes them again.
+"""
 
 import contextlib
 import json
@@ -20,19 +23,19 @@ from train.runs.tracker_thread import Numbers, Tracker, TrackerThread
 
 TrackerName = Literal["tensorboard", "wandb"]
 NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
-GROUPS = ("held_out", "loss", "ce", "n", "grad_norm")  # of TensorBoard's names: loss_vlm becomes loss/vlm
-HELD_OUT = re.compile(r"held_out_(ce_\w+|nrmse|loss_(?!vlm|fast)\w+)")  # of which a line for people has room
-NORMS = ("backbone", "expert", "action")  # parts of the model whose gradient norms people see
+GROUPS = ("held_out", "loss", "ce", "n", "grad_norm")  # groups in TensorBoard: loss_vlm becomes loss/vlm
+HELD_OUT = re.compile(r"held_out_(ce_\w+|nrmse|loss_(?!vlm|fast)\w+)")  # the held-out numbers in the line for people
+NORMS = ("backbone", "expert", "action")  # components whose gradient norms that line shows
 WANDB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Settings of W&B's own, unless its environment variable (WANDB_CONSOLE, ...) says otherwise: it is to show numbers and
-# settings, and neither the terminal's text nor the state of whichever git repository this was started in.
+# W&B's own settings, unless its environment variable (WANDB_CONSOLE, ...) is set: W&B should get numbers and settings, but
+# neither the terminal's text nor the state of the git repository in which the command was started.
 WANDB_SETTINGS: dict[str, str | bool | float] = {
     "console": "off", "disable_git": True, "save_code": False, "init_timeout": 60.0, "finish_timeout": 60.0,
 }  # fmt: skip
 
 
 def line(row: Numbers) -> str:
-    """One line for people: the losses that the batch had something for, gradient norms, and the speed once it is known.
+    """Formats a row as a line for people: the losses that the batch had data for, gradient norms, and the speed once it is known.
 
     >>> line({"step": 1, "loss_vlm": 0.0, "n_vlm": 0, "loss_flow": 0.5, "grad_norm_backbone": 2.0, "grad_norm_expert": 1.0})
     'flow 0.500  |g| backbone 2.00 expert 1.00'
@@ -60,41 +63,40 @@ class JsonLines:
         write_text(self.path, "".join(kept))
 
     def log(self, row: Numbers) -> None:
-        """One line, on disk when this returns."""
+        """Appends one line, which is on disk when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no file stays open."""
 
 
 class TensorBoard:
-    """RUN/tensorboard, by tensorboardX; loss_vlm becomes loss/vlm."""
+    """Writes RUN/tensorboard with tensorboardX; loss_vlm becomes loss/vlm."""
 
     def __init__(self, run: Path, from_step: int) -> None:
         writer = require("tensorboardX", "track", "--trackers tensorboard")
         self.writer = writer.SummaryWriter(str(run / "tensorboard"), purge_step=from_step + 1)
-        with contextlib.suppress(
-            AttributeError
-        ):  # else its queue, which nobody empties after an error, keeps the process
+        # Otherwise its queue, which nobody empties after an error, keeps the process from ending.
+        with contextlib.suppress(AttributeError):
             self.writer.file_writer.event_writer._event_queue.cancel_join_thread()
 
     def log(self, row: Numbers) -> None:
-        """One scalar a number."""
+        """Writes one scalar per number."""
         for name, value in row.items():
             group = next((g for g in GROUPS if name.startswith(f"{g}_")), None)
             tag = f"{group}/{name[len(group) + 1 :]}" if group else name
             self.writer.add_scalar(tag, value, row["step"])
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining rows and closes the file."""
         self.writer.close()
 
 
 class WandB:
-    """A W&B run under RUN/wandb; its id stays in RUN/wandb_id, so that a resumed run goes on in it.
+    """A W&B run under RUN/wandb. Its id is stored in RUN/wandb_id, so that a resumed run continues it.
 
-    Steps between the checkpoint and the end of an earlier process are there already; W&B takes no row twice.
+    Steps between the checkpoint and the end of an earlier process are skipped: W&B has them already, and takes no row twice.
     """
 
     def __init__(self, run: Path, config: TrainConfig) -> None:
@@ -111,11 +113,11 @@ class WandB:
             project=os.environ.get("WANDB_PROJECT", "fasttok"),
             settings=_wandb_settings(wandb),
         )
-        write_text(file, str(getattr(self.run, "id", number)))  # a sweep gives its own
+        write_text(file, str(getattr(self.run, "id", number)))  # a sweep chooses its own id
         self.first = int(getattr(self.run, "step", 0) or 0)
 
     def log(self, row: Numbers) -> None:
-        """One row."""
+        """Sends one row, unless W&B has its step already."""
         if row["step"] >= self.first:
             self.run.log(row, step=int(row["step"]))
 
@@ -125,27 +127,27 @@ class WandB:
 
 
 class Several:
-    """All of some trackers; metrics.jsonl comes first."""
+    """Passes rows on to several trackers; metrics.jsonl comes first."""
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
         self.trackers = list(trackers)
 
     def log(self, row: Numbers) -> None:
-        """To each."""
+        """Passes a row to each tracker."""
         for tracker in self.trackers:
             tracker.log(row)
 
     def close(self) -> None:
-        """Each."""
+        """Closes each tracker."""
         for tracker in self.trackers:
             tracker.close()
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
-    """Whether all of these can be opened, before anything is written.
+    """Checks that all of these trackers can be opened, before anything is written.
 
     Raises:
-        InputError: an unknown name, or its package is not installed or does not load.
+        InputError: a name is unknown, or the tracker's package is not installed or cannot be imported.
     """
     for name in names:
         if name not in NAMES:
@@ -161,16 +163,16 @@ def check_trackers(names: tuple[str, ...]) -> None:
 
 
 def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: TrainConfig) -> Tracker:
-    """metrics.jsonl and the trackers named. One that does not start, or fails later, is left out with a warning.
+    """Opens metrics.jsonl and the trackers named. A tracker that does not start, or fails later, is left out with a warning.
 
     Args:
-        names: of `NAMES`.
+        names: names from `NAMES`.
         run: folder of the run.
-        from_step: after which the run goes on; 0 for a new one.
-        config: of the run, which W&B shows.
+        from_step: the step after which the run resumes; 0 for a new run.
+        config: configuration of the run, which W&B shows.
 
     Raises:
-        InputError: an unknown name, or its package is not installed.
+        InputError: a name is unknown, or the tracker's package is not installed or cannot be imported.
     """
     check_trackers(names)
     add_session(run, from_step)
@@ -182,7 +184,7 @@ def open_trackers(names: tuple[str, ...], run: Path, from_step: int, config: Tra
 
 
 def _lines(path: Path) -> list[tuple[str, Numbers]]:
-    """Lines of a metrics.jsonl and the rows that they hold; without what a kill cut short."""
+    """Returns the lines of a metrics.jsonl, each with its row. Lines that a kill cut short are left out."""
     out = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError):
@@ -193,7 +195,7 @@ def _lines(path: Path) -> list[tuple[str, Numbers]]:
 
 
 def _wandb_settings(wandb: ModuleType) -> dict[str, str | bool | float]:
-    """Those of `WANDB_SETTINGS` that this version of W&B has and that the environment does not set."""
+    """Returns those of `WANDB_SETTINGS` that this version of W&B has and that the environment does not set."""
     known = getattr(getattr(wandb, "Settings", None), "model_fields", ())
     return {
         name: value

@@ -1,4 +1,4 @@
-"""Other people's trackers in a thread of their own: whatever they do, and however long they take, training goes on."""
+"""Runs other projects' trackers in threads, so that training goes on whatever they do and however long they take."""
 
 import logging
 import queue
@@ -8,30 +8,30 @@ from collections.abc import Callable
 from typing import Protocol
 
 logger = logging.getLogger(__name__)
-Numbers = dict[str, float]  # of one logged step, by name; among them `step`, an int
-OPEN_SECONDS = 90.0  # that a run waits for a tracker to start; then it starts without waiting further
-CLOSE_SECONDS = 75.0  # that a run waits at its end for a tracker to send what is left
-STUCK_SECONDS = 120.0  # with one row before a warning
-WAITING_ROWS = 10_000  # that a slow tracker may be behind; a row is a few hundred bytes
+Numbers = dict[str, float]  # the numbers of one logged step by name, among them `step`, an int
+OPEN_SECONDS = 90.0  # longest time that a run waits for a tracker to start; then training begins anyway
+CLOSE_SECONDS = 75.0  # longest time that a run waits at its end for a tracker to send the remaining rows
+STUCK_SECONDS = 120.0  # time that a tracker may spend on one row before a warning
+WAITING_ROWS = 10_000  # rows that a slow tracker may be behind; a row is a few hundred bytes
 
 
 class Tracker(Protocol):
     """Takes the numbers of one step after the other."""
 
     def log(self, row: Numbers) -> None:
-        """Takes those of one step."""
+        """Takes the numbers of one step."""
         ...
 
     def close(self) -> None:
-        """Ends what is open."""
+        """Closes what is open."""
         ...
 
 
 class TrackerThread:
-    """A tracker that is opened, used and closed in a thread. Its errors become one warning, and it is left out from then on."""
+    """Opens, uses and closes a tracker in a thread. If it fails, one warning says so, and it gets no more rows."""
 
     def __init__(self, name: str, start: Callable[[], Tracker]) -> None:
-        """Opens the tracker, and waits a while for that, so that a question which it asks stands alone on the screen.
+        """Opens the tracker, and waits a while for it, so that a question that it asks is the last thing on the screen.
 
         Args:
             name: for messages.
@@ -48,7 +48,7 @@ class TrackerThread:
             logger.warning(f"{name} has not started after {OPEN_SECONDS:g} s; training goes on meanwhile")
 
     def log(self, row: Numbers) -> None:
-        """Hands a row over; never waits."""
+        """Passes a row to the thread, without waiting."""
         if self.failed:
             return
         try:
@@ -62,7 +62,7 @@ class TrackerThread:
             )
 
     def close(self) -> None:
-        """Waits until the tracker has all rows and has ended, but not for ever."""
+        """Waits until the tracker has all rows and has closed, for at most `CLOSE_SECONDS`."""
         if self.failed:
             return
         deadline = time.monotonic() + CLOSE_SECONDS
@@ -77,7 +77,7 @@ class TrackerThread:
             )
 
     def _warn(self, message: str) -> None:
-        """Says it once."""
+        """Logs the first warning; later ones are dropped."""
         if not self.warned:
             logger.warning(message)
         self.warned = True

@@ -1,1 +1,1 @@
-"""A run as a server: what a robot sends, what it gets, and who waits for whom."""
+"""Serves a run to robots: reads their requests, computes chunks in batches, and answers."""

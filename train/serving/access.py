@@ -1,4 +1,4 @@
-"""Who may talk to the server, and where it listens. Imports no JAX."""
+"""The server's API key, and the address at which it listens. Imports no JAX."""
 
 import errno
 import hmac
@@ -18,14 +18,14 @@ LONGEST_KEY = 4096  # bytes
 
 
 def read_key(file: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The key that clients must have; None if they need none.
+    """Reads the API key that clients must send; None if they need none.
 
     Args:
-        file: that contains it, in its only line; None: the variable FASTTOK_API_KEY of the environment.
-        environment: of the process.
+        file: file whose only line is the key; None: the key is in the environment variable FASTTOK_API_KEY.
+        environment: environment variables of the process.
 
     Raises:
-        InputError: the file cannot be read, or what should be a key is none.
+        InputError: the file cannot be read, or what it or the variable contains cannot be a key.
     """
     if file is None:
         key, where = environment.get(VARIABLE), f"the variable {VARIABLE}"
@@ -52,7 +52,7 @@ def read_key(file: Path | None, environment: Mapping[str, str] = os.environ) -> 
 
 
 def is_right(key: str, authorization: str | None) -> bool:
-    """Whether a request's `Authorization` has the key. It takes as long for a wrong one as for the right one.
+    """Returns whether a request's `Authorization` header contains the key; a wrong key takes as long as the right one.
 
     >>> is_right("secret", "Api-Key secret"), is_right("secret", "Api-Key secreT"), is_right("secret", None)
     (True, False, False)
@@ -62,7 +62,7 @@ def is_right(key: str, authorization: str | None) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address.
+    """Returns whether only this machine can reach an address.
 
     >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
     (True, True, True, False)
@@ -74,7 +74,7 @@ def is_loopback(host: str) -> bool:
 
 
 def warn_if_open(host: str, key: str | None) -> None:
-    """Says what it means to listen to others without a key."""
+    """Warns if other machines can reach the server, and it wants no key."""
     if key is None and not is_loopback(host):
         logger.warning(
             f"everybody who can reach {host} can move the robot and read what it sees: no API key is set. Set {VARIABLE}, or "
@@ -83,14 +83,14 @@ def warn_if_open(host: str, key: str | None) -> None:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket that has the address, but does not listen yet: who connects is still refused.
+    """Returns a socket that is bound to an address but does not listen yet, so that clients are still refused.
 
     Args:
-        host: name or address; a name's first address that this machine has.
-        port: 0 for a free one.
+        host: name or address. A name means the first of its addresses that this machine has.
+        port: number of the port; 0 for a free one.
 
     Raises:
-        InputError: there is no such address here, or the port is in use.
+        InputError: this machine has no such address, or the port is in use or out of range.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--port is {port}; expected 0 (a free one) to 65535")
@@ -117,7 +117,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def not_listening(host: str, port: int, error: OSError | None) -> InputError:
-    """Why an address cannot be listened at, in a line."""
+    """Returns the error that says in one line why the server cannot listen at an address."""
     if error is not None and error.errno == errno.EADDRINUSE:
         return InputError(
             f"port {port} of {host} is in use: another server listens there, or another program; stop it, or give another --port "
@@ -128,7 +128,7 @@ def not_listening(host: str, port: int, error: OSError | None) -> InputError:
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Lets the system find out that a peer is gone, such as a robot that was switched off: after about a minute and a half."""
+    """Lets the system detect after about 90 s that a peer is gone, such as a robot that was switched off (TCP keep-alive)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, name):

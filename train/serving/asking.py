@@ -1,4 +1,4 @@
-"""What one request asks for, what it gets, and what a policy is to the server. Imports no JAX."""
+"""The interface between the server and a policy: requests, answers, and the methods of a policy. Imports no JAX."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ from train.judging.measurements import Decoding
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """One request, with what its connection adds to it.
+    """One request, with what the server remembers of its connection.
 
     Attributes:
-        embodiment: who acts.
-        decode: how its actions are predicted.
+        embodiment: embodiment that acts.
+        decode: how actions are predicted.
         request: the robot's keys and values, as they came.
-        seed: of the connection's noise.
-        number: chunks that the connection got since its noise began: noise is drawn from seed and number alone.
-        subtask: to act on; "" for none.
-        says: whether the run says a subtask first, and acts on that.
-        prefix: (L, D) float32 in raw units: what is left of the connection's last chunk, which is being executed; None: nothing.
-        delay: how many steps of it will surely be executed.
+        seed: seed of the connection's noise.
+        number: number of chunks that the connection got since its noise began; the noise depends only on seed and number.
+        subtask: subtask to act on; "" for none.
+        says: whether the run first says a subtask, and then acts on it.
+        prefix: (L, D) float32 in raw units: remaining actions of the connection's last chunk, which is being executed; None if
+            the request does not continue a chunk.
+        delay: how many steps of `prefix` will surely be executed.
     """
 
     embodiment: str
@@ -39,17 +40,17 @@ class Ask:
 
     @property
     def kind(self) -> tuple[str, Decoding, bool, bool]:
-        """Requests of one kind can be computed together."""
+        """The kind of the request; requests of one kind can be computed together."""
         return self.embodiment, self.decode, self.prefix is not None, self.says
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a request gets.
+    """The answer to a request.
 
     Attributes:
         actions: (H, D) float32 in raw units.
-        subtask: that they follow; "" for none.
+        subtask: subtask that the actions follow; "" for none.
     """
 
     actions: NDArray[np.float32]
@@ -57,13 +58,13 @@ class Answer:
 
 
 class BatchPolicy(Protocol):
-    """What acts behind the server: `train.serving.run_policy.RunPolicy`, or a stand-in.
+    """A policy behind the server: `train.serving.run_policy.RunPolicy`, or a stand-in.
 
     Attributes:
-        embodiment: who acts where a request does not say.
-        embodiments: all that it can be asked for.
-        decodes: ways to act that it is ready for; the first is taken where a request does not say.
-        most: requests that `act` takes at once.
+        embodiment: embodiment that acts if a request names none.
+        embodiments: all embodiments that a request can ask for.
+        decodes: ways to act that the policy is ready for; the first is used if a request does not say.
+        most: maximum number of requests that `act` takes at once.
     """
 
     embodiment: str
@@ -72,21 +73,21 @@ class BatchPolicy(Protocol):
     most: int
 
     def prepare(self, ask: Ask) -> Any:
-        """Checks a request, and makes what `act` takes of it. Several threads call it, while `act` computes.
+        """Checks a request and prepares it for `act`. Several threads call this, also while `act` computes.
 
         Raises:
-            InputError: it cannot be acted on.
+            InputError: the policy cannot act on the request.
         """
         ...
 
     def act(self, asks: Sequence[Ask], ready: Sequence[Any]) -> Sequence[Answer | Exception]:
-        """Answers 1 to `most` requests of one kind; one thread calls it.
+        """Answers 1 to `most` requests of one kind. Only one thread calls this.
 
         Args:
             asks: the requests.
-            ready: what `prepare` made of each.
+            ready: result of `prepare` for each request.
 
         Returns:
-            For each an answer, or why there is none.
+            For each request an answer, or the error that says why there is none.
         """
         ...

@@ -1,14 +1,14 @@
-"""Requests of several connections, answered together and in turn.
+"""Computes requests of several connections together, and in a fair order.
 
-    waiting    a1  b1  c2  d1          letters: kinds of requests, which cannot be computed together
-    next       ^first: what came first is always among the next, and with it all of its kind, `most` at most
+    waiting    a1  b1  c2  d1    letter: connection; number: kind of request; only requests of one kind are computed together
+    next       a1  b1      d1    the request that came first, with others of its kind, up to `most` requests
 
-A connection has one request here at a time, so whoever sends fast stands behind everybody else after each answer: of two
-connections the slower one waits for the inference that is in work and for its own, never for more.
+A connection has one request here at a time. So after each answer, a client that asks fast is behind all others in the queue: of
+two connections, the slower one waits for the inference that is running and for its own, never for more.
 
-Who has just got an answer often asks again within a moment, and each a little later than the other: of eight alike, one would be
-computed alone and seven together, again and again. So if there is room beside those who wait, the next inference waits a little
-for those who got the last answers.
+Clients that have just got an answer often ask again within a moment, one a little later than the other. Without waiting, of eight
+equal clients one would be computed alone and seven together, again and again. So if a batch has room for more requests, the next
+inference waits a little for the clients that got the last answers.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from typing import Generic, TypeVar
 from fasttok.errors import InputError
 
 logger = logging.getLogger(__name__)
-LONGEST_WAIT = 0.01  # seconds for those who got the last answers
-WAIT_SHARE = 0.2  # and at most this share of what the last inference took
+LONGEST_WAIT = 0.01  # seconds to wait for clients that got the last answers
+WAIT_SHARE = 0.2  # and at most this share of the time of the last inference
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class Finished(Generic[Result]):
-    """What came of a work.
+    """The result of one work (a request), and how it was computed.
 
     Attributes:
-        result: of it.
-        queued: seconds that it waited for its turn.
-        computed: seconds that it took, with those beside it.
-        together: works that were computed at once, this one among them.
+        result: result of the work.
+        queued: seconds that the work waited for its turn.
+        computed: seconds that the inference took, for all works of the batch.
+        together: number of works in the batch, including this one.
     """
 
     result: Result
@@ -55,12 +55,12 @@ class _Waiting(Generic[Work, Result]):
 
 
 class FairBatcher(Generic[Work, Result]):
-    """Computes works in one thread, in the order in which they came, and those of a kind together.
+    """Computes works in one thread, in the order in which they came, and works of one kind together.
 
     Args:
-        compute: works of one kind -> for each a result, or an exception.
-        most: works that it takes at once.
-        kind: what works have in common that can be computed together.
+        compute: works of one kind -> for each work, a result or an exception.
+        most: maximum number of works that `compute` takes at once.
+        kind: work -> its kind, which is equal for works that can be computed together.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class FairBatcher(Generic[Work, Result]):
         self.waiting: deque[_Waiting[Work, Result]] = deque()
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self.running: asyncio.Task[None] | None = None
-        self._owed = 0  # works of the last inference after which no other one has come yet
-        self._seconds = 0.0  # that the last inference took
+        self._owed = 0  # works of the last inference, minus works that came since: clients that may soon ask again
+        self._seconds = 0.0  # time of the last inference
         self._came = asyncio.Event()
 
     async def submit(self, work: Work) -> Finished[Result]:
-        """The result of a work. Cancelling this takes the work out, unless it is being computed already.
+        """Computes a work and returns its result. Cancelling this removes the work, unless it is already being computed.
 
         Raises:
-            Exception: what `compute` gave or raised instead of a result.
+            Exception: the exception that `compute` returned or raised instead of a result.
         """
         waiting: _Waiting[Work, Result] = _Waiting(work, time.monotonic(), asyncio.get_running_loop().create_future())
         self.waiting.append(waiting)
@@ -100,15 +100,15 @@ class FairBatcher(Generic[Work, Result]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is computed."""
+        """True if nothing waits and nothing is computed."""
         return self.running is None
 
     def close(self) -> None:
-        """Ends the thread, after what it is computing."""
+        """Ends the thread, after the inference that is running."""
         self.thread.shutdown(wait=True, cancel_futures=True)
 
     def _next(self) -> "list[_Waiting[Work, Result]]":
-        """What came first, and others of its kind in the order in which they came."""
+        """Takes the work that came first, and others of its kind, out of the queue, in the order in which they came."""
         kind = self.kind(self.waiting[0].work)
         chosen = [one for one in self.waiting if self.kind(one.work) == kind][: self.most]
         for one in chosen:
@@ -116,7 +116,7 @@ class FairBatcher(Generic[Work, Result]):
         return chosen
 
     async def _gather(self) -> None:
-        """Waits a little for those who got the last answers, while there is room for them."""
+        """Waits a little for clients that got the last answers, while the batch has room for them."""
         until = time.monotonic() + min(LONGEST_WAIT, WAIT_SHARE * self._seconds)
         while self._owed and 0 < len(self.waiting) < self.most and (left := until - time.monotonic()) > 0:
             self._came.clear()
@@ -127,7 +127,7 @@ class FairBatcher(Generic[Work, Result]):
         loop = asyncio.get_running_loop()
         while self.waiting:
             await self._gather()
-            if not self.waiting:  # who waited is gone
+            if not self.waiting:  # the clients that waited are gone
                 break
             chosen = self._next()
             began = time.monotonic()
@@ -144,7 +144,7 @@ class FairBatcher(Generic[Work, Result]):
         self.running = None
 
     def _computed(self, works: list[Work]) -> Sequence[Result | Exception]:
-        """Results or exceptions, as many as works, whatever `compute` does."""
+        """Returns one result or exception per work, whatever `compute` does."""
         try:
             results = self.compute(works)
             if len(results) != len(works):

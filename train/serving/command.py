@@ -24,12 +24,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(config: ServeConfig) -> None:
-    """Loads and compiles, then serves until a signal stops it.
+    """Loads and compiles a run, then serves it until a signal stops the server.
 
     Raises:
-        InputError: not a run, a flag that does not fit it, or an address that cannot be listened at.
-        KeyboardInterrupt: Ctrl-C, after what was in work.
-        SystemExit: SIGTERM, after what was in work.
+        InputError: the folder is not a run, a flag does not fit the run, or the server cannot listen at the address.
+        KeyboardInterrupt: Ctrl-C, after the requests in work were answered.
+        SystemExit: SIGTERM, after the requests in work were answered.
     """
     packages = ("websockets", "msgpack", "jax", "orbax.checkpoint", "PIL")  # orbax imports msgpack, too
     require_installed(packages, "serve", "fasttok-serve")
@@ -50,7 +50,7 @@ def main(config: ServeConfig) -> None:
 
 
 async def _serve(config: ServeConfig, key: str | None, sock: socket.socket) -> int:
-    """Until a signal comes, whose number it returns."""
+    """Serves until a signal comes, and returns its number."""
     from train.serving.ready import ready_policy
     from train.serving.server import PolicyServer, ServerOptions
 
@@ -75,13 +75,13 @@ async def _serve(config: ServeConfig, key: str | None, sock: socket.socket) -> i
 
 
 class HeardSignals:
-    """Ctrl-C and SIGTERM: the first is a future, the second ends the process at once; so does the first before it serves.
+    """Handles Ctrl-C and SIGTERM: the first signal sets the future `first`, the second ends the process at once.
 
-    What the shell has switched off (`nohup`) stays off.
+    Before the server serves, the first signal already ends the process. Signals that the shell ignores (`nohup`) stay ignored.
 
     Attributes:
-        first: the number of the first signal.
-        serving: whether there is anything to finish.
+        first: future for the number of the first signal.
+        serving: whether the server serves, so that there may be requests to finish.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class HeardSignals:
 
 
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out."""
+    """Runs the command with the words of a command line."""
     if completion.is_asked(argv):
         choices = {"keys": tuple(sorted(presets()))}
         completion.print_completion("fasttok-serve", {"": completion.CompletedVerb(ServeConfig, (), choices)}, argv)

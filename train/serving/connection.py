@@ -1,6 +1,6 @@
-"""What a connection remembers between its requests, and the keys with which a request asks for something else than usual.
+"""What the server remembers of a connection between its requests, and the optional keys of a request.
 
-A request that gets no answer changes nothing of it.
+A request that gets no answer changes nothing of what the server remembers.
 """
 
 import operator
@@ -16,29 +16,29 @@ from train.serving.asking import Answer, Ask, BatchPolicy
 
 PREFIX = "fasttok/"
 OPTIONS = {
-    "fasttok/embodiment": "text: who acts, where the run knows several",
+    "fasttok/embodiment": "text: the robot that acts, if the run knows several",
     "fasttok/decode": "text: flow or tokens, of those that the server is ready for",
     "fasttok/seed": "integer: the noise of this connection begins anew, from this seed",
     "fasttok/executed": "integer: the observation was taken after so many actions of the connection's last chunk, which goes on",
     "fasttok/delay": "integer: so many more actions of it will be executed until the new chunk is there",
     "fasttok/subtask": 'text: acts on this subtask from now on; "say": on one that the run says now; "": on none',
 }
-"""Keys of a request that are not the robot's."""
+"""Optional keys of a request that the server defines, and not the robot's key map -> what their values mean."""
 SAY = "say"
-MOST_TEXT = 1000  # characters of a value
+MOST_TEXT = 1000  # characters of a text value
 LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(eq=False)
 class ConnectionState:
-    """One connection.
+    """What the server remembers of one connection.
 
     Attributes:
-        seed: of its noise.
-        number: chunks that it got since its noise began.
-        subtask: that it acts on; "" for none.
+        seed: seed of the connection's noise.
+        number: number of chunks that the connection got since its noise began.
+        subtask: subtask that it acts on; "" for none.
         chunk: (H, D) its last chunk in raw units; None before the first.
-        embodiment: whose chunk that was.
+        embodiment: embodiment of this last chunk.
     """
 
     seed: int = 0
@@ -48,14 +48,14 @@ class ConnectionState:
     embodiment: str = ""
 
     def ask(self, message: Mapping[str, Packed], policy: BatchPolicy) -> Ask:
-        """What a message asks for.
+        """Reads what a message asks for.
 
         Args:
-            message: the robot's keys, and any of `OPTIONS`.
-            policy: that is asked.
+            message: keys and values of the robot, and any of `OPTIONS`.
+            policy: policy behind the server.
 
         Raises:
-            InputError: an unknown "fasttok/" key, a value that is none of its, or nothing that could go on.
+            InputError: the message has an unknown "fasttok/" key or a wrong value of one, or there is no chunk to continue.
         """
         options = {key: value for key, value in message.items() if key.startswith(PREFIX)}
         for key in options:
@@ -87,12 +87,12 @@ class ConnectionState:
         )
 
     def answered(self, ask: Ask, answer: Answer) -> None:
-        """Remembers what the next request may build on."""
+        """Remembers what the next request may need."""
         self.seed, self.number = ask.seed, ask.number + 1
         self.subtask, self.chunk, self.embodiment = answer.subtask, answer.actions, ask.embodiment
 
     def _going_on(self, options: Mapping[str, Packed], embodiment: str) -> tuple[NDArray[np.float32] | None, int]:
-        """What is left of the last chunk, and how much of that will surely be executed."""
+        """Returns the remaining actions of the last chunk, and how many of them will surely be executed."""
         if "fasttok/executed" not in options:
             if "fasttok/delay" in options:
                 raise InputError(
@@ -119,10 +119,10 @@ class ConnectionState:
 
 
 def _text(options: Mapping[str, Packed], key: str, otherwise: str) -> str:
-    """A text, or `otherwise` where the key is not there.
+    """Returns the text of a key, or `otherwise` if the key is missing.
 
     Raises:
-        InputError: it is something else, or too long.
+        InputError: the value is not a text, or is too long.
     """
     value = options.get(key, otherwise)
     if not isinstance(value, str):
@@ -133,10 +133,10 @@ def _text(options: Mapping[str, Packed], key: str, otherwise: str) -> str:
 
 
 def _whole(options: Mapping[str, Packed], key: str, least: int, most: int) -> int | None:
-    """An integer; None where the key is not there.
+    """Returns the integer of a key; None if the key is missing.
 
     Raises:
-        InputError: it is none, or out of its range.
+        InputError: the value is not an integer, or is out of range.
     """
     if key not in options:
         return None

@@ -1,4 +1,6 @@
-"""Key maps: under which names a robot sends its images, its state and its instruction. Data, not code. Imports no JAX.
+"""Key maps: the keys under which a robot sends its images, its state and its instruction. Imports no JAX.
+
+A key map is data, not code:
 
 description: my arm            # optional
 cameras:                       # key of a request -> camera slot of the run
@@ -11,7 +13,7 @@ state:                         # parts that are joined, in this order; leave it 
 prompt: task                   # the key of the instruction
 default_prompt: pick it up     # optional: for requests without one
 
-A key with slashes is a name as it is, or a path through mappings: `cam/front` finds {"cam/front": x} and {"cam": {"front": x}}.
+A key with slashes can be a name or a path through mappings: `cam/front` finds {"cam/front": x} and {"cam": {"front": x}}.
 """
 
 import logging
@@ -46,14 +48,14 @@ class Gripper:
 
     Attributes:
         closed: the value of a closed gripper.
-        open: that of an open one.
+        open: the value of an open gripper.
     """
 
     closed: float
     open: float
 
     def opening(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """How far a gripper is open, in [0, 1]: the convention of the shards (docs/datasets.md).
+        """Returns how far a gripper is open, in [0, 1]: the convention of the shards (docs/datasets.md).
 
         >>> Gripper(closed=1, open=0).opening(np.array([0.75, 0.25]))
         array([0.25, 0.75], dtype=float32)
@@ -68,11 +70,11 @@ class StatePart:
     """A part of the state.
 
     Attributes:
-        key: of the request.
-        length: numbers that it has; None for any.
-        columns: which of them are taken, in this order; () for all.
-        gripper: what they mean if they are a gripper's, which the model has from 0, closed, to 1, open; None leaves them as they
-            are.
+        key: key of the request.
+        length: how many numbers the request has under the key; None for any.
+        columns: which of these numbers to take, in this order; () for all.
+        gripper: meaning of the numbers if they are a gripper's; they are converted to 0 (closed) ... 1 (open). None leaves them
+            as they are.
     """
 
     key: str
@@ -82,14 +84,14 @@ class StatePart:
 
     @property
     def width(self) -> int | None:
-        """Columns of the state that it fills, None if that is not said."""
+        """Number of columns of the state that this part fills; None if the key map does not say."""
         return len(self.columns) or self.length
 
     def of(self, request: Request) -> NDArray[Any]:
-        """This part of a request, (n,).
+        """Reads this part from a request, (n,).
 
         Raises:
-            InputError: it is not there, or is not what it should be.
+            InputError: the part is missing, or is not what it should be.
         """
         array = numbers(found(request, self.key), self.key, self.length)
         if self.columns:
@@ -105,15 +107,15 @@ class StatePart:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyMap:
-    """Under which keys a robot sends what the model sees.
+    """The keys under which a robot sends what the model sees.
 
     Attributes:
-        name: of a preset, or the file's path.
-        description: whose keys they are, "" if that is not said.
-        cameras: key -> slot of the run.
-        state: parts that are joined; () for none.
+        name: name of a preset, or path of the file.
+        description: which robot's keys these are; "" if not given.
+        cameras: key of a request -> camera slot of the run.
+        state: parts that are joined to the state; () for none.
         prompt: key of the instruction.
-        default_prompt: for requests without one; None: each needs one.
+        default_prompt: instruction for requests without one; None: each request needs one.
     """
 
     name: str
@@ -125,13 +127,13 @@ class KeyMap:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "KeyMap":
-        """A key map that comes with the package, or one of a file.
+        """Loads a key map that comes with the package, or one from a file.
 
         Args:
             name_or_path: "droid", "droid_joint_velocity", "libero", "aloha", "ours", or the path of a YAML file.
 
         Raises:
-            InputError: there is none of that name, or the file is no key map; names the line.
+            InputError: there is no key map of this name, or the file is not a key map; the error names the line.
         """
         known, name = presets(), str(name_or_path)
         if name in known:
@@ -144,14 +146,14 @@ class KeyMap:
         return _KeyMapReader(name).read(load(path))
 
     def with_prompt(self, prompt: str) -> "KeyMap":
-        """The same with another instruction for requests without one; "" changes nothing."""
+        """Returns a key map with another instruction for requests without one; "" changes nothing."""
         return replace(self, default_prompt=prompt) if prompt.strip() else self
 
     def check(self, robot: Robot) -> None:
-        """Refuses a robot whose requests could never be right, and warns of grippers; a server asks before it listens.
+        """Refuses a robot that this key map cannot serve, and warns of grippers; a server calls this before it listens.
 
         Raises:
-            InputError: no key stands for one of its cameras, or the state has another length.
+            InputError: no key is for any camera of the robot, or the state has another length.
         """
         if robot.cameras and not set(robot.cameras) & set(self.cameras.values()):
             raise InputError(
@@ -169,7 +171,7 @@ class KeyMap:
             self._warn_of_grippers(robot)
 
     def _warn_of_grippers(self, robot: Robot) -> None:
-        """Says so if the state has a gripper as the robot sends it: 1 may be closed there, and is open in the shards."""
+        """Warns if the state contains a gripper as the robot sends it: 1 may mean closed there, but means open in the shards."""
         at = 0
         for part in self.state:
             width = part.width or robot.state_dim - at
@@ -182,10 +184,10 @@ class KeyMap:
                 )
 
     def expected(self, robot: Robot) -> dict[str, str]:
-        """What a request for a robot has: key -> what stands under it.
+        """Returns what a request for a robot contains: key -> what its value means.
 
         Args:
-            robot: who acts.
+            robot: robot that acts.
         """
         said = {
             key: f"camera {slot}: {PICTURE}; leave it out if it is not there"
@@ -204,21 +206,21 @@ class KeyMap:
         return said | {self.prompt: f"the instruction, a text{default}"}
 
     def observation(self, request: Request, robot: Robot) -> tuple[Seen, str]:
-        """What `Player.act` takes of a request.
+        """Turns a request into the observation and the instruction that `Player.act` takes.
 
-        A camera that is not there is left out, and the model sees that, as in training. Keys that the map does not know are not
-        looked at, unless a camera is missing and they hold an image: then another name is likely.
+        A missing camera is left out, and the model sees that it is missing, as in training. Keys that the map does not know are
+        ignored, unless a camera is missing and one of these keys contains an image: then this key is probably a wrong name.
 
         Args:
             request: what the robot sent: arrays, texts and numbers by key, and mappings of them.
-            robot: who acts; its cameras and its state are what the model sees.
+            robot: robot that acts; the model sees its cameras and its state.
 
         Returns:
-            "image/<slot>" for each of its cameras that is there, (h, w, 3) uint8 or the bytes of an image, and "state" (S,)
-            float32 in raw units if it has one; and the instruction.
+            The observation: "image/<slot>" for each camera that is not missing, (h, w, 3) uint8 or the bytes of an encoded
+            image, and "state" (S,) float32 in raw units if the robot has a state. And the instruction.
 
         Raises:
-            InputError: there is no image, no state, no instruction, or one of another form. It lists what was expected.
+            InputError: the images, the state or the instruction are missing or wrong. The error lists what was expected.
         """
         try:
             seen: dict[str, NDArray[Any] | bytes] = {**self._images(request, robot)}
@@ -248,7 +250,7 @@ class KeyMap:
         return {f"image/{mine[key]}": picture(value, key) for key, value in there.items()}
 
     def _strange(self, key: str) -> bool:
-        """Whether a key is neither one of the map's nor one of the server's."""
+        """Returns whether a key belongs neither to the map nor to the server."""
         known = key in self.cameras or key == self.prompt or any(key == part.key for part in self.state)
         return not known and not key.startswith(OURS)
 
@@ -258,7 +260,7 @@ class KeyMap:
                 f"the key map has no state, and {robot.embodiment} was trained with one; add `state:` to it"
             )
         parts = [part.of(request) for part in self.state]
-        with np.errstate(over="ignore"):  # what is too large becomes inf, which is refused below
+        with np.errstate(over="ignore"):  # too large numbers become inf, which is refused below
             state = np.concatenate(parts).astype(np.float32)
         if len(state) != robot.state_dim:
             lengths = " + ".join(f"{part.key} {len(array)}" for part, array in zip(self.state, parts, strict=True))
@@ -289,12 +291,12 @@ class KeyMap:
 
 
 def presets() -> dict[str, str]:
-    """The key maps that come with the package: name -> YAML text."""
+    """Returns the key maps that come with the package: name -> YAML text."""
     return yaml_texts("train.serving", "key_maps")
 
 
 class _KeyMapReader(CheckedValues):
-    """Turns the keys of a file into a `KeyMap`."""
+    """Turns the YAML keys of a file into a `KeyMap`."""
 
     def read(self, top: Keys) -> KeyMap:
         if not _small(top):
@@ -317,7 +319,7 @@ class _KeyMapReader(CheckedValues):
         )
 
     def key(self, keys: Keys, name: str) -> str:
-        """A key of a request."""
+        """Reads the name of a request's key."""
         if name not in keys:
             raise self.error(
                 keys, None, f"{name} is missing; it is a key of the robot's requests, such as `{name}: {name}`"
@@ -380,7 +382,10 @@ class _KeyMapReader(CheckedValues):
 
 
 def _small(top: Keys) -> bool:
-    """Whether a file has at most `MOST_VALUES` values. Aliases make few lines of YAML into many, or into a list within itself."""
+    """Returns whether a file has at most `MOST_VALUES` values.
+
+    Aliases can turn a few lines of YAML into very many values, or into a list that contains itself.
+    """
     left: list[object] = [top]
     for _ in range(MOST_VALUES):
         if not left:

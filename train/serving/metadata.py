@@ -1,4 +1,4 @@
-"""What a server tells a client first: whom it serves, in which units, and what a request has. Imports no JAX."""
+"""The first message of a server to a client: which robots it serves, their units, and the keys of a request. Imports no JAX."""
 
 import hashlib
 import json
@@ -15,24 +15,24 @@ PROTOCOL = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ServedRobot:
-    """One embodiment. D columns of an action, S of a state, both in raw units.
+    """What a client learns about one embodiment. An action has D columns and a state has S, both in raw units.
 
     Attributes:
         horizon: steps of a chunk.
         action_dim: D.
-        action_names: D names with units; where the run learned another form of actions than the robot takes, only numbers are
-            known.
-        action_encoding: of D columns "absolute", "delta" or "gripper", as the robot takes them.
-        control_hz: steps per second; None if that is not known.
-        cameras: slots.
-        image_size: (height, width) of the training images; those of another size are brought to it.
-        state_dim: S; 0 if it reads none.
+        action_names: D names with units; only "action 0", "action 1", ... if the run learned another form of actions than the
+            robot takes.
+        action_encoding: "absolute", "delta" or "gripper" for each of the D columns, as the robot takes them.
+        control_hz: steps per second; None if not known.
+        cameras: camera slots.
+        image_size: (height, width) of the training images; images of another size are resized to it.
+        state_dim: S; 0 if the policy reads no state.
         state_names: S names with units.
-        action_low: D, the smallest value of each column in training; None where it learned another form.
-        action_high: D, the largest.
-        state_low: S, the smallest value of each column in training; None if the run has no statistics of the state.
-        state_high: S, the largest.
-        normaliser: digest of the statistics of actions and states; 16 hex digits.
+        action_low: smallest value of each of the D columns in training; None if the run learned another form of actions.
+        action_high: largest value of each of the D columns, or None likewise.
+        state_low: smallest value of each of the S columns in training; None if the run has no statistics of the state.
+        state_high: largest value of each of the S columns, or None likewise.
+        normaliser: digest of the statistics of actions and states, 16 hex digits.
     """
 
     horizon: int
@@ -52,12 +52,12 @@ class ServedRobot:
 
     @classmethod
     def of(cls, robot: Robot, tok: ActionTokenizer, model_size: int) -> "ServedRobot":
-        """What a client learns of a robot.
+        """Collects what a client learns about a robot.
 
         Args:
-            robot: of the run.
-            tok: with its statistics.
-            model_size: pixels of a side of what the model sees, where the shards kept the datasets' own sizes.
+            robot: robot of the run.
+            tok: tokenizer with the robot's statistics.
+            model_size: pixels per side of the model's images; used if the shards kept the datasets' own sizes.
         """
         form, stats, state = robot.representation, tok.stats[robot.embodiment], tok.state_stats.get(robot.embodiment)
         raw = form is None or form.stored
@@ -87,18 +87,18 @@ class ServerMetadata:
 
     Attributes:
         server: "fasttok".
-        protocol: version of the keys that are ours.
-        version: of fasttok.
+        protocol: version of our own keys.
+        version: version of fasttok.
         run: name of the run's folder.
-        step: of its checkpoint.
-        embodiment: who acts where a request does not say.
-        embodiments: all that the run knows, by name.
-        keys: of a request -> what stands under it, for `embodiment`.
-        options: keys of a request that ask for something else than usual -> what stands under them.
-        decode: how actions are predicted where a request does not say.
-        decodes: ways that the server is ready for.
-        real_time: whether chunks can go on with the last one.
-        rtc_delay: most actions that the run was trained to be given; 0: none, it is guided.
+        step: step of the checkpoint.
+        embodiment: embodiment that acts if a request names none.
+        embodiments: all embodiments that the run knows, by name.
+        keys: keys of a request for `embodiment` -> what their values mean.
+        options: optional keys of a request -> what their values mean.
+        decode: how actions are predicted if a request does not say.
+        decodes: ways to predict actions that the server is ready for.
+        real_time: whether a chunk can continue the last one.
+        rtc_delay: largest number of given actions that the run was trained with; 0: none, so chunks are guided instead.
         says_subtasks: whether the run can say a subtask.
     """
 
@@ -119,7 +119,7 @@ class ServerMetadata:
 
 
 def numbered(dim: int) -> tuple[str, ...]:
-    """What the columns of actions are called of which the names are not known.
+    """Returns names for action columns whose real names are not known.
 
     >>> numbered(2)
     ('action 0', 'action 1')
@@ -128,7 +128,7 @@ def numbered(dim: int) -> tuple[str, ...]:
 
 
 def normaliser_digest(tok: ActionTokenizer, embodiment: str) -> str:
-    """16 hex digits of an embodiment's statistics: two runs with the same ones mean the same by the same numbers."""
+    """Returns 16 hex digits for an embodiment's statistics; if they are equal for two runs, both normalise in the same way."""
     state = tok.state_stats.get(embodiment)
     stats = [tok.stats[embodiment].to_json(), None if state is None else state.to_json()]
     return hashlib.sha256(json.dumps(stats, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A run, loaded and compiled for the server."""
+"""Loads and compiles a run for the server."""
 
 from train.player import Player
 from train.serving.connection import OPTIONS
@@ -9,13 +9,13 @@ from train.serving.serve_config import ServeConfig
 
 
 def ready_policy(config: ServeConfig) -> tuple[RunPolicy, ServerMetadata]:
-    """The policy that a command asks for, warm, and what clients learn of it.
+    """Returns the policy that a command asks for, compiled, and what clients learn about it.
 
     Args:
-        config: of the command.
+        config: flags of the command.
 
     Raises:
-        InputError: not a run, or a flag that does not fit it.
+        InputError: the folder is not a run, or a flag does not fit the run.
     """
     keys = KeyMap.load(config.keys).with_prompt(config.prompt)
     player = Player.load(

@@ -1,6 +1,6 @@
-"""Values of a robot's request, checked: pictures and numbers of whatever layout and type robots send. Imports no JAX.
+"""Checks the values of a robot's request: images and numbers, in the layouts and types that robots send. Imports no JAX.
 
-They come from outside, so nothing is believed: an error names the key, what it contains and what was expected.
+The values come from outside, so everything is checked. An error names the key, what it contains and what was expected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ from fasttok.errors import InputError
 
 Value: TypeAlias = "NDArray[Any] | np.generic | str | bytes | float | Sequence[Value] | Mapping[str, Value] | None"
 Request = Mapping[str, Value]
-"""What a robot sent: arrays, texts and numbers by key, and mappings of them."""
+"""A robot's request: arrays, texts and numbers by key, and mappings of them."""
 PICTURE = "an RGB image (h, w, 3) or (3, h, w), uint8 or float in [0, 1], or the bytes of a JPEG, PNG or WebP"
-OVERSHOOT = 1e-3  # of float images beyond [0, 1], which resizing with a cubic filter leaves
-DEEPEST = 8  # mappings in mappings
+OVERSHOOT = 1e-3  # how far float images may be outside [0, 1], as after resizing with a cubic filter
+DEEPEST = 8  # levels of mappings in mappings
 
 
 def found(request: Request, key: str) -> Value:
-    """What a request has under a key, None if it has nothing there.
+    """Returns the value that a request has under a key; None if there is none.
 
-    A key with slashes is looked up as it is, as openpi's DROID and LIBERO clients send them, and as a path through mappings, as
-    its ALOHA clients do.
+    A key with slashes is first looked up as it is, because openpi's DROID and LIBERO clients send such keys. Then it is looked up
+    as a path through mappings, which openpi's ALOHA clients send.
 
     >>> found({"observation/image": 1}, "observation/image"), found({"images": {"cam_high": 2}}, "images/cam_high")
     (1, 2)
@@ -45,7 +45,7 @@ def found(request: Request, key: str) -> Value:
 
 
 def leaves(request: Request, before: str = "", depth: int = 0) -> Iterator[tuple[str, Value]]:
-    """Every value of a request that is not a mapping, with its path.
+    """Yields every value of a request that is not a mapping, with its path.
 
     >>> list(leaves({"images": {"cam_high": 2}, "prompt": "go"}))
     [('images/cam_high', 2), ('prompt', 'go')]
@@ -58,24 +58,24 @@ def leaves(request: Request, before: str = "", depth: int = 0) -> Iterator[tuple
 
 
 def is_picture(value: object) -> bool:
-    """Whether a value is likely meant as an image."""
+    """Returns whether a value is probably meant as an image."""
     if isinstance(value, bytes):
         return value.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF"))
     return isinstance(value, np.ndarray) and value.ndim == 3
 
 
 def picture(value: object, key: str) -> NDArray[np.uint8] | bytes:
-    """An image of a request as pixels (h, w, 3) uint8; an encoded image stays what it is.
+    """Returns an image of a request as pixels (h, w, 3) uint8; the bytes of an encoded image do not change.
 
-    Float images become 255 times their values, cut to whole numbers, as openpi-client's `convert_to_uint8` does it. That gives
-    back exactly the pixels of an image that was divided by 255.
+    Float images are multiplied by 255 and cut to whole numbers, as openpi-client's `convert_to_uint8` does. For an image that was
+    divided by 255, this gives back exactly its pixels.
 
     Args:
-        value: (h, w, 3) or (3, h, w), uint8 or float in [0, 1]; or bytes.
-        key: whose value it is, for messages.
+        value: (h, w, 3) or (3, h, w), uint8 or float in [0, 1]; or the bytes of an encoded image.
+        key: key of the value, for messages.
 
     Raises:
-        InputError: it is something else.
+        InputError: the value is not such an image.
 
     >>> picture(np.ones((3, 4, 5), np.float32), "image").shape
     (4, 5, 3)
@@ -108,15 +108,15 @@ def picture(value: object, key: str) -> NDArray[np.uint8] | bytes:
 
 
 def numbers(value: object, key: str, length: int | None) -> NDArray[Any]:
-    """A part of a state, (n,); a single number is one of length 1.
+    """Returns a part of a state, (n,); a single number becomes an array of length 1.
 
     Args:
-        value: numbers: an array or a list of one dimension, or one number.
-        key: whose value it is, for messages.
-        length: how many are expected; None for any number of them.
+        value: an array or a list of one dimension, or one number.
+        key: key of the value, for messages.
+        length: expected number of numbers; None for any.
 
     Raises:
-        InputError: it is something else, or one of them is not finite.
+        InputError: the value is something else, or one of the numbers is not finite.
 
     >>> numbers(np.float64(0.5), "gripper", 1)
     array([0.5])
@@ -126,7 +126,7 @@ def numbers(value: object, key: str, length: int | None) -> NDArray[Any]:
     if not isinstance(value, np.ndarray | np.generic | list | tuple | int | float):
         raise InputError(f"{key} is {_shown(value)}; expected {expected}")
     if isinstance(value, list | tuple):
-        for one in value:  # before they are an array: of texts, numpy would make each as long as the longest
+        for one in value:  # before NumPy makes an array: it would make all texts as long as the longest
             if not (isinstance(one, int | float | np.generic) or (isinstance(one, np.ndarray) and one.ndim == 0)):
                 inner = "None" if one is None else _shown(one)
                 raise InputError(f"{key} is a list with {inner} in it; expected {expected}, all in one list")
@@ -139,7 +139,7 @@ def numbers(value: object, key: str, length: int | None) -> NDArray[Any]:
 
 
 def _shown(value: object) -> str:
-    """What a value is, without its contents, which may be large."""
+    """Describes a value without its contents, which may be large."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, list | tuple):

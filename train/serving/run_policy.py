@@ -1,7 +1,7 @@
-"""A run as the server asks it: several sizes of batches, each compiled before anybody connects.
+"""A run behind the server, compiled for several batch sizes before anybody connects.
 
-A request is computed in the smallest batch that fits it and those beside it, so that one robot alone does not wait for rows that
-nobody asked for.
+Requests are computed in the smallest batch size in which they fit, so that one robot alone does not wait for rows that nobody
+asked for.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ from train.serving.keys import KeyMap
 
 
 def batch_sizes(most: int) -> list[int]:
-    """Sizes that are compiled: 1, 2, 4 ..., and the largest.
+    """Returns the batch sizes to compile: 1, 2, 4 ..., and `most`.
 
     Raises:
-        InputError: the largest is less than 1.
+        InputError: `most` is less than 1.
 
     >>> batch_sizes(6)
     [1, 2, 4, 6]
@@ -37,14 +37,14 @@ def batch_sizes(most: int) -> list[int]:
 
 
 def chosen_embodiment(player: Player, asked: str) -> str:
-    """Who acts where a request does not say.
+    """Returns the embodiment that acts if a request names none.
 
     Args:
         player: the run.
-        asked: its name, "" if the run knows only one.
+        asked: name that the user gave; "" for the only embodiment of the run.
 
     Raises:
-        InputError: the run does not know it, or knows several.
+        InputError: the run does not know this embodiment, or `asked` is "" and the run does not know exactly one.
     """
     known = player.embodiments
     if asked and asked not in known:
@@ -55,14 +55,14 @@ def chosen_embodiment(player: Player, asked: str) -> str:
 
 
 def chosen_decodes(player: Player, asked: Sequence[Decoding]) -> tuple[Decoding, ...]:
-    """Ways to act that the server gets ready for, the usual one first.
+    """Returns the ways to act that the server gets ready for, the default first.
 
     Args:
         player: the run.
-        asked: of the command; none: flow where the run has it, else tokens.
+        asked: ways from the command line; if there are none: flow if the run has it, else tokens.
 
     Raises:
-        InputError: the run was not trained for one of them.
+        InputError: the run was not trained for one of these ways.
     """
     usual: Decoding = "flow" if player.config.flow else "tokens"
     ways = tuple(dict.fromkeys(asked)) or (usual,)
@@ -76,11 +76,11 @@ class RunPolicy:
 
     Args:
         player: the run.
-        keys: how a request's keys become an observation.
-        embodiment: who acts where a request does not say.
-        decodes: ways to act to get ready for, the usual one first.
-        most: requests that are computed at once.
-        real_time: whether to get ready for chunks that go on with the last one, too, if the run can make them.
+        keys: key map that turns a request into an observation.
+        embodiment: embodiment that acts if a request names none.
+        decodes: ways to act to get ready for, the default first.
+        most: maximum number of requests that are computed at once.
+        real_time: whether to get ready also for chunks that continue the last one, if the run can make them.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class RunPolicy:
         """Checks everything about a request, and decodes its images.
 
         Raises:
-            InputError: it cannot be acted on.
+            InputError: the run cannot act on the request.
         """
         if ask.prefix is not None and not self.asked_real_time:
             raise InputError("fasttok/executed, but the server was started with --no-real-time; leave it out")
@@ -118,7 +118,7 @@ class RunPolicy:
         return row
 
     def act(self, asks: Sequence[Ask], ready: Sequence[ActingRow]) -> list[Answer | Exception]:
-        """Chunks of requests of one kind; one whose chunk contains numbers that are not finite gets none."""
+        """Returns chunks for requests of one kind; if a chunk has numbers that are not finite, an error instead."""
         player = next(player for size, player in self.players.items() if size >= len(ready))
         said, rows = [ask.subtask for ask in asks], ready
         if asks[0].says:
@@ -129,7 +129,7 @@ class RunPolicy:
         return [_answer(chunk, text) for chunk, text in zip(chunks, said, strict=True)]
 
     def warm(self) -> None:
-        """Compiles everything that a request may need, and says so as it goes."""
+        """Compiles everything that a request may need, and shows its progress."""
         programs = self._programs()
         with progress("compiling", len(programs), "programs", lines=True) as advance:
             for name, compute in programs:
@@ -138,7 +138,7 @@ class RunPolicy:
                 advance(1, note=f"{name}: {time.monotonic() - began:.1f} s")
 
     def _programs(self) -> list[tuple[str, Callable[[], object]]]:
-        """What is compiled: its name, and what computes it once."""
+        """Lists the programs to compile: each with its name, and a function that computes it once."""
         return [
             (f"{name}, batch of {size}", partial(compute, player))
             for name, compute in self._ways()
@@ -146,12 +146,12 @@ class RunPolicy:
         ]
 
     def _ways(self) -> list[tuple[str, Callable[[Player], object]]]:
-        """Each way to act; a way is compiled for each size."""
+        """Lists the ways to act, each with a function that acts once; each way is compiled for each batch size."""
         ways: list[tuple[str, Callable[[Player], object]]] = []
         row = self._blank(self.embodiment)
         if "flow" in self.decodes:
             ways.append(("flow", partial(_act, row, "flow")))
-        if "tokens" in self.decodes:  # how many tokens there is room for depends on the robot
+        if "tokens" in self.decodes:  # the maximum number of tokens depends on the robot
             ways += [
                 (f"tokens of {name}", partial(_act, self._blank(name), "tokens")) for name in self.embodiments
             ]  # fmt: skip
@@ -164,7 +164,7 @@ class RunPolicy:
         return ways
 
     def _blank(self, embodiment: str) -> ActingRow:
-        """A row of zeros."""
+        """Returns a row of zeros."""
         robot, size = self.robots[embodiment], self.player.config.image_size
         images = {slot: np.zeros((size, size, 3), np.uint8) for slot in robot.cameras}
         return ActingRow(robot, "", np.zeros(robot.state_dim, np.float32), images)
@@ -179,7 +179,7 @@ def _say(row: ActingRow, player: Player) -> object:
 
 
 def _answer(chunk: NDArray[np.float32], subtask: str) -> Answer | Exception:
-    """A chunk, unless a robot should not get it."""
+    """Returns a chunk as an answer, or an error if a robot should not get it."""
     if not np.isfinite(chunk).all():
         return InputError(
             "the run's chunk contains numbers that are not finite, so there is none; look at what it was trained on"

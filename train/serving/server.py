@@ -1,12 +1,12 @@
-"""The server: openpi's websocket protocol in front of a policy (its `websocket_policy_server.py`; client: openpi-client 0.1.2).
+"""Serves a policy over openpi's websocket protocol (its `websocket_policy_server.py`; client: openpi-client 0.1.2).
 
     connect     -> binary frame: metadata
     binary frame: a request's keys and values  -> binary frame: {"actions": (H, D) float32, "server_timing": ..., "subtask": ...}
-                                               -> or a text frame: what is wrong; the connection stays usable
+                                               -> or a text frame: the error; the connection stays usable
     GET /healthz -> 200 and a line of JSON
 
-The client's ActionChunkBroker takes element i of every array of a reply, so that only chunks may be arrays. Computing goes on in
-one thread and decoding images in some others, so that the event loop always answers pings. Imports no JAX.
+The client's ActionChunkBroker takes element i of every array of a reply, so only the chunk may be an array. One thread computes
+and some others decode images, so that the event loop always answers pings. Imports no JAX.
 """
 
 import asyncio
@@ -37,16 +37,16 @@ from train.serving.connection import ConnectionState
 from train.serving.traffic import Traffic
 
 logger = logging.getLogger(__name__)
-quiet = logging.getLogger("fasttok-serve.websockets")  # says of each cut connection what went wrong, with a traceback
+quiet = logging.getLogger("fasttok-serve.websockets")  # logs a traceback for each cut connection
 quiet.addHandler(logging.NullHandler())
 quiet.propagate = False
-READERS = 4  # threads that read requests: most of that is decoding images, which leaves the interpreter free
-SOON = MEGABYTE  # bytes of a frame up to which it is unpacked at once: handing it to a thread takes longer
-LATER = object()  # in place of an observation that the inference's thread prepares
+READERS = 4  # threads that read requests; they mostly decode images, which releases the GIL
+SOON = MEGABYTE  # frames of at most so many bytes are unpacked at once: passing them to a thread would take longer
+LATER = object()  # in place of an observation that the inference's thread will prepare
 MINUTE = 60.0
 GOING_AWAY = 1001
-CLOSE_SECONDS = 5.0  # that a client gets to say goodbye
-SEND_SECONDS = 30.0  # in which a client has to read what it gets; one that does not must not hold up a stop
+CLOSE_SECONDS = 5.0  # time for a client to close its connection
+SEND_SECONDS = 30.0  # time for a client to read a message; a client that does not read must not delay the server's stop
 HEALTH = "/healthz"
 
 
@@ -55,9 +55,9 @@ class ServerOptions:
     """How a server serves.
 
     Attributes:
-        api_key: that clients must have; None: they need none.
-        max_frame: bytes of the largest request.
-        seed: of the noise of every connection that does not ask for another.
+        api_key: key that clients must send; None if they need none.
+        max_frame: size of the largest request in bytes.
+        seed: seed of the noise of each connection that does not ask for another.
     """
 
     api_key: str | None = None
@@ -73,13 +73,13 @@ class PolicyServer:
             await server.stop()
 
     Args:
-        policy: that acts.
-        metadata: the first message of each connection.
-        options: how it is done.
+        policy: policy that acts.
+        metadata: first message of each connection.
+        options: how the server serves.
 
     Attributes:
-        traffic: what was asked so far.
-        port: where it listens.
+        traffic: counts of the requests so far.
+        port: port at which the server listens.
     """
 
     def __init__(self, policy: BatchPolicy, metadata: Packed, options: ServerOptions) -> None:
@@ -98,24 +98,24 @@ class PolicyServer:
 
     @contextlib.asynccontextmanager
     async def listening(self, sock: socket.socket) -> AsyncIterator["PolicyServer"]:
-        """Listens while it is entered, and stops at the end.
+        """Listens inside the `async with` block, and stops at its end.
 
         Args:
-            sock: bound to an address.
+            sock: socket that is bound to an address.
 
         Raises:
-            InputError: somebody else began to listen there.
+            InputError: another program began to listen there.
         """
         host, self.port = sock.getsockname()[:2]
         try:
             self._server = await serve(
                 self._connection,
                 sock=sock,
-                origins=[None],  # no page of a browser, wherever it is from: it would pass for one of this machine
+                origins=[None],  # refuses every page in a browser, which would count as a client on this machine
                 compression=None,
                 process_request=self._before,
                 server_header=f"fasttok/{__version__}",
-                # A client that sends ahead has its pongs behind that, so a late one means nothing; see access.keep_alive.
+                # If a client sends ahead, its pongs come after its requests, so a late pong means nothing; see access.keep_alive.
                 ping_timeout=None,
                 close_timeout=CLOSE_SECONDS,
                 max_size=self.options.max_frame,
@@ -132,7 +132,7 @@ class PolicyServer:
             await self.stop()
 
     async def stop(self) -> None:
-        """Takes no more requests, answers those that are in work, and closes all connections with 1001."""
+        """Takes no more requests, answers those in work, and closes all connections with code 1001."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -140,12 +140,12 @@ class PolicyServer:
         server.close(close_connections=False)
         await asyncio.gather(*[self._goodbye(ws) for ws in self._open - self._busy])
         await server.wait_closed()
-        # Not in this thread, which hears signals: it may be computing for somebody who is gone, for long.
+        # Not in this thread, which handles signals: the batcher may still compute for a client that is gone, for long.
         await asyncio.to_thread(self._batcher.close)
         await asyncio.to_thread(self._readers.shutdown)
 
     def _before(self, ws: ServerConnection, request: Request) -> Response | None:
-        """Answers what is no websocket, and who has no key."""
+        """Answers requests for /healthz, and refuses clients without the key."""
         if request.path.partition("?")[0] == HEALTH:
             return self._health(ws)
         key = self.options.api_key
@@ -204,11 +204,11 @@ class PolicyServer:
     async def _answer(
         self, ws: ServerConnection, closed: "asyncio.Task[None]", state: ConnectionState, message: str | bytes
     ) -> bool:
-        """Answers a request, or says why not; whether it has an answer."""
+        """Answers a request or sends the error; returns whether there was an answer."""
         began = time.monotonic()
         work = asyncio.create_task(self._computed(state, message))
         await asyncio.wait((work, closed), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():  # nobody is there to be answered
+        if not work.done():  # the client is gone
             work.cancel()
             await asyncio.wait((work,))
             return False
@@ -241,22 +241,25 @@ class PolicyServer:
             ask = self._asked(state, message)
         else:
             ask = await in_a_thread(self._asked, state, message)
-        # Where nobody else waits, the thread that computes prepares the observation, too: a robot alone waits for one thread.
+        # If nobody else waits, the thread that computes also prepares the observation: a robot alone waits for one thread.
         ready = LATER if self._batcher.idle else await in_a_thread(self._prepared, ask)
         return ask, await self._batcher.submit((ask, ready))
 
     def _asked(self, state: ConnectionState, message: bytes) -> Ask:
-        """What a frame asks for, checked."""
+        """Reads and checks what a frame asks for."""
         with _own_words("a request could not be read"):
             return state.ask(unpack_map(message, max_bytes=self.options.max_frame), self.policy)
 
     def _prepared(self, ask: Ask) -> Any:
-        """The observation of a request, checked."""
+        """Checks and prepares the observation of a request."""
         with _own_words("an observation could not be prepared"):
             return self.policy.prepare(ask)
 
     def _act(self, works: Sequence[tuple[Ask, Any]]) -> Sequence[Answer | Exception]:
-        """Answers, in turn, after what is not prepared yet; an observation that is wrong takes no other one's answer."""
+        """Prepares what is not ready yet, and returns answers in the order of the requests.
+
+        A wrong observation does not cost the other requests their answers.
+        """
         results: list[Answer | Exception | None] = [None] * len(works)
         good: list[tuple[int, Ask, Any]] = []
         for i, (ask, ready) in enumerate(works):
@@ -279,10 +282,10 @@ class PolicyServer:
 
 @contextlib.contextmanager
 def _own_words(what: str) -> Iterator[None]:
-    """Errors other than InputError go to the log, and to the client by name alone.
+    """Logs errors other than InputError, and lets the client see only their names.
 
     Raises:
-        RuntimeError: in place of such an error.
+        RuntimeError: there was such an error; the message is its name.
     """
     try:
         yield
@@ -294,7 +297,7 @@ def _own_words(what: str) -> Iterator[None]:
 
 
 async def _send(ws: ServerConnection, message: bytes | str) -> None:
-    """Sends, or cuts the connection of a client that reads nothing.
+    """Sends a message, or cuts the connection if the client reads nothing.
 
     Raises:
         ConnectionClosed: the connection is gone.
@@ -310,7 +313,7 @@ async def _send(ws: ServerConnection, message: bytes | str) -> None:
 
 
 def _reply(finished: Finished[Answer], total: float) -> bytes:
-    """The message of an answer. Nothing but the chunk is an array."""
+    """Returns the message of an answer. Only the chunk is an array."""
     answer = finished.result
     timing = {
         "queue_ms": 1000 * finished.queued,
@@ -322,6 +325,6 @@ def _reply(finished: Finished[Answer], total: float) -> bytes:
 
 
 def _name(ws: ServerConnection) -> str:
-    """A peer, for the log."""
+    """Returns the address of a client, for the log."""
     address = ws.remote_address
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"

@@ -1,4 +1,4 @@
-"""What a server has done in the last minute, as a line. Imports no JAX."""
+"""Counts a server's requests, and sums up the latest ones in a line. Imports no JAX."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ class Traffic:
     """Counts requests.
 
     Attributes:
-        answered: since the server began.
-        refused: since the server began, with an error.
+        answered: number of answers since the server began.
+        refused: number of requests since the server began that got an error.
     """
 
     def __init__(self) -> None:
@@ -21,8 +21,8 @@ class Traffic:
         """Counts an answer.
 
         Args:
-            seconds: from the request to the answer.
-            together: requests that were computed at once with it, itself among them.
+            seconds: time from the request to the answer.
+            together: number of requests that were computed at once, including this one.
         """
         self.answered += 1
         self._seconds.append(seconds)
@@ -33,7 +33,7 @@ class Traffic:
         self.refused += 1
 
     def line(self) -> str:
-        """What came since the last line; "" if nothing did.
+        """Returns a line about the requests since the last line; "" if there were none.
 
         >>> traffic = Traffic()
         >>> for seconds in (0.02, 0.04):

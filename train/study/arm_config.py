@@ -12,27 +12,27 @@ from train.study.spec import Arm, Study
 
 
 def training(study: Study, arm: Arm, data: Path, out: Path, seed: int, extra: tuple[str, ...] = ()) -> TrainConfig:
-    """The training of an arm, but for its steps.
+    """Returns the training configuration of an arm. Its number of steps is decided later.
 
     Args:
         study: gives the flags of all arms.
-        arm: what is trained.
+        arm: the arm to train.
         data: folder of the study's shards.
         out: folder of the run.
-        seed: of the run.
-        extra: flags, which win over those of the study and the arm.
+        seed: seed of the run.
+        extra: further flags, which win over those of the study and the arm.
 
     Raises:
-        InputError: a flag that `fasttok-train` does not know.
+        InputError: `fasttok-train` does not know a flag, or does not accept its value.
     """
     return parse((*study.common, *arm.flags, "--seed", str(seed), *extra), data / arm.shards, out)
 
 
 def parse(flags: tuple[str, ...], shards: Path, out: Path) -> TrainConfig:
-    """Flags of `fasttok-train` as its configuration.
+    """Parses flags of `fasttok-train` into its configuration.
 
     Raises:
-        InputError: one that it does not know, or a value that does not fit.
+        InputError: `fasttok-train` does not know a flag, or does not accept its value.
     """
     words = ["--shards", str(shards), "--out", str(out), *flags]
     preset = preset_from(words)

@@ -70,10 +70,10 @@ class ListStudiesConfig:
 
 
 def main(config: StudyConfig) -> None:
-    """Carries the study out and reports.
+    """Carries the study out, and writes its tables and its page.
 
     Raises:
-        InputError: the study, the data or a run are not in order; each says what to do.
+        InputError: something is wrong with the study, the data or a run; the message says what to do.
     """
     config = dataclasses.replace(config, study=find_study(config.study))
     study = load_study(config.study)
@@ -128,7 +128,7 @@ def list_studies(config: ListStudiesConfig) -> None:
 
 
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out: `run`, which may be left out, `list` or `figure`."""
+    """Carries out a command line: `run` (this word may be left out), `list` or `figure`."""
     if completion.is_asked(argv):
         from train.study.figure_command import FigureConfig
 

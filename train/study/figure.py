@@ -1,4 +1,4 @@
-"""The figure over all studies: what insulation gains or costs, against how well its tokens are learnt and what the VLM knew.
+"""Draws the figure over all studies: what insulation gains or costs, against token error and VQA accuracy of the base VLM.
 
 Imports no JAX.
 """
@@ -18,13 +18,13 @@ from train.study.study_page import table_section
 from train.study.tables import StudyTable, TableRow, markdown_table
 from train.study.tables import points as points_of
 
-FEWEST = 3  # pairs, for a line
-WIDTH, HEIGHT = 340, 250  # of a panel
+FEWEST = 3  # fewest pairs for a line
+WIDTH, HEIGHT = 340, 250  # size of a panel in pixels
 LABELS = {
     "token_error": "action error of the insulated run's tokens (1: the mean)",
     "base_vqa": "VQA accuracy of the base VLM (%)",
 }
-PER_CENT = ("base_vqa",)  # drawn so; a share everywhere else
+PER_CENT = ("base_vqa",)  # drawn in per cent; the pairs have it as a share
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class FigurePanel:
     """One plot.
 
     Attributes:
-        against: what its x axis shows: a field of `InsulationPair`.
-        split: of the environment.
-        pairs: those that are drawn.
-        line: through them; None if all have the same x.
+        against: field of `InsulationPair` that the x axis shows.
+        split: split of the environment.
+        pairs: the pairs that are drawn.
+        line: line through the pairs; None if all have the same x.
     """
 
     against: str
@@ -45,18 +45,19 @@ class FigurePanel:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Title of the plot, for people."""
         against = "token error" if self.against == "token_error" else "base VQA"
         return f"insulated minus joint, {self.split.replace('_', ' ')}, by {against}"
 
 
 def panels(found: FoundPairs) -> list[FigurePanel]:
-    """A plot per quantity and split, those against the token error first.
+    """Returns one plot per quantity and split, those against the token error first.
 
-    Of splits, those that half of the pairs have, and at least three: a line through a few is of other conditions than the rest.
+    A split is shown if at least half of the pairs, and at least three, have it: a line through fewer pairs would be about other
+    conditions than the rest.
 
     Raises:
-        InputError: fewer than three pairs.
+        InputError: there are fewer than three pairs.
     """
     if len(found.pairs) < FEWEST:
         without = f"; left out, as a search gave their arms different values: {', '.join(found.searched)}"
@@ -86,7 +87,7 @@ def _line(pairs: Sequence[InsulationPair], against: str, split: str) -> FittedLi
 
 
 def answer(shown: Sequence[FigurePanel], found: FoundPairs) -> list[str]:
-    """What the figure says, in sentences that are true of its numbers."""
+    """Returns sentences that say what the figure's numbers show."""
     conditions = len({pair.condition for pair in found.pairs})
     out = [f"{len(found.pairs)} pairs of runs that differ in insulation alone, of {conditions} conditions."]
     better = sum(pair.token_error < 1 for pair in found.pairs)
@@ -108,7 +109,7 @@ def answer(shown: Sequence[FigurePanel], found: FoundPairs) -> list[str]:
 
 
 def points(interval: LineInterval, times: float = 1.0) -> str:
-    """A share with its interval, in points of a hundred.
+    """Formats a share, multiplied by `times`, with its interval, in percentage points.
 
     >>> points(LineInterval(-0.5, -0.75, -0.25), -0.1)
     '+5.0 [+2.5, +7.5]'
@@ -118,13 +119,13 @@ def points(interval: LineInterval, times: float = 1.0) -> str:
 
 
 def colours(found: FoundPairs) -> dict[str, str]:
-    """Study -> its colour in every plot."""
+    """Returns the colour of each study, which is the same in every plot."""
     studies = dict.fromkeys(pair.study for pair in found.pairs)
     return {study: html.PALETTE[i % len(html.PALETTE)] for i, study in enumerate(studies)}
 
 
 def covered(shown: Sequence[FigurePanel]) -> tuple[float, float]:
-    """The lowest and the highest difference of all plots, intervals too: their y axes are the same."""
+    """Returns the lowest and the highest end of all intervals in all plots, so that their y axes can be the same."""
     every = [pair.success[panel.split] for panel in shown for pair in panel.pairs]
     return min(at.low for at in every), max(at.high for at in every)
 
@@ -132,7 +133,7 @@ def covered(shown: Sequence[FigurePanel]) -> tuple[float, float]:
 def drawn(
     panel: FigurePanel, colour_of: dict[str, str], covers: tuple[float, float]
 ) -> tuple[list[Dot], ScatterAxes, Series | None, Band | None]:
-    """What a plot is made of; `covers` is what its y axis covers."""
+    """Returns the dots, the axes, the line and the band of a plot; `covers` is the range that its y axis covers."""
     dots = []
     scale = 100 if panel.against in PER_CENT else 1
     for pair in panel.pairs:
@@ -155,7 +156,7 @@ def drawn(
 
 
 def svg(shown: Sequence[FigurePanel], found: FoundPairs) -> str:
-    """The plots as an SVG file that stands alone."""
+    """Returns the plots as a self-contained SVG file."""
     made: list[tuple[str, Markup]] = []
     width = WIDTH + 80  # labels of the x axis are long
     colour_of, covers = colours(found), covered(shown)
@@ -171,7 +172,7 @@ def svg(shown: Sequence[FigurePanel], found: FoundPairs) -> str:
 
 
 def lines_table(shown: Sequence[FigurePanel]) -> StudyTable:
-    """The lines through the plots."""
+    """Returns the table of the lines through the plots."""
     rows: list[TableRow] = []
     for panel in shown:
         against = panel.against.replace("_", " ").replace("vqa", "VQA")
@@ -190,7 +191,7 @@ def lines_table(shown: Sequence[FigurePanel]) -> StudyTable:
 
 
 def pairs_table(found: FoundPairs) -> StudyTable:
-    """Every pair, by token error."""
+    """Returns the table of all pairs, in the order of their token errors."""
     splits = list(dict.fromkeys(split for pair in found.pairs for split in pair.success))
     rows: list[TableRow] = []
     for pair in sorted(found.pairs, key=lambda pair: pair.token_error):
@@ -207,7 +208,7 @@ def pairs_table(found: FoundPairs) -> StudyTable:
 
 
 def left_out(found: FoundPairs) -> list[str]:
-    """What was found and does not count."""
+    """Returns sentences about the pairs that were found but do not count."""
     out = []
     if found.repeats:
         out.append(f"{found.repeats} pairs of a condition and seed that was measured again later are left out.")
@@ -219,7 +220,7 @@ def left_out(found: FoundPairs) -> list[str]:
 
 
 def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> str:
-    """The figure as one page, made by `command`."""
+    """Returns the figure as one HTML page; `command` is the command that made it."""
     colour_of, covers = colours(found), covered(shown)
     cards = []
     for panel in shown:
@@ -254,13 +255,13 @@ def page(shown: Sequence[FigurePanel], found: FoundPairs, command: str = "") -> 
 
 
 def markdown(shown: Sequence[FigurePanel], found: FoundPairs, command: str, picture: str) -> str:
-    """The figure's text and tables for documentation.
+    """Returns the figure's text and tables as Markdown, for documentation.
 
     Args:
         shown: the plots.
         found: the pairs.
-        command: that made the figure.
-        picture: file of the plots, beside this one.
+        command: the command that made the figure.
+        picture: name of the file with the plots, in the same folder.
     """
     text = ["# When does insulation pay?", "", f"`{command}`", "", f"![Insulated minus joint]({picture})", ""]
     text += [f"- {sentence}" for sentence in [*answer(shown, found), *left_out(found)]]

@@ -1,4 +1,4 @@
-"""The command fasttok-study figure RESULTS... --out FOLDER. What computes is imported once its words are understood."""
+"""The command fasttok-study figure RESULTS... --out FOLDER. Slow modules are imported after its words are parsed."""
 
 import json
 import shlex
@@ -42,14 +42,14 @@ class FigureConfig:
 
 
 def files(given: Sequence[Path], here: Path = Path()) -> list[Path]:
-    """The files of results.
+    """Returns the files of results to draw.
 
     Args:
-        given: files and folders; none means those of a checkout.
+        given: files and folders; if empty, the results in a checkout are used.
         here: folder of the checkout.
 
     Raises:
-        InputError: there are none.
+        InputError: nothing is given, and `here` has no results.
     """
     if not given:
         found = sorted(here.glob(COMMITTED))
@@ -66,10 +66,10 @@ def main(config: FigureConfig, command: str) -> None:
 
     Args:
         config: what to draw.
-        command: that asked for it.
+        command: the command line.
 
     Raises:
-        InputError: no results, fewer than three pairs, or a folder that may not be written.
+        InputError: there are no results or fewer than three pairs, or --out may not be overwritten.
     """
     from train.study import figure
     from train.study.pairs import find_pairs
@@ -105,6 +105,6 @@ def main(config: FigureConfig, command: str) -> None:
 
 
 def command(argv: list[str]) -> None:
-    """The words after `fasttok-study figure`, carried out."""
+    """Carries out the command line after the words `fasttok-study figure`."""
     config = tyro.cli(FigureConfig, prog="fasttok-study figure", args=argv)
     main(config, shlex.join(["fasttok-study", "figure", *argv]))

@@ -12,12 +12,12 @@ from train.study.study_data import VQA, StudyInputs
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run that is asked for.
+    """A run that a study needs.
 
     Attributes:
         name: first part of its folder's name.
-        title: for people.
-        spec: what it is.
+        title: name for people.
+        spec: what is trained and how it is measured.
     """
 
     name: str
@@ -31,7 +31,7 @@ class RunGrid:
 
     Attributes:
         study: says which runs there are.
-        inputs: data and world.
+        inputs: data and world of the study.
     """
 
     study: Study
@@ -39,12 +39,12 @@ class RunGrid:
 
     @property
     def vqa(self) -> str:
-        """Folder of the VQA dataset, "" if there is none."""
+        """Folder of the VQA dataset; "" if there is none."""
         return self._folder(VQA)
 
     @property
     def held_out(self) -> str:
-        """Folder of the held-out shards, "" if there are none."""
+        """Folder of the held-out shards; "" if there are none."""
         return self._folder(HELD_OUT)
 
     def _folder(self, name: str) -> str:
@@ -52,13 +52,13 @@ class RunGrid:
         return str(path) if path.exists() else ""
 
     def base(self) -> StudyRun:
-        """The VLM that all runs start from."""
+        """Returns the run of the VLM that all other runs start from."""
         study = self.study
         config = parse(study.base.flags, self.inputs.data / study.base.shards, Path(MODEL))
         return StudyRun("base", "base VLM", RunSpec(config, study.evaluate, vqa=self.vqa, measure="vqa"))
 
     def tries(self, start: Path) -> list[tuple[Arm, str, StudyRun]]:
-        """The runs of the search, each with its arm and the value that it tries; none if the study has no search.
+        """Returns the runs of the search, each with its arm and the value that it tries; none if the study has no search.
 
         Args:
             start: folder of the base VLM's run.
@@ -76,14 +76,14 @@ class RunGrid:
         return out
 
     def run(self, arm: Arm, seed: int, start: Path, chosen: tuple[str, ...], tflop: float | None = None) -> StudyRun:
-        """An arm with a seed.
+        """Returns the run of an arm with a seed.
 
         Args:
-            arm: what is trained.
-            seed: of the run.
+            arm: the arm to train.
+            seed: seed of the run.
             start: folder of the run that it starts from: the base VLM's, or that of another arm.
             chosen: flags that the search found best for the arm.
-            tflop: to spend; None: the study's number of robot samples decides.
+            tflop: TFLOP to spend; None: the number of robot samples decides the steps.
         """
         spec = self._spec(arm, seed, start, chosen)
         if tflop is not None:
@@ -91,7 +91,7 @@ class RunGrid:
         return StudyRun(f"{arm.name}_seed_{seed}", f"{arm.name}, seed {seed}", spec)
 
     def _samples(self, arm: Arm) -> int:
-        """Rows of robots that an arm learns from."""
+        """Returns the number of robot rows that an arm learns from."""
         return self.study.robot_samples if arm.robot_samples is None else arm.robot_samples
 
     def _spec(self, arm: Arm, seed: int, start: Path, extra: tuple[str, ...]) -> RunSpec:

@@ -1,4 +1,4 @@
-"""Means over seeds with bootstrap intervals, alone and as differences of pairs."""
+"""Means over seeds with bootstrap intervals: of one arm, and of paired differences between two arms."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 4000
 SeedValues = list[NDArray[np.float64]]
-"""Per seed, the values of its episodes (or questions); one value where a seed has only one."""
+"""For each seed, the values of its episodes or questions, (n,); n is 1 if a seed has a single value."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Estimate:
     """A mean over seeds with its 95 % bootstrap interval.
 
     Attributes:
-        mean: over seeds.
+        mean: mean over seeds.
         low: lower end of the interval.
         high: upper end of the interval.
         seeds: each seed's own mean.
@@ -28,9 +28,9 @@ class Estimate:
 
 
 def estimate(each: SeedValues, rng_seed: int = 0) -> Estimate:
-    """Bootstraps seeds, and within each drawn seed its episodes: the interval covers both kinds of chance.
+    """Bootstraps seeds, and the episodes within each drawn seed, so that the interval covers both sources of chance.
 
-    Few seeds make it too narrow: with three, the true coverage of the between-seed part is nearer 80 than 95 %.
+    With few seeds the interval is too narrow: with three, the true coverage of the between-seed part is nearer 80 than 95 %.
 
     >>> estimate([np.array([1.0, 0.0, 1.0, 0.0]), np.array([1.0, 1.0, 1.0, 1.0])]).mean
     0.75
@@ -47,7 +47,7 @@ def estimate(each: SeedValues, rng_seed: int = 0) -> Estimate:
 
 
 def difference(ours: SeedValues, theirs: SeedValues) -> Estimate | None:
-    """What is `ours` minus `theirs`, seed by seed and episode by episode; None if they do not pair."""
+    """Estimates `ours` minus `theirs`, paired by seed and episode; None if their numbers of seeds or episodes differ."""
     if [len(a) for a in ours] != [len(b) for b in theirs]:
         return None
     return estimate([a - b for a, b in zip(ours, theirs, strict=True)])

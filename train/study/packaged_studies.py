@@ -1,4 +1,4 @@
-"""The studies that come with fasttok, by name: `fasttok-study run presets` needs no checkout. Imports no JAX."""
+"""Finds the studies that come with fasttok by name, so that `fasttok-study run presets` needs no checkout. Imports no JAX."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ class PackagedStudy:
     """A study that comes with fasttok.
 
     Attributes:
-        name: that `fasttok-study run` takes.
+        name: name for `fasttok-study run`.
         arms: number of recipes that it compares.
-        runs: number of trainings: arms times seeds.
-        question: that it answers.
+        runs: number of training runs: arms times seeds.
+        question: the question that it answers.
     """
 
     name: str
@@ -29,7 +29,7 @@ class PackagedStudy:
 
 
 def names() -> list[str]:
-    """Names of the studies that come with fasttok.
+    """Returns the names of the studies that come with fasttok.
 
     >>> "presets" in names()
     True
@@ -38,7 +38,7 @@ def names() -> list[str]:
 
 
 def packaged_studies() -> list[PackagedStudy]:
-    """All of them, in the order of their names."""
+    """Reads all studies that come with fasttok, in the order of their names."""
     found = []
     for name in names():
         study = load_study(FOLDER / f"{name}.yaml")
@@ -47,7 +47,7 @@ def packaged_studies() -> list[PackagedStudy]:
 
 
 def find_study(said: Path) -> Path:
-    """The file of a study.
+    """Returns the file of a study.
 
     >>> find_study(Path("presets")).name
     'presets.yaml'
@@ -56,7 +56,7 @@ def find_study(said: Path) -> Path:
         said: a YAML file, or the name of a study that comes with fasttok.
 
     Raises:
-        InputError: neither.
+        InputError: `said` is neither.
     """
     if said.is_file():
         return said

@@ -1,6 +1,6 @@
-"""Pairs of runs that differ in insulation alone: an insulated run and joint training, of the same condition and seed.
+"""Finds pairs of runs that differ only in insulation: an insulated and a joint run of the same condition and seed.
 
-Which arms are a pair follows from their recipes: the same base VLM, shards, budget and flags of `fasttok-train`, but for
+The recipes decide which arms are a pair. Both have the same base VLM, shards, budget and flags of `fasttok-train`, except
 --model.insulation, which is 0 everywhere in one and 1 everywhere in the other. Imports no JAX.
 """
 
@@ -17,7 +17,7 @@ from train.study.arm_config import parse
 from train.study.study_result import ArmResult, StudyResult
 
 TOKENS, SUCCESS = "error/tokens", "success/"
-SAME_BUDGET = 0.01  # by how much budgets may differ that are rounded to whole steps
+SAME_BUDGET = 0.01  # relative difference of budgets that count as equal, as they are rounded to whole steps
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class SplitDifference:
     """Success of the insulated run minus that of joint training, on one split.
 
     Attributes:
-        difference: of the shares.
+        difference: difference of the shares of successes, in [-1, 1].
         low: lower end of its 95 % interval.
-        high: upper end.
+        high: upper end of its 95 % interval.
     """
 
     difference: float
@@ -37,18 +37,19 @@ class SplitDifference:
 
 @dataclass(frozen=True)
 class InsulationPair:
-    """Two runs.
+    """An insulated and a joint run that differ in nothing else.
 
     Attributes:
         study: title of the study that has both.
         insulated: name of the insulated arm.
-        joint: name of the other.
-        condition: digest of all that they have in common, but for the seed.
-        seed: of both.
-        date: of the study's results.
-        token_error: of the insulated run on held-out chunks, decoded from its tokens; 1 is always predicting the mean.
+        joint: name of the joint arm.
+        condition: digest of everything that the two have in common, without the seed.
+        seed: seed of both runs.
+        date: date of the study's results, as YYYY-MM-DD.
+        token_error: action error of the insulated run on held-out chunks, decoded from its tokens; always predicting the mean
+            gives 1.
         base_vqa: share of right answers of the base VLM; None if it was not asked.
-        success: split -> difference.
+        success: maps each split to the difference in success.
     """
 
     study: str
@@ -64,12 +65,12 @@ class InsulationPair:
 
 @dataclass(frozen=True)
 class FoundPairs:
-    """What some studies hold.
+    """The pairs of several studies.
 
     Attributes:
-        pairs: one per condition and seed.
-        repeats: pairs of a condition and seed that a later study measured again; they do not count.
-        searched: pairs of arms that are left out because a search gave each a value of its own.
+        pairs: one pair per condition and seed.
+        repeats: number of pairs that do not count, because a later study measured the same condition and seed again.
+        searched: pairs of arms that are left out because a search gave them different values, in words.
     """
 
     pairs: tuple[InsulationPair, ...]
@@ -78,15 +79,15 @@ class FoundPairs:
 
 
 def newcombe(ours: int, of_ours: int, theirs: int, of_theirs: int) -> SplitDifference:
-    """Difference of two shares with its interval by Newcombe (1998, Statistics in Medicine 17, 873-890, method 10).
+    """Returns the difference of two shares with its interval by Newcombe (1998, Statistics in Medicine 17, 873-890, method 10).
 
-    It takes the episodes for independent. Those of a pair are the same scenes, so it is rather too wide.
+    The method assumes independent episodes. The two runs of a pair meet the same scenes, so the interval is rather too wide.
 
     Args:
-        ours: successes.
-        of_ours: episodes.
-        theirs: successes that are compared with.
-        of_theirs: episodes of these.
+        ours: successes of the first run.
+        of_ours: episodes of the first run.
+        theirs: successes of the run to compare with.
+        of_theirs: episodes of the run to compare with.
 
     >>> found = newcombe(56, 70, 48, 80)  # the paper's first example
     >>> round(found.difference, 4), round(found.low, 4), round(found.high, 4)
@@ -103,27 +104,27 @@ def newcombe(ours: int, of_ours: int, theirs: int, of_theirs: int) -> SplitDiffe
 
 
 def recipe(result: StudyResult, arm: ArmResult) -> TrainConfig:
-    """What an arm trains, but for its seed, its name and its own value of a search.
+    """Returns the configuration of an arm, without its seed, its preset's name and the value that a search chose for it.
 
     Raises:
-        InputError: `fasttok-train` does not know its flags (any more).
+        InputError: `fasttok-train` does not know the arm's flags, or no longer knows them.
     """
     config = parse((*shlex.split(result.common), *shlex.split(arm.flags)), Path(arm.shards), Path("RUN"))
     return replace(config, preset="", size="", seed=0)
 
 
 def searched(result: StudyResult, arm: ArmResult) -> str:
-    """The value that the search before the study gave an arm, "" without one."""
+    """Returns the value that the search before the study chose for an arm; "" without a search."""
     tried = result.tuned.get(arm.arm)
     return min(tried, key=lambda value: tried[value]) if tried else ""
 
 
 def common(config: TrainConfig, share: float) -> TrainConfig | None:
-    """The recipe without its insulation, if that is `share` in every layer at every step; None if it is not.
+    """Returns the recipe without its insulation, if that is `share` in every layer and at every step, else None.
 
     Args:
-        config: of an arm.
-        share: 0 for insulation, 1 for joint training.
+        config: configuration of an arm.
+        share: 0 for an insulated arm, 1 for a joint one.
     """
     if not config.model.flow or config.insulation_schedule or set(config.model.shares) != {share}:
         return None
@@ -131,14 +132,14 @@ def common(config: TrainConfig, share: float) -> TrainConfig | None:
 
 
 def pairs_of(result: StudyResult, own_values: bool = False) -> tuple[list[InsulationPair], list[str]]:
-    """The pairs of one study, and those that are left out because a search gave their arms different values.
+    """Returns the pairs of one study, and those that are left out because a search gave their arms different values.
 
     Args:
-        result: of the study.
-        own_values: whether arms that a search gave different values are a pair anyway.
+        result: the study's result.
+        own_values: whether arms are a pair even if a search gave them different values.
 
     Raises:
-        InputError: as `recipe`.
+        InputError: as `recipe` raises it.
     """
     recipes = {arm.arm: recipe(result, arm) for arm in result.arms if TOKENS in arm.metrics}
     out: list[InsulationPair] = []
@@ -164,7 +165,7 @@ def _same_budget(ours: ArmResult, theirs: ArmResult) -> bool:
 
 
 def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: TrainConfig) -> list[InsulationPair]:
-    """A pair for each seed of two arms."""
+    """Returns a pair for each seed of two arms."""
     splits = [s for s in result.splits if all(f"{SUCCESS}{s}" in arm.metrics for arm in (ours, theirs))]
     stage = next((recipe(result, arm).to_json() for arm in result.arms if arm.arm == ours.start), None)
     told = [
@@ -203,14 +204,14 @@ def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: Tr
 
 
 def find_pairs(results: Iterable[StudyResult], own_values: bool = False) -> FoundPairs:
-    """All pairs of some studies; of those of the same condition and seed the newest.
+    """Finds all pairs of several studies. If a condition and seed was measured repeatedly, the newest pair counts.
 
     Args:
-        results: of the studies.
-        own_values: as of `pairs_of`.
+        results: the results of the studies.
+        own_values: as in `pairs_of`.
 
     Raises:
-        InputError: as `recipe`.
+        InputError: as `recipe` raises it.
     """
     newest: dict[tuple[str, int], InsulationPair] = {}
     every: list[InsulationPair] = []

@@ -1,4 +1,4 @@
-"""Runs of a study as processes, several at once, each on cores of its own; a run that is done is not made again."""
+"""Makes the runs of a study in processes, several at once, each on cores of its own. Finished runs are not made again."""
 
 import json
 import os
@@ -22,16 +22,20 @@ from train.study.run_spec import LOG, RunFiles
 
 
 class Pool:
-    """Makes runs, `lanes` at a time. A lane is a share of this process's cores, which its run keeps to itself.
+    """Makes runs, `lanes` at a time. A lane is a share of this process's cores, and only one run at a time uses it.
 
-    Small models leave most of many cores idle, so two runs on a core each finish sooner than two in turn on both.
+    A small model leaves many cores idle, so two runs at once on one core each finish sooner than two in turn on both cores.
     """
 
     def __init__(self, runs: Path, lanes: int = 1) -> None:
-        """`runs`: the folder of all runs.
+        """Divides the cores among the lanes.
+
+        Args:
+            runs: folder of all runs.
+            lanes: number of runs at a time.
 
         Raises:
-            InputError: more lanes than cores.
+            InputError: `lanes` is below 1 or above the number of cores.
         """
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         if lanes < 1 or (cores and lanes > len(cores)):
@@ -45,20 +49,20 @@ class Pool:
         self.stopped = False
 
     def folder(self, run: StudyRun) -> Path:
-        """Folder of a run, found by the digest of its training; the first study that asked for the run named the folder."""
+        """Returns the folder of a run, found by the digest of its training. The first study that needed the run named it."""
         plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in run.name)
         digest = run.spec.training_digest
         return next(iter(sorted(self.runs.glob(f"*-{digest}"))), self.runs / f"{plain}-{digest}")
 
     def files(self, run: StudyRun) -> RunFiles:
-        """Files of a run."""
+        """Returns the paths of a run's files."""
         return RunFiles(self.folder(run), run.spec.digest)
 
     def carry_out(self, runs: Sequence[StudyRun]) -> list[RunResult]:
-        """Results in the order of the runs; those that are not there are made now.
+        """Makes the runs that have no result yet, and returns all results in the order of `runs`.
 
         Raises:
-            InputError: a run failed, its log is named; the others are stopped, and go on next time.
+            InputError: a run failed; the message names its log. The other runs are stopped, and resume next time.
         """
         if todo := [run for run in runs if not self.files(run).result.is_file()]:
             self._make(todo)
@@ -79,7 +83,7 @@ class Pool:
     def _in_lane(self, run: StudyRun) -> None:
         cores = self.free.get()
         try:
-            with self.locks[run.spec.training_digest]:  # two measurements of one training
+            with self.locks[run.spec.training_digest]:  # two runs may measure one training
                 if not self.stopped:
                     self._start(run, cores)
         finally:
@@ -94,10 +98,10 @@ class Pool:
         words = [sys.executable, "-P", "-m", "train.study.single_run", str(files.folder), run.spec.digest]
         child = subprocess.Popen(words, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.children.add(child)
-        if self.stopped:  # just now
+        if self.stopped:  # since the check in `_in_lane`
             child.terminate()
         if cores:
-            os.sched_setaffinity(child.pid, cores)  # at once: its threads are yet to come
+            os.sched_setaffinity(child.pid, cores)  # at once, before it starts threads
         assert child.stdout is not None
         with (files.folder / LOG).open("ab") as file:
             for line in child.stdout:
@@ -112,11 +116,11 @@ class Pool:
             )
 
     def _environment(self) -> dict[str, str]:
-        """Environment variables of a run; those of this process win, but for the path on which the run finds this package."""
+        """Returns the environment variables of a run: those of this process, and a PYTHONPATH on which it finds this package."""
         environment = {huge_pages.VARIABLE: huge_pages.TUNABLES} | os.environ
         root = str(Path(__file__).resolve().parents[2])
         installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-        if root not in installed:  # a checkout, which this process may have found in its own folder
+        if root not in installed:  # a checkout, which this process may have found in its current folder
             path = [root, *environment.get("PYTHONPATH", "").split(os.pathsep)]
             environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
         return environment

@@ -1,4 +1,4 @@
-"""A straight line through points, with bootstrap intervals. Imports no JAX."""
+"""Fits a straight line through points, with bootstrap intervals. Imports no JAX."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4000
-GRID = 25  # places at which the band is computed
+GRID = 25  # number of x values at which the band is computed
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class LineInterval:
     """A number of the line with its 95 % interval.
 
     Attributes:
-        value: by least squares.
-        low: lower end.
-        high: upper end.
+        value: value by least squares.
+        low: lower end of the interval.
+        high: upper end of the interval.
     """
 
     value: float
@@ -26,15 +26,15 @@ class LineInterval:
 
 @dataclass(frozen=True)
 class FittedLine:
-    """y = intercept + slope x.
+    """The line y = intercept + slope x.
 
     Attributes:
-        slope: by which y grows where x grows by 1.
+        slope: change of y if x grows by 1.
         intercept: y at x = 0.
-        slope_by_group: the slope with the interval of drawing whole groups, whose points have much in common.
-        x: places of the band.
-        low: lower end of the line's interval there.
-        high: upper end of it.
+        slope_by_group: the slope with an interval from drawing whole groups, because the points of a group are similar.
+        x: values at which the band is computed, ascending.
+        low: lower end of the line's 95 % interval at each x.
+        high: upper end of the line's 95 % interval at each x.
     """
 
     slope: LineInterval
@@ -45,12 +45,12 @@ class FittedLine:
     high: tuple[float, ...]
 
     def at(self, x: float) -> float:
-        """The line's height."""
+        """Returns y on the line at x."""
         return self.intercept.value + self.slope.value * x
 
 
 def fit_line(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.int64]) -> FittedLine | None:
-    """Least squares, with percentile bootstrap intervals over points, and over groups of them.
+    """Fits a line by least squares, with percentile bootstrap intervals over points, and over groups of points.
 
     Args:
         x: (n,) values.
@@ -58,7 +58,7 @@ def fit_line(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.
         groups: (n,) number of each point's group.
 
     Returns:
-        The line; None if all x are the same.
+        The line; None if all x are equal.
 
     >>> line = fit_line(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), np.arange(3))
     >>> round(line.slope.value, 6), round(line.intercept.value, 6)
@@ -85,7 +85,7 @@ def fit_line(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.
 def _lines(
     x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intercepts and slopes for (m, n) weights; draws with equal x tell nothing and are left out."""
+    """Returns intercepts and slopes for (m, n) weights. Draws in which all x are equal have no slope and are left out."""
     total = weights.sum(1)
     mean_x, mean_y = weights @ x / total, weights @ y / total
     spread = weights @ x**2 / total - mean_x**2

@@ -1,4 +1,4 @@
-"""result-DIGEST.json: what came of one run of a study. Imports no JAX."""
+"""result-DIGEST.json: the measurements of one run of a study. Imports no JAX."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from train.study.run_spec import RunSpec
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What was measured at one checkpoint.
+    """The measurements at one checkpoint.
 
     Attributes:
-        step: of the checkpoint.
-        world: one entry per split and embodiment; empty if nothing acted.
+        step: step of the checkpoint.
+        world: successes in the world, one entry per split and embodiment; empty if the run did not act.
         actions: held-out action errors, one entry per embodiment and way to decode; empty if there are no held-out shards.
-        vqa: None where no questions were asked.
-        robot_samples: rows of robots that training had used.
-        tflop: what training had spent.
+        vqa: answers to questions; None if none were asked.
+        robot_samples: robot rows that training had used.
+        tflop: TFLOP that training had spent.
     """
 
     step: int
@@ -32,8 +32,8 @@ class RunSeconds:
     """Wall time of a run.
 
     Attributes:
-        train: seconds of all steps, by the run's own log.
-        measure: seconds of measuring at all checkpoints.
+        train: seconds for all steps, from the run's own log.
+        measure: seconds for measuring at all checkpoints.
     """
 
     train: float
@@ -42,14 +42,14 @@ class RunSeconds:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that is done.
+    """A finished run.
 
     Attributes:
-        spec: what was asked for.
+        spec: what was trained and how it was measured.
         device: accelerators, or the processor.
-        steps: of training.
-        robot_samples_per_step: rows of robots in a step, on average.
-        tflop_per_step: TFLOP of a step.
+        steps: number of training steps.
+        robot_samples_per_step: robot rows per step, on average.
+        tflop_per_step: TFLOP per step.
         curve: one point per measured checkpoint; the last is the end of training.
         seconds: wall time.
     """
@@ -64,11 +64,11 @@ class RunResult:
 
     @property
     def action_error(self) -> float:
-        """Mean over embodiments of the held-out action error at the end."""
+        """Held-out action error at the end of training, as the mean over all entries of `actions`."""
         errors = [a.nrmse for a in self.curve[-1].actions]
         return sum(errors) / len(errors)
 
     @property
     def tflop(self) -> float:
-        """What the training took."""
+        """TFLOP that the training took."""
         return self.steps * self.tflop_per_step

@@ -1,4 +1,4 @@
-"""spec-DIGEST.json: what one run of a study is, and the files in its folder. Imports no JAX."""
+"""spec-DIGEST.json: what one run of a study trains and measures, and the files in its folder. Imports no JAX."""
 
 import hashlib
 import json
@@ -12,23 +12,24 @@ from train.study.spec import Evaluation
 
 MODEL, LOG = "model", "log.txt"
 Measure = Literal["all", "actions", "vqa"]
-"""What is measured: everything, held-out action error only (of a search), or answers only (of a VLM)."""
+"""What is measured: everything, only the held-out action error (for a search), or only answers (for a VLM)."""
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is. A result counts for exactly the spec that it was made from.
+    """What a run trains and measures. A result is valid only for the exact spec that it was made from.
 
     Attributes:
         train: configuration of the training.
         evaluate: how it is measured.
-        env: module:factory of the environment, "" if nothing acts.
+        env: module:factory of the environment; "" if the run does not act.
         world: options of the factory.
-        held_out: folder of held-out shards, "" if there are none.
-        vqa: folder of a VQA dataset, "" if there is none.
+        held_out: folder of held-out shards; "" if there are none.
+        vqa: folder of a VQA dataset; "" if there is none.
         measure: what is measured.
-        robot_samples: rows of robots to learn from, which decide the steps; None: see `tflop`.
-        tflop: TFLOP to spend, which decide the steps; None, and no `robot_samples`: as many steps as `train` says.
+        robot_samples: number of robot rows to learn from, which decides the number of steps; None: `tflop` decides.
+        tflop: TFLOP to spend, which decides the number of steps and wins over `robot_samples`; None, and no `robot_samples`: as
+            many steps as `train` says.
     """
 
     train: TrainConfig
@@ -43,23 +44,23 @@ class RunSpec:
 
     @property
     def training_digest(self) -> str:
-        """Digest of all that decides what is trained; it names the run's folder."""
+        """Digest of everything that decides what is trained; it names the run's folder."""
         training = {name: value for name, value in self.train.to_json().items() if name not in ("out", "preset")}
         return _digest([training, self.robot_samples, self.tflop, self.evaluate.checkpoints])
 
     @property
     def digest(self) -> str:
-        """Digest of everything, how it is measured too; it names the result."""
+        """Digest of the whole spec, including how the run is measured; it names the result."""
         return _digest(json_files.encode(self))
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Files in a run's folder besides MODEL (written by `fasttok-train`) and LOG; several studies may measure one run.
+    """Files in a run's folder besides MODEL (written by `fasttok-train`) and LOG. Several studies may measure one run.
 
     Attributes:
-        folder: of the run.
-        digest: of the spec.
+        folder: folder of the run.
+        digest: digest of the spec.
     """
 
     folder: Path
@@ -67,17 +68,17 @@ class RunFiles:
 
     @property
     def spec(self) -> Path:
-        """What was asked for."""
+        """File of the spec."""
         return self.folder / f"spec-{self.digest}.json"
 
     @property
     def result(self) -> Path:
-        """What came of it; there only when all is done."""
+        """File of the result; it exists only when everything is done."""
         return self.folder / f"result-{self.digest}.json"
 
     @property
     def film_file(self) -> Path:
-        """Frames of some episodes (`train.judging.rollout_videos`)."""
+        """File with the frames of some episodes (`train.judging.rollout_videos`)."""
         return self.folder / f"films-{self.digest}.npz"
 
 

@@ -1,4 +1,4 @@
-"""Carries a study out: the pretrained VLM, the search, then every arm with every seed."""
+"""Carries a study out: trains the base VLM, runs the search, then trains every arm with every seed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,18 @@ from train.study.spec import HELD_OUT, Study
 from train.study.study_data import StudyInputs
 
 Tuned = dict[str, dict[str, float]]
-"""Arm -> value that the search tried -> its held-out action error."""
+"""Maps each arm and each value that the search tried to the held-out action error."""
 
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """What came of all runs of a study.
+    """The results of all runs of a study.
 
     Attributes:
-        base: the VLM.
-        tuned: what the search found, {} without one.
-        runs: arm -> seed, as a string -> result.
-        film_files: arm -> file of the films of its first seed; the file may be missing.
+        base: result of the base VLM.
+        tuned: action errors of the search; {} without a search.
+        runs: maps each arm and each seed (as a string) to the result.
+        film_files: maps each arm to the file with the films of its first seed; the file may be missing.
     """
 
     base: RunResult
@@ -34,20 +34,20 @@ class StudyRuns:
 
 
 def carry_out(study: Study, inputs: StudyInputs, pool: Pool) -> StudyRuns:
-    """Makes everything that is not done yet: the VLM, the search, the reference arm with every seed, the other arms.
+    """Makes all runs that are not done yet: the base VLM, the search, then every arm with every seed (`Study.rounds`).
 
     Args:
-        study: what to do.
-        inputs: data and world.
-        pool: makes the runs; studies whose pools have one folder share what they have in common.
+        study: the study.
+        inputs: data and world of the study.
+        pool: makes the runs; studies whose pools have the same folder share the runs that they have in common.
 
     Raises:
-        InputError: a run failed (its log is named).
+        InputError: a search has no held-out shards, or a run failed (the message names its log).
     """
     grid = RunGrid(study, inputs)
     if study.tune is not None and not grid.held_out:
         raise InputError(f"a search needs held-out shards in {inputs.data / HELD_OUT}")
-    (base,) = Pool(pool.runs).carry_out([grid.base()])  # everything waits for it: all cores
+    (base,) = Pool(pool.runs).carry_out([grid.base()])  # on all cores, as everything waits for it
     start = pool.folder(grid.base()) / MODEL
 
     chosen: dict[str, tuple[str, ...]] = {arm.name: () for arm in study.arms}

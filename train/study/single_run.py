@@ -1,8 +1,9 @@
-"""One run of a study in a process of its own: trains, measures at a few checkpoints, writes its result.
+"""Makes one run of a study in a process of its own: trains, measures at a few checkpoints, and writes the result.
 
-    python -m train.study.single_run FOLDER DIGEST     # FOLDER/spec-DIGEST.json says what
+    python -m train.study.single_run FOLDER DIGEST     # does what FOLDER/spec-DIGEST.json says
 
-Killed and started again, it goes on from its last checkpoint; what was measured before is measured again, to the same numbers.
+If the process is killed and started again, training resumes from the last checkpoint. All measurements are made again, and give
+the same numbers.
 """
 
 import dataclasses
@@ -25,15 +26,15 @@ from train.runs.run_folder import CONFIG, METRICS, load_config
 from train.study.run_result import CurvePoint, RunResult, RunSeconds
 from train.study.run_spec import MODEL, RunFiles, RunSpec
 
-EXECUTE = 0.5  # share of each predicted chunk that is carried out
+EXECUTE = 0.5  # share of each predicted chunk that is executed before the next prediction
 
 
 class StepCost(NamedTuple):
-    """What a step of training costs.
+    """The cost of one training step.
 
     Attributes:
-        robot_samples: rows of robots, on average.
-        tflop: TFLOP.
+        robot_samples: number of robot rows, on average.
+        tflop: number of TFLOP.
     """
 
     robot_samples: float
@@ -41,7 +42,7 @@ class StepCost(NamedTuple):
 
 
 def accelerators() -> str:
-    """The accelerators, or the processor where there is none."""
+    """Returns the number and kind of the accelerators, or the processor if there are none."""
     import jax
 
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}" if jax.default_backend() != "cpu" else hardware()
@@ -51,7 +52,7 @@ def main(files: RunFiles) -> None:
     """Trains and measures what the spec says.
 
     Raises:
-        InputError: as training and evaluation do.
+        InputError: training or evaluation raises it.
     """
     set_up_jax()
     spec = json_files.read(RunSpec, files.spec.read_text(encoding="utf-8"), str(files.spec))
@@ -64,7 +65,7 @@ def main(files: RunFiles) -> None:
 
 
 def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
-    """Trains, or goes on; returns the configuration, and what a step costs."""
+    """Trains or resumes the run, and returns its configuration and the cost of a step."""
     from pipelines.shards import ShardReader
     from train.costs.dry_run import per_sample
     from train.loop import run as train_run
@@ -77,7 +78,7 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
     chosen = [(kind, n) for kind, n in rows if kind in config.data.kinds]
     share = sum(n for kind, n in chosen if kind == "robot") / max(sum(n for _, n in chosen), 1)
     setup = prepare(config)
-    config = dataclasses.replace(config, data=setup.resolved.data)  # so that the rows are measured once
+    config = dataclasses.replace(config, data=setup.resolved.data)  # so that the rows' lengths are measured once
     cost = StepCost(share * config.batch_size, per_sample(setup).total * config.batch_size / 1e12)
     if spec.tflop is not None:
         config = dataclasses.replace(config, steps=max(1, round(spec.tflop / cost.tflop)))
@@ -104,7 +105,7 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
 
 
 def seconds_of(config: TrainConfig) -> float:
-    """How long all steps took by the run's own log, over all the processes that it took if it was interrupted."""
+    """Returns the seconds that all steps took according to the run's own log, in all processes if it was interrupted."""
     lines = (config.out / METRICS).read_text(encoding="utf-8").splitlines()
     rows: dict[int, dict[str, float]] = {row["step"]: row for row in map(json.loads, lines)}
     steps, seconds = sorted(rows), 0.0
@@ -116,7 +117,7 @@ def seconds_of(config: TrainConfig) -> float:
 
 
 def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles) -> list[CurvePoint]:
-    """The curve over the checkpoints, and all there is to measure at the last one."""
+    """Measures the curve over the checkpoints, and everything at the last checkpoint."""
     from train.judging import rollout_videos
     from train.judging.open_loop import action_errors
     from train.judging.vqa_accuracy import answer_questions

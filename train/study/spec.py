@@ -1,7 +1,7 @@
-"""What a study is: arms, seeds, and how every run is measured. Imports no JAX.
+"""Defines a study: its arms, its seeds, and how every run is measured. Imports no JAX.
 
-What is chosen (a recipe, a rate, a schedule) is chosen on other seeds and episodes than those that are reported: a study whose
-purpose is `choose` takes seeds from `CHOOSING_SEED` on and episodes from `CHOOSING_EPISODES` on, which no report uses.
+Recipes, rates and schedules are chosen on other seeds and episodes than those that are reported. A study with purpose `choose`
+uses seeds from `CHOOSING_SEED` on and episodes from `CHOOSING_EPISODES` on, which no report uses.
 """
 
 import dataclasses
@@ -11,26 +11,26 @@ from typing import Any, Literal
 from fasttok.errors import InputError, unknown_name
 
 Purpose = Literal["report", "choose"]
-"""What a study's numbers are for: to be reported, or to choose what is then reported."""
+"""Purpose of a study's numbers: to report them, or to choose a recipe that another study then reports."""
 CHOOSING_SEED, CHOOSING_EPISODES = 1000, 3_000_000
 HELD_OUT = "held_out"
 Match = Literal["robot_samples", "flops"]
-"""What an arm has as much of as the reference arm: rows of robots to learn from, or TFLOP to spend."""
+"""The budget that an arm shares with the reference arm: robot rows to learn from, or TFLOP to spend."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One recipe that is compared.
+    """One recipe that a study compares.
 
     Attributes:
-        name: of its rows in tables, its line in plots and its folder.
-        flags: of `fasttok-train`, besides the study's `common`.
+        name: name in tables and plots, and of its folders.
+        flags: flags of `fasttok-train`, in addition to the study's `common`.
         shards: folder in the study's data that it learns from.
-        match: what it has as much of as the reference arm.
-        start: arm from whose run of the same seed it starts; "" for the base VLM. Its expert is new, unless the flags say
+        match: the budget that it shares with the reference arm.
+        start: arm from whose run of the same seed it starts; "" for the base VLM. Its expert is new, unless the flags contain
             --init-from-expert.
-        robot_samples: rows of robots that it learns from, if not as many as the study says.
-        held_out: folder in the study's data of the shards on which its actions are measured.
+        robot_samples: number of robot rows that it learns from; None: the study's number.
+        held_out: folder in the study's data with the shards on which its actions are measured.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A short search per arm before the study: the value with the smallest held-out action error wins.
+    """A short search for each arm before the study: the value with the smallest held-out action error wins.
 
     Attributes:
-        flag: of `fasttok-train`.
-        values: those that are tried.
-        share: of the study's samples, for each try.
-        seed: of the tries; not one of the study's.
+        flag: flag of `fasttok-train` whose value is searched.
+        values: values to try.
+        share: share of the arm's robot samples that each try learns from.
+        seed: seed of all tries; it should not be one of the study's.
     """
 
     flag: str
@@ -64,17 +64,17 @@ class Evaluation:
     """How each run is measured.
 
     Attributes:
-        splits: of the environment; the first one also gives the curves.
-        episodes: per embodiment and split, at the last checkpoint.
-        checkpoints: at how many points, evenly spaced, each run is measured.
-        curve_episodes: per embodiment, at all points but the last.
-        rows: of held-out shards, per embodiment.
-        questions: of the VQA dataset.
-        seed: of the first episode; every run meets the same episodes.
-        batch: rows of a prediction.
-        films: episodes per embodiment and split whose frames are kept.
-        threshold: share of successes that "robot samples to" counts up to.
-        temperature: of action tokens, for runs that act by them; 1 samples, as the flow does.
+        splits: splits of the environment; the first one also gives the curves.
+        episodes: number of episodes per embodiment and split at the last checkpoint.
+        checkpoints: number of evenly spaced points at which each run is measured.
+        curve_episodes: number of episodes per embodiment at all points but the last.
+        rows: number of held-out rows per embodiment.
+        questions: number of questions from the VQA dataset.
+        seed: seed of the first episode; every run meets the same episodes.
+        batch: number of rows that are predicted at once.
+        films: number of episodes per embodiment and split whose frames are kept.
+        threshold: share of successes up to which the column "robot samples to" counts.
+        temperature: temperature of action tokens, for runs that act by them; 1 samples, as the flow does.
     """
 
     splits: tuple[str, ...] = ("seen",)
@@ -96,16 +96,16 @@ class Study:
 
     Attributes:
         name: title of the page and of the tables.
-        question: what the study is to answer.
+        question: the question that the study should answer.
         base: the VLM that all runs start from.
-        common: flags of all runs.
-        robot_samples: rows of robots that each run learns from, whatever else it learns from.
-        seeds: of the runs of each arm.
+        common: flags of every arm's runs.
+        robot_samples: number of robot rows that each run learns from, whatever else it learns from.
+        seeds: seeds of each arm's runs.
         purpose: what its numbers are for.
         reference: name of the arm that the others are compared with, in pairs.
         arms: the recipes.
         world: options that both the environment's factory and the function that makes the data take.
-        tune: the search before the study, None for none.
+        tune: the search before the study; None: no search.
         evaluate: how each run is measured.
     """
 
@@ -124,18 +124,18 @@ class Study:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """Folders of shards that the arms learn from, and of those that they are measured on if these are not `held_out`."""
+        """Names of the folders that the base VLM and the arms learn from, and of those besides `held_out` that measure arms."""
         measured = [arm.held_out for arm in self.arms if arm.held_out != HELD_OUT]
         return tuple(dict.fromkeys([self.base.shards, *(arm.shards for arm in self.arms), *measured]))
 
     @property
     def rounds(self) -> list[list[Arm]]:
-        """The arms in the order in which they can be made; those of a round do not wait for each other.
+        """The arms in the order in which they can run; the arms of a round do not wait for each other.
 
-        What others are to spend (`match: flops`), the runs of the reference arm tell, so those wait for a later round.
+        An arm with `match: flops` spends as much as the reference arm's runs took, so it waits for a later round.
 
         Raises:
-            InputError: arms wait for each other.
+            InputError: arms wait for each other in a circle.
         """
         out: list[list[Arm]] = []
         done, todo = {""}, list(self.arms)
@@ -152,14 +152,14 @@ class Study:
         return out
 
     def arm(self, name: str) -> Arm:
-        """An arm by its name."""
+        """Returns an arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def with_arms(self, names: tuple[str, ...]) -> "Study":
-        """The same study of fewer arms; the reference arm stays, and so do the arms that these start from.
+        """Returns the study with only these arms, the reference arm, and the arms that they start from.
 
         Raises:
-            InputError: no such arm.
+            InputError: the study has no such arm.
         """
         for name in names:
             if name not in [arm.name for arm in self.arms]:
@@ -167,7 +167,7 @@ class Study:
         return self._with_starts([self.reference, *names])
 
     def _with_starts(self, names: list[str]) -> "Study":
-        """The same study of these arms and those that they start from."""
+        """Returns the study with only these arms and the arms that they start from."""
         kept, todo = set[str](), list(names)
         while todo:
             name = todo.pop()
@@ -177,7 +177,7 @@ class Study:
         return dataclasses.replace(self, arms=tuple(arm for arm in self.arms if arm.name in kept))
 
     def smoke(self) -> "Study":
-        """The same study, so small that its numbers mean nothing: does everything run?"""
+        """Returns a tiny version of the study, which shows whether everything runs. Its numbers mean nothing."""
         first = [self.arm(self.reference), *[arm for arm in self.arms if arm.name != self.reference]]
         shards = first[0].shards
         plain = [arm for arm in first if arm.shards == shards and arm.match == "robot_samples"]

@@ -1,4 +1,4 @@
-"""A study's data: a folder that the user gives, or that module:function makes. Imports no JAX."""
+"""Finds or makes a study's data: a folder that the user gives, or one that module:function fills. Imports no JAX."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ from fasttok.errors import InputError
 from train.study.spec import Study
 from train.user_modules import load_attribute, where_examples_are
 
-VQA = "vqa"  # folder of the data besides those of shards
+VQA = "vqa"  # folder of the VQA dataset in a study's data
 
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What a study is carried out on.
+    """The data and the world of a study.
 
     Attributes:
         data: folder of the shards, the held-out shards and the VQA dataset.
@@ -28,19 +28,20 @@ class StudyInputs:
 
 
 def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
-    """The folder of the study's data: given as such, or made in `made` by module:function.
+    """Returns the folder of the study's data: `data` itself, or `made`, which module:function fills.
 
-    It is called as `prepare(folder, shards, smoke, **world)` and makes a folder of shards for each name in `shards`, shards
-    `held_out` of other episodes, and a VQA dataset `vqa` with a val split; it leaves alone what is there.
+    The function is called as `prepare(folder, shards, smoke, **world)`. It makes a folder of shards for each name in `shards`,
+    shards `held_out` of other episodes, and a VQA dataset `vqa` with a val split. It leaves existing data alone.
 
     Args:
-        study: names the shards, and the world.
+        study: names the shards and the world.
         data: folder, or module:function.
         made: folder for data that the function makes.
         smoke: whether the function should make as little as possible.
 
     Raises:
-        InputError: neither a folder nor an importable function; data of another world are there; or shards are missing.
+        InputError: `data` is neither a folder nor an importable function, `made` has data of another world, or shards are
+            missing.
     """
     folder = Path(data)
     if prepare := _function(data):
@@ -52,21 +53,21 @@ def prepare_data(study: Study, data: str, made: Path, smoke: bool) -> Path:
 
 
 def check_data(study: Study, data: str) -> None:
-    """Refuses data that is not there, before anything is made.
+    """Checks that the data exists or can be made, before any run begins.
 
     Args:
         study: names the shards.
         data: folder, or module:function.
 
     Raises:
-        InputError: neither a folder nor an importable function; or shards are missing.
+        InputError: `data` is neither a folder nor an importable function, or shards are missing.
     """
     if _function(data) is None:
         _check_shards(study, Path(data))
 
 
 def _function(data: str) -> Callable[..., None] | None:
-    """The function that makes the data; None for a folder."""
+    """Returns the function that makes the data; None if `data` is a folder."""
     if ":" not in data or Path(data).exists():
         return None
     try:
@@ -87,7 +88,7 @@ def _check_shards(study: Study, folder: Path) -> None:
 
 
 def _same_world(folder: Path, world: Mapping[str, Any]) -> None:
-    """Data of one world are never taken for another's: what they were made with is kept beside them."""
+    """Refuses data that was made for another world. The world's options are stored in the folder, in world.json."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "world.json"
     if not kept.is_file():

@@ -1,4 +1,4 @@
-"""A study's file (train/configs/*.yaml), read into a `Study`. Imports no JAX."""
+"""Reads a study's file (train/configs/*.yaml) into a `Study`. Imports no JAX."""
 
 import dataclasses
 import shlex
@@ -14,16 +14,16 @@ from fasttok.errors import InputError, unknown_name
 from train.study.arm_config import training
 from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Arm, Evaluation, Match, Purpose, Study, Tuning
 
-# What `like: OTHER.yaml` takes from another study.
-DEFAULTS = "arm_defaults"  # keys of every arm that does not say otherwise
+# Keys that `like: OTHER.yaml` takes from another study.
+DEFAULTS = "arm_defaults"  # keys that apply to every arm that does not set them
 SHARED = ("world", "base", "common", "robot_samples", "seeds", "evaluate", DEFAULTS)
 
 
 def load_study(path: Path) -> Study:
-    """Reads a study; `like: OTHER.yaml` takes what it does not say (`SHARED`) from a study beside it.
+    """Reads a study. With `like: OTHER.yaml`, keys of `SHARED` that it does not set come from that study in the same folder.
 
     Raises:
-        InputError: names the key, what was found and what was expected.
+        InputError: a key or a value is wrong; the message names the key, what was found and what was expected.
     """
     values = _read(path)
     if "like" in values:
@@ -67,19 +67,24 @@ def load_study(path: Path) -> Study:
         evaluate=_evaluation(path, values.get("evaluate", {})),
         purpose=values.get("purpose", "report"),
     )
+    if study.tune is not None and study.tune.seed in study.seeds:
+        raise InputError(
+            f"{path}: tune: seed is {study.tune.seed}, which is one of the study's seeds {list(study.seeds)}; expected another, "
+            "so that nothing is chosen on runs that are reported"
+        )
     if study.reference not in [arm.name for arm in study.arms]:
         raise unknown_name("reference arm", study.reference, [arm.name for arm in study.arms])
     _check_purpose(path, study)
     _check_starts(path, study)
     for shards in study.shards:
         relative_path(shards, f"{path}: shards or held_out")
-    for arm in study.arms:  # every flag is tried before the first hour is spent
+    for arm in study.arms:  # parses every flag now, not after hours of training
         training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
     return study
 
 
 def _check_purpose(path: Path, study: Study) -> None:
-    """Refuses a study that would choose on what is then reported."""
+    """Refuses a study that would choose on seeds or episodes that are also reported."""
     if study.purpose not in get_args(Purpose):
         raise InputError(f"{path}: purpose is {study.purpose!r}, expected one of {', '.join(get_args(Purpose))}")
     reported = any(seed < CHOOSING_SEED for seed in study.seeds) or study.evaluate.seed < CHOOSING_EPISODES
@@ -91,7 +96,7 @@ def _check_purpose(path: Path, study: Study) -> None:
 
 
 def _check_starts(path: Path, study: Study) -> None:
-    """Refuses arms that start from none of the study's, and budgets that are none."""
+    """Refuses arms that start from an unknown arm, in a circle or despite `tune`, and budgets below 1."""
     names = [arm.name for arm in study.arms]
     for arm in study.arms:
         if arm.start and arm.start not in names:

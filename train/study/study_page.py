@@ -1,4 +1,4 @@
-"""A study as one self-contained HTML page: what was asked, bars with intervals, curves with bands, rollouts and failures."""
+"""Writes a study as one self-contained HTML page: its question, bars with intervals, curves with bands, and films of episodes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from train.study import tables
 from train.study.spec import Study
 from train.study.study_result import CurveRow, StudyResult
 
-FRAMES, COLOURS = 8, 64  # of a film: the page stays small
+FRAMES, COLOURS = 8, 64  # frames and colours of a film: few, so that the page stays small
 LABELS = {
     "success": "success",
     "followed": "language followed",
@@ -25,11 +25,11 @@ def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: P
     """Writes the page.
 
     Args:
-        study: what was asked.
-        result: what came of it.
-        film_files: arm -> file of its first seed's films; it may be missing.
+        study: the study.
+        result: its result.
+        film_files: maps each arm to the file with its first seed's films; the file may be missing.
         out: file of the page.
-        command: that made the page.
+        command: the command that made the page.
     """
     document = html.page(
         result.study,
@@ -48,7 +48,7 @@ def write(study: Study, result: StudyResult, film_files: dict[str, Path], out: P
 
 
 def headline(result: StudyResult) -> Markup:
-    """The few numbers a reader wants first."""
+    """Returns tiles with the few numbers that a reader wants first."""
     first, reference = result.splits[0], result.reference
     values: dict[str, str | int] = {"arms": len(result.arms), "seeds": len(result.seeds)}
     values["episodes per split and seed"] = result.episodes
@@ -63,7 +63,7 @@ def headline(result: StudyResult) -> Markup:
 
 
 def table_section(table: tables.StudyTable) -> list[Markup]:
-    """A heading, what the numbers are, and the table."""
+    """Returns the table's title, its note and the table; nothing if it has fewer than two columns."""
     if len(table.columns) < 2:
         return []
     head = [tag("h2", table.title), tag("p", table.note, class_="soft")]
@@ -71,13 +71,13 @@ def table_section(table: tables.StudyTable) -> list[Markup]:
 
 
 def colour_of(result: StudyResult, arm: str) -> str:
-    """The same colour for an arm in every plot."""
+    """Returns the colour of an arm, which is the same in every plot."""
     names = [a.arm for a in result.arms]
     return html.PALETTE[names.index(arm) % len(html.PALETTE)]
 
 
 def bars_section(result: StudyResult) -> list[Markup]:
-    """A panel per metric and split, a bar per arm, with its interval and the seeds as dots."""
+    """Returns a panel for each metric and split, with a bar for each arm, its interval, and the seeds as dots."""
     wanted = [
         (f"{metric}/{split}", f"{LABELS[metric]}, {split.replace('_', ' ')}")
         for split in result.splits
@@ -94,7 +94,7 @@ def bars_section(result: StudyResult) -> list[Markup]:
                for arm in result.arms if (e := arm.metrics.get(name)) is not None]
         for name, _ in wanted
     }  # fmt: skip
-    ends: dict[str, float] = {}  # where the axis of each metric ends, in every panel of it
+    ends: dict[str, float] = {}  # end of each metric's axis, the same in all its panels
     for name, bars in drawn.items():
         metric, mark = name.split("/")[0], before if name == "vqa" else None
         ends[metric] = max(ends.get(metric, 0.0), html.longest_bar(bars, mark) if bars else 0.0)
@@ -115,7 +115,7 @@ def bars_section(result: StudyResult) -> list[Markup]:
 
 
 def curves_section(result: StudyResult) -> list[Markup]:
-    """Success and action error along training, by robot samples and by FLOPs."""
+    """Returns curves of success, followed language and action error along training, by robot samples and by FLOPs."""
     first = result.splits[0]
     panels = []
     costs: list[tuple[str, Callable[[CurveRow], float]]] = [
@@ -146,7 +146,7 @@ def curves_section(result: StudyResult) -> list[Markup]:
 
 
 def films_section(result: StudyResult, film_files: dict[str, Path]) -> list[Markup]:
-    """Of each arm a success and up to two failures, where there are any."""
+    """Shows one success and up to two failures of each arm, as far as it has films of them."""
     out: list[Markup] = []
     for arm in result.arms:
         path = film_files[arm.arm]
@@ -171,7 +171,7 @@ def films_section(result: StudyResult, film_files: dict[str, Path]) -> list[Mark
 
 
 def method_section(study: Study, result: StudyResult) -> list[Markup]:
-    """Budgets, the search, commands, hardware."""
+    """Returns the budgets, the search, the commands and the hardware."""
     base = result.base
     e = study.evaluate
     facts: dict[str, str | int] = {

@@ -1,4 +1,4 @@
-"""results.json: what a study found, as its tables and its page show it."""
+"""results.json: the result of a study, with all numbers that its tables and its page show."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ CURVE_NUMBERS = ("step", "robot_samples", "tflop")
 
 @dataclass(frozen=True)
 class CurveRow:
-    """Metrics at one point of training. In the file the metrics are beside the other keys.
+    """Metrics at one point of training. In the file, the metrics are keys beside the other ones.
 
     Attributes:
-        step: of the first seed's checkpoint.
-        robot_samples: rows of robots that training had used.
-        tflop: what training had spent.
-        metrics: name (see `train.study.summary.values_of`) -> mean over seeds.
+        step: step of the first seed's checkpoint.
+        robot_samples: robot rows that training had used.
+        tflop: TFLOP that training had spent.
+        metrics: maps names (see `train.study.summary.values_of`) to means over seeds.
     """
 
     step: int
@@ -32,23 +32,23 @@ class CurveRow:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What an arm reached.
+    """The result of one arm.
 
     Attributes:
-        arm: its name.
-        flags: of `fasttok-train`.
-        shards: that it learned from.
-        match: what it had as much of as the reference arm.
-        steps: of one run.
-        robot_samples: rows of robots that one run used.
-        tflop: what the training of one run took.
-        seconds: wall time of training, per seed.
-        metrics: name (see `train.study.summary.values_of`) -> mean over seeds, at the end of training.
-        against: the same minus the reference arm's, in pairs; "vqa, before": minus the base VLM's.
-        robot_samples_to_threshold: per seed, rows of robots until success first reached the threshold; None: it never did.
+        arm: name of the arm.
+        flags: flags of `fasttok-train`.
+        shards: folder of the shards that it learned from.
+        match: the budget that it shares with the reference arm.
+        steps: training steps of one run.
+        robot_samples: robot rows that one run used.
+        tflop: TFLOP that the training of one run took.
+        seconds: wall time of training for each seed.
+        metrics: maps names (see `train.study.summary.values_of`) to means over seeds, at the end of training.
+        against: maps the same names to differences from the reference arm, in pairs; "vqa, before": from the base VLM.
+        robot_samples_to_threshold: for each seed, robot rows until success first reached the threshold; None: it never did.
         curve: metrics along training.
         start: arm from whose runs it started; "" for the base VLM.
-        held_out: shards on which its actions were measured.
+        held_out: folder of the shards on which its actions were measured.
     """
 
     arm: str
@@ -69,12 +69,12 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class BaseVqa:
-    """Answers of the base VLM.
+    """How well the base VLM answers questions.
 
     Attributes:
         accuracy: share of right answers.
-        baseline: share that is right when the most common answer of each question's kind is always given.
-        questions: how many were asked.
+        baseline: share of right answers of a baseline that always gives the most common answer of a question's kind.
+        questions: number of questions.
     """
 
     accuracy: float
@@ -87,9 +87,9 @@ class BaseResult:
     """The VLM that all runs start from.
 
     Attributes:
-        flags: of `fasttok-train`.
-        shards: that it learned from.
-        vqa: None if no questions were asked.
+        flags: flags of `fasttok-train`.
+        shards: folder of the shards that it learned from.
+        vqa: its answers; None if no questions were asked.
     """
 
     flags: str
@@ -99,25 +99,25 @@ class BaseResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found.
+    """The result of a study.
 
     Attributes:
-        study: its name.
-        question: what it was to answer.
+        study: name of the study.
+        question: the question that it should answer.
         reference: name of the arm that the others are compared with.
-        seeds: of each arm's runs.
-        splits: of the environment; the first one also gives the curves.
-        episodes: per split, embodiment and seed.
-        threshold: share of successes that `robot_samples_to_threshold` counts up to.
+        seeds: seeds of each arm's runs.
+        splits: splits of the environment; the first one also gives the curves.
+        episodes: number of episodes per split, embodiment and seed.
+        threshold: share of successes up to which `robot_samples_to_threshold` counts.
         base: the VLM that all runs start from.
-        common: flags of all runs.
-        tuned: arm -> value that the search tried -> its held-out action error; {} without a search.
-        arms: in the order of the study's file.
-        seconds: wall time of all runs but the base's.
+        common: flags of every arm's runs.
+        tuned: maps each arm and each value that the search tried to its held-out action error; {} without a search.
+        arms: results of the arms, in the order of the study's file.
+        seconds: wall time of the arms' runs, without those of the base VLM and the search.
         hardware: accelerators, or the processor.
-        date: of the summary, as YYYY-MM-DD.
-        versions: of fasttok-vla (older files call it fasttok) and of the libraries that the numbers depend on.
-        world: options of the environment, in words; "" in older files, which do not say.
+        date: date of the summary, as YYYY-MM-DD.
+        versions: versions of fasttok-vla (older files call it fasttok) and of the libraries that the numbers depend on.
+        world: options of the environment, in words; "" in older files, which do not have them.
     """
 
     study: str
@@ -138,7 +138,7 @@ class StudyResult:
     world: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as the file has them."""
+        """Returns plain values, as the file has them."""
         arms = [json_files.encode(arm) for arm in self.arms]
         for arm in arms:
             for row in arm["curve"]:
@@ -147,13 +147,13 @@ class StudyResult:
 
 
 def read_result(path: Path) -> tuple[str, StudyResult]:
-    """The command that carried the study out, and what it found.
+    """Reads a results.json, and returns the command that carried the study out and its result.
 
     Args:
-        path: of results.json.
+        path: path of results.json.
 
     Raises:
-        InputError: not such a file.
+        InputError: the file is missing, or is not results.json of a study.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""From runs to numbers with intervals: arms on their own, against the reference in pairs, and along training."""
+"""Turns runs into numbers with intervals: of each arm, against the reference arm in pairs, and along training."""
 
 import shlex
 from collections.abc import Sequence
@@ -17,14 +17,15 @@ from train.study.spec import Arm, Study
 from train.study.study_result import ArmResult, BaseResult, BaseVqa, CurveRow, StudyResult
 
 Values = dict[str, NDArray[np.float64]]
-"""Metric -> values of one run."""
+"""Maps each metric to its values in one run, (n,)."""
 
 
 def values_of(result: RunResult, point: int = -1) -> Values:
-    """Metric -> values of one run at one point of its curve (the last by default).
+    """Returns the values of each metric of one run at one point of its curve (the last by default).
 
-    Metrics: success|followed|shortcut/SPLIT (episodes of all embodiments), success/SPLIT/TASK, vqa
-    (questions), error/DECODE (held-out action error), ms/DECODE (per chunk of `batch` rows).
+    The metrics are success/SPLIT, followed/SPLIT and shortcut/SPLIT (one value per episode, of all embodiments),
+    success/SPLIT/TASK, vqa (one value per question), error/DECODE (held-out action error) and ms/DECODE (time per chunk, when
+    `batch` rows are predicted at once).
     """
     at = result.curve[point]
     out: Values = {}
@@ -46,7 +47,7 @@ def values_of(result: RunResult, point: int = -1) -> Values:
 
 
 def steps_to(result: RunResult, threshold: float, split: str) -> float:
-    """Robot samples after which success on `split` first reaches the threshold, between points linearly; nan if never."""
+    """Returns the robot samples at which success on `split` first reaches the threshold, interpolated linearly; nan if never."""
     before = (0.0, 0.0)
     for point, at in enumerate(result.curve):
         values = values_of(result, point).get(f"success/{split}")
@@ -61,7 +62,7 @@ def steps_to(result: RunResult, threshold: float, split: str) -> float:
 
 
 def summarize(study: Study, done: StudyRuns) -> StudyResult:
-    """All that the tables and the page show."""
+    """Returns everything that the tables and the page show."""
     base = done.base.curve[-1].vqa
     reference = [values_of(run) for run in done.runs[study.reference].values()]
     before = None if base is None else np.array(base.each, float)
@@ -93,14 +94,14 @@ def summarize(study: Study, done: StudyRuns) -> StudyResult:
 def summarize_arm(
     study: Study, arm: Arm, runs: Sequence[RunResult], reference: Sequence[Values], before: NDArray[np.float64] | None
 ) -> ArmResult:
-    """What an arm reached.
+    """Returns the result of an arm.
 
     Args:
-        study: names the reference and the threshold.
+        study: names the reference arm and the threshold.
         arm: the arm.
-        runs: one per seed.
-        reference: values of the reference's runs, one per seed.
-        before: answers of the base VLM (1 right, 0 wrong), None if it was not asked.
+        runs: its runs, one for each seed.
+        reference: values of the reference arm's runs, one for each seed.
+        before: (n,) answers of the base VLM, 1 if right and 0 if wrong; None if it was not asked.
     """
     own = [values_of(run) for run in runs]
     names = [name for name in own[0] if all(name in values for values in own)]
@@ -131,7 +132,7 @@ def summarize_arm(
 
 
 def curve(runs: Sequence[RunResult]) -> list[CurveRow]:
-    """Metrics with intervals at each point that all seeds have."""
+    """Returns metrics with intervals at each point that all seeds have."""
     out = []
     for point in range(min(len(run.curve) for run in runs)):
         values = [values_of(run, point) for run in runs]

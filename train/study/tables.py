@@ -1,4 +1,4 @@
-"""A study's tables, for the terminal, Markdown and the page: what every arm reached, against the reference, its cost."""
+"""A study's tables, for the terminal, Markdown and the page: results, comparison with the reference arm, budgets, search."""
 
 import json
 from collections.abc import Callable
@@ -19,9 +19,9 @@ class StudyTable(NamedTuple):
     """A table of a study.
 
     Attributes:
-        title: its heading.
-        note: what the numbers are.
-        columns: headers.
+        title: heading of the table.
+        note: says what the numbers are.
+        columns: headers of the columns.
         rows: the cells of each line, as many as there are columns.
     """
 
@@ -32,7 +32,7 @@ class StudyTable(NamedTuple):
 
 
 def percent(e: Estimate | None) -> str:
-    """A share with its interval, in %.
+    """Formats a share with its interval, in %.
 
     >>> percent(Estimate(0.5, 0.4, 0.6, ()))
     '50 [40, 60]'
@@ -41,12 +41,12 @@ def percent(e: Estimate | None) -> str:
 
 
 def plain(e: Estimate | None) -> str:
-    """A number with its interval."""
+    """Formats a number with its interval."""
     return "-" if e is None else f"{e.mean:.3g} [{e.low:.3g}, {e.high:.3g}]"
 
 
 def points(e: Estimate | None) -> str:
-    """A difference of shares, in points; * where the interval leaves out 0.
+    """Formats a difference of shares in percentage points, with * if its interval does not contain 0.
 
     >>> points(Estimate(0.05, 0.01, 0.09, ()))
     '+5 [+1, +9]*'
@@ -58,7 +58,7 @@ def points(e: Estimate | None) -> str:
 
 
 def overview(result: StudyResult) -> StudyTable:
-    """What every arm reached."""
+    """Returns the table of what every arm reached."""
     first, rest = result.splits[0], result.splits[1:]
     metrics = list(dict.fromkeys(name for arm in result.arms for name in arm.metrics))
     by_task = [name for name in metrics if name.startswith(f"success/{first}/")]
@@ -86,7 +86,7 @@ def overview(result: StudyResult) -> StudyTable:
 
 
 def compared(result: StudyResult) -> StudyTable:
-    """Differences to the reference."""
+    """Returns the table of differences from the reference arm."""
     names = [f"success/{s}" for s in result.splits]
     names += [f"followed/{s}" for s in result.splits if s in (result.splits[0], "uncorrelated")]
     names = [n for n in [*names, "vqa", "vqa, before"] if any(n in arm.against for arm in result.arms)]
@@ -98,7 +98,7 @@ def compared(result: StudyResult) -> StudyTable:
 
 
 def budgets(result: StudyResult) -> StudyTable:
-    """What each arm was given, and what it took."""
+    """Returns the table of what each arm was given, and what it took."""
     rows: list[TableRow] = []
     for arm in result.arms:
         reached = [n for n in arm.robot_samples_to_threshold if n is not None]
@@ -117,7 +117,7 @@ def budgets(result: StudyResult) -> StudyTable:
 
 
 def search(result: StudyResult) -> StudyTable | None:
-    """What each value of the search before the study reached, None if there was none."""
+    """Returns the table of what each value of the search reached; None without a search."""
     if not result.tuned:
         return None
     values = list(next(iter(result.tuned.values())))
@@ -129,12 +129,12 @@ def search(result: StudyResult) -> StudyTable | None:
 
 
 def tables(result: StudyResult) -> list[StudyTable]:
-    """All of them."""
+    """Returns all tables that the study has."""
     return [t for t in (overview(result), compared(result), budgets(result), search(result)) if t is not None]
 
 
 def short(value: Any) -> Any:
-    """Plain values with five digits: nothing measured here has more.
+    """Rounds all floats in plain values to five digits: nothing measured here is more exact.
 
     >>> short({"a": [1 / 3, 7]})
     {'a': [0.33333, 7]}
@@ -159,21 +159,22 @@ def write(result: StudyResult, command: str, out: Path) -> None:
 
     Args:
         result: what the study found.
-        command: that carried it out.
-        out: folder.
+        command: the command that carried it out.
+        out: folder of the study.
     """
     write_text(out / "results.json", json.dumps(short({"command": command} | result.to_json()), indent=1) + "\n")
     write_text(out / "results.md", markdown(result, command))
 
 
 def markdown(result: StudyResult, command: str) -> str:
-    """The text of results.md."""
+    """Returns the text of results.md."""
     base, seeds = result.base, result.seeds
     text = [f"# {result.study}", "", result.question, "", f"`{command}`", ""]
     text += [
         f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}), "
         f"{result.episodes} episodes per split and embodiment. "
-        f"{result.hardware}, {result.date}, {result.seconds / 60:.0f} minutes of runs besides the base VLM. "
+        f"{result.hardware}, {result.date}, {result.seconds / 60:.0f} minutes of runs besides the base VLM"
+        f"{' and the search' * bool(result.tuned)}. "
         + ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "",
         f"Base VLM: `{base.flags}` on `{base.shards}`. Every arm: `{result.common}`."
@@ -189,7 +190,7 @@ def markdown(result: StudyResult, command: str) -> str:
 
 
 def markdown_table(table: StudyTable) -> list[str]:
-    """Lines of a table under its title and its note."""
+    """Returns the lines of a table in Markdown, below its title and its note."""
     head = ["", f"## {table.title}", "", table.note, ""]
     head += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     return head + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]

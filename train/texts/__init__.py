@@ -1,1 +1,1 @@
-"""The text vocabulary, and how long the rows of the shards are."""
+"""The text vocabulary, and the lengths of the shards' rows in tokens."""

@@ -1,7 +1,7 @@
-"""What a robot's actions move and how, as words of the prompt: --data.control-mode.
+"""Says in the prompt what a robot's actions move, and how: --data.control-mode.
 
-pi0.5 trains on actions of joints and of end effectors and tells the two apart in the prompt, by "<control mode> joint/end
-effector <control mode>" (arXiv 2504.16054, section IV-C). Ours says more, since data sets differ in more: "end effector delta".
+pi0.5 trains on actions of joints and of end effectors, and marks them in the prompt by "<control mode> joint/end effector
+<control mode>" (arXiv 2504.16054, section IV-C). Our text says more, since datasets differ in more: "end effector delta".
 """
 
 import logging
@@ -13,7 +13,7 @@ from train.acting.robots import Robot
 logger = logging.getLogger(__name__)
 
 UNIT = re.compile(r"\s*\(([^)]*)\)$")
-# Names of a pose's columns: x, dx, vx, wx, roll, droll, qx, r11; with a side or a hand before them, or a suffix that says what.
+# Names of a pose's columns: x, dx, vx, wx, roll, droll, qx, r11. A side or a hand may come before, and .pos, .vel, ... after.
 POSE = re.compile(
     r"(?:.*[\s_.])?[dvw]?(?:x|y|z|roll|pitch|yaw|r[xyz]|q[xyzw]|r[123][123]|r\d)(?:[_.](?:pos|vel|delta))?"
 )
@@ -25,12 +25,12 @@ FORMS = {"absolute": "position", "delta": "delta", "relative": "relative positio
 
 
 def control_mode(robot: Robot) -> str:
-    """What most people would call it; "" if the names of the columns do not tell.
+    """Returns what most people would call a robot's control mode; "" if the names of its columns do not say.
 
-    The gripper does not count. Columns whose unit is per second are a velocity, unless they are made relative.
+    The gripper does not count. Columns whose unit is per second are a velocity, unless the mixture makes them relative or delta.
 
     Returns:
-        Such as "end effector position", "joint delta", "joint velocity and base velocity".
+        A text such as "end effector position", "joint delta" or "joint velocity and base velocity".
     """
     found: list[str] = []
     for name, encoding in zip(robot.action_names, robot.action_encoding, strict=True):
@@ -49,7 +49,7 @@ def control_mode(robot: Robot) -> str:
 
 
 def control_modes(robots: Iterable[Robot]) -> dict[str, str]:
-    """By embodiment, that of the first robot of each; those whose columns say nothing are named in a warning."""
+    """Returns the control mode of each embodiment, from its first robot. Warns about those whose columns say nothing."""
     found: dict[str, str] = {}
     for robot in robots:
         if robot.embodiment not in found:
@@ -63,7 +63,7 @@ def control_modes(robots: Iterable[Robot]) -> dict[str, str]:
 
 
 def _part(name: str) -> str:
-    """What a column belongs to.
+    """Returns the part of the robot that a column belongs to, or "" if its name does not say.
 
     >>> [_part(name) for name in ("x", "droll", "left_qw", "joint 3", "shoulder_pan.pos", "base x", "a 0")]
     ['end effector', 'end effector', 'end effector', 'joint', 'joint', 'base', '']

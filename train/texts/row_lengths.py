@@ -1,7 +1,7 @@
-"""Tokens of the longest row of the shards, exactly, before the first step: so training cannot die of a longer one later.
+"""Finds the exact length of the shards' longest row in tokens before the first step, so that no longer row ends training later.
 
-All rows are looked at, but few are encoded: what the manifest says of a source (`LongestRow`), or the bytes of a row's texts,
-often tell that it cannot be the longest; rows of a robot that differ only in their state and their chunk are encoded once.
+Every row counts, but few are encoded. What the manifest says about a source (`LongestRow`), or the number of bytes of a row's
+texts, often shows that a row cannot be the longest. Rows of a robot that differ only in state and chunk are encoded once.
 """
 
 from collections.abc import Collection, Iterator
@@ -24,26 +24,25 @@ from train.tokens import bins, robot_prompt
 
 COLUMNS = ("kind", "source", "sample_id", "prompt", "target", "action", "action_steps", "action_tokens", "state")
 BLIND = dict.fromkeys(IMAGE_COLUMNS)
-STATE_BYTES = 4  # at most of a bin and the space after it
+STATE_BYTES = 4  # the most bytes of a bin and the space after it
 ENDS = 3  # <bos>, <eos>, and the end of line after a question
-FRAME = (
-    len(robot_prompt("", "", "-", ask="Subtask")) + 256
-)  # bytes of a robot's row at most besides its texts, with control mode
-ENCODED = 4  # texts of a row at most: what stands before and after a state, the target, the end of an action
-KNOWN = 1 << 20  # texts whose tokens are remembered
-REMOTE_READS = 16  # at once
+# The most bytes that a robot's row has besides its texts; its control mode is among them.
+FRAME = len(robot_prompt("", "", "-", ask="Subtask")) + 256
+ENCODED = 4  # the most texts of a row: the one before a state, the one after it, the target, the end of an action
+KNOWN = 1 << 20  # texts whose token counts are remembered
+REMOTE_READS = 16  # parallel reads of remote shards
 Counts = NDArray[np.int64]
 RowKey = tuple[str, str, str, bool, int]
 
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """A row and how long it is.
+    """A row and its length.
 
     Attributes:
-        tokens: of prefix and suffix together.
-        source: of the row.
-        sample_id: of the row.
+        tokens: number of tokens of prefix and suffix together.
+        source: name of the row's source.
+        sample_id: sample id of the row.
     """
 
     tokens: int
@@ -53,15 +52,15 @@ class MeasuredRow:
 
 @dataclass
 class RowLengths:
-    """Counts tokens of rows as `Encoder.row` makes them.
+    """Counts the tokens of rows as `Encoder.row` makes them.
 
     Attributes:
         encoder: makes the rows.
-        bound: of `token_bound`; None if a text's bytes say nothing.
-        costs: of `costs_of_bins`; None if the state is not text, or every row must be encoded.
-        every: encode every row, whatever is known of the tokenizer.
-        known: (source, prompt, target, whether it asks for the subtask, numbers of the state) -> tokens but for those that
-            depend on the numbers of the state and on the chunk.
+        bound: result of `token_bound`; None if a text's bytes do not bound its tokens, or every row is encoded on request.
+        costs: result of `costs_of_bins`; None if the state is not text, or every row must be encoded.
+        every: encode every row, whatever is known about the tokenizer.
+        known: (source, prompt, target, whether the row asks for the subtask, dims of the state) -> number of tokens, without
+            those that depend on the values of the state and on the chunk.
     """
 
     encoder: Encoder
@@ -72,17 +71,17 @@ class RowLengths:
 
     @classmethod
     def of(cls, encoder: Encoder, every: bool) -> "RowLengths":
-        """Looks at the tokenizer."""
+        """Makes the counter; reads from the tokenizer what is known without encoding."""
         text = encoder.form == "text"
         costs = costs_of_bins(encoder.text) if text and not every else None
         return cls(encoder, None if every else token_bound(encoder.text), costs, every or (text and costs is None))
 
     def most(self, source: ManifestSource) -> float:
-        """What no row of a source exceeds, from the manifest alone; infinity if that does not tell."""
+        """Returns a number of tokens that no row of a source exceeds, from the manifest alone; infinity if it does not say."""
         longest = source.longest
         if longest is None or self.bound is None:
             return np.inf
-        ids = source.horizon * source.action_dim  # a token stands for one number at least
+        ids = source.horizon * source.action_dim  # a token stands for at least one number
         if self.encoder.cached and self.encoder.data.discrete == "fast":
             ids = min(ids, longest.action_tokens)
         size = longest.prompt_bytes + longest.target_bytes + ENDS
@@ -90,7 +89,7 @@ class RowLengths:
         return float(self.bound.of(np.array(size, np.float64), ENCODED)) + (ids if source.robot else 0)
 
     def texts(self, batch: pa.RecordBatch, rows: Counts, above: int) -> Counts:
-        """Tokens of questions or captions; 0 of those that have no more than `above`, as far as their bytes tell."""
+        """Returns the tokens of questions or captions; 0 for those whose bytes show that they have no more than `above`."""
         most = np.full(len(rows), np.inf)
         if self.bound is not None:
             size = sum(pc.binary_length(batch.column(name)).to_numpy()[rows] for name in ("prompt", "target"))
@@ -106,15 +105,15 @@ class RowLengths:
         return out
 
     def robots(self, batch: pa.RecordBatch, rows: Counts, name: str) -> Counts:
-        """Tokens of rows of one robot source.
+        """Counts the tokens of rows of one robot source.
 
         Args:
-            batch: with `COLUMNS`.
-            rows: (m,) of it.
-            name: of the source.
+            batch: record batch with `COLUMNS`.
+            rows: (m,) indices of the rows in the batch.
+            name: name of the source.
 
         Returns:
-            (m,) of each.
+            (m,) tokens of each row.
         """
         if self.every:
             return np.array([self.count(batch, i) for i in rows.tolist()], np.int64)
@@ -131,12 +130,12 @@ class RowLengths:
         return out
 
     def count(self, batch: pa.RecordBatch, i: int) -> int:
-        """Tokens of one row, encoded."""
+        """Encodes one row and returns the number of its tokens."""
         example = self.encoder.row(batch.slice(i, 1).to_pylist()[0] | BLIND)
         return len(example.prefix) + len(example.suffix)
 
     def _kept(self, key: RowKey, batch: pa.RecordBatch, i: int, varying: int) -> int:
-        """Tokens of a row but for those that vary, as they were counted for an earlier row of its kind, or are now."""
+        """Returns a row's tokens without the `varying` ones: as counted for an earlier row with this key, or counted now."""
         found = self.known.get(key)
         if found is None:
             if len(self.known) >= KNOWN:
@@ -145,7 +144,7 @@ class RowLengths:
         return found
 
     def _ids(self, batch: pa.RecordBatch, rows: Counts, robot: Robot) -> Counts:
-        """FAST ids of the chunks; 0 where all have as many tokens."""
+        """Returns the number of FAST ids of each chunk, (m,); 0 without FAST ids, as then all rows have equally many tokens."""
         if self.encoder.data.discrete != "fast":
             return np.zeros(len(rows), np.int64)
         if self.encoder.cached:
@@ -157,7 +156,7 @@ class RowLengths:
         )
 
     def _states(self, batch: pa.RecordBatch, rows: Counts, dims: Counts, robot: Robot) -> Counts:
-        """What the numbers of the states cost as text, (m,)."""
+        """Returns how many tokens the text of each state has more than one of bins 0, (m,)."""
         out = np.zeros(len(rows), np.int64)
         stats = self.encoder.tok.state_stats.get(robot.embodiment)
         if stats is None or self.costs is None or not self.costs.any():
@@ -174,17 +173,17 @@ class RowLengths:
 def longest(
     reader: ShardReader, encoder: Encoder, kinds: Collection[str], above: int = 0, every: bool = False
 ) -> MeasuredRow | None:
-    """The row with the most tokens, the first of several.
+    """Finds the row with the most tokens; the first one if several have as many.
 
     Args:
-        reader: of the shards.
+        reader: reads the shards.
         encoder: makes examples of their rows.
         kinds: rows of other kinds do not count.
-        above: rows of so many tokens or fewer do not count.
-        every: encode every row, whatever is known of the tokenizer.
+        above: rows of this many tokens or fewer do not count.
+        every: encode every row, whatever is known about the tokenizer.
 
     Returns:
-        None if no row has more than `above`.
+        The row; None if no row has more than `above` tokens.
     """
     lengths, sources = RowLengths.of(encoder, every), list(reader.manifest.sources.items())
     chosen = np.array([source.kind in kinds for _, source in sources])
@@ -217,7 +216,7 @@ def longest(
     if found is None:
         return None
     name, row = found
-    if lengths.count(row, 0) != best:  # what was said of the tokenizer is not so
+    if lengths.count(row, 0) != best:  # what we know about the tokenizer is wrong
         assert not every, "a row is not encoded the same way twice"
         return longest(reader, encoder, kinds, above, every=True)
     return MeasuredRow(best, name, row.column("sample_id")[0].as_py())

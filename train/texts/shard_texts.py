@@ -1,4 +1,4 @@
-"""What the shards' texts decide: the text tokenizer if none is given, and how many tokens the rows have."""
+"""Takes from the shards' texts what they decide: the text tokenizer, if none is given, and the number of tokens per row."""
 
 from collections.abc import Collection, Iterator
 
@@ -14,14 +14,17 @@ from train.texts.row_lengths import longest
 from train.tokens import END_OF_ACTION, TextTokenizer, robot_prompt, state_text
 
 TEXTS_MEASURED = 20_000
-ROWS_AT_ONCE = 1024  # one by one they take five times as long
+ROWS_AT_ONCE = 1024  # reading them one by one takes five times as long
 
 
 def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
-    """The run's own if it resumes, else the one given, else that of `init_from` or `weights`, else one trained on the shards.
+    """Returns the text tokenizer of a run.
+
+    A run that resumes uses its own. Otherwise it is the one given, else that of `init_from` or `weights`, else one trained on
+    the shards.
 
     Raises:
-        InputError: that file is missing or no tokenizer.
+        InputError: the tokenizer's file is missing, or is not a tokenizer.
     """
     own = config.out / TEXT_TOKENIZER
     if config.resume and own.is_file():
@@ -36,7 +39,7 @@ def text_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
 
 
 def _texts(reader: ShardReader) -> Iterator[str]:
-    """What the model reads and says in some rows, evenly spaced."""
+    """Yields the texts that the model reads and predicts in some rows, evenly spaced."""
     numbers = np.arange(0, reader.num_rows, max(1, -(-reader.num_rows // TEXTS_MEASURED)))
     for some in np.split(numbers, range(ROWS_AT_ONCE, len(numbers), ROWS_AT_ONCE)):
         batch = reader.take(*reader.layout.at(some), columns=("kind", "prompt", "target"))
@@ -47,10 +50,10 @@ def _texts(reader: ShardReader) -> Iterator[str]:
 
 
 def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
-    """Tokens of the longest row, rounded up to a multiple of 8.
+    """Returns the tokens of the longest row, rounded up to a multiple of 8.
 
     Args:
-        reader: of the shards.
+        reader: reads the shards.
         encoder: makes examples of their rows.
         kinds: rows of other kinds do not count.
     """
@@ -59,16 +62,16 @@ def longest_row(reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -
 
 
 def text_length(given: int, reader: ShardReader, encoder: Encoder, kinds: Collection[str]) -> int:
-    """Tokens of a row of the batches: `given`, or if it is 0 as many as the longest row needs.
+    """Returns the number of tokens per row in the batches: `given`, or what the longest row needs if `given` is 0.
 
     Args:
-        given: --data.text-length.
-        reader: of the shards.
+        given: value of --data.text-length; 0: find it.
+        reader: reads the shards.
         encoder: makes examples of their rows.
         kinds: rows of other kinds do not count.
 
     Raises:
-        InputError: a row has more than `given`.
+        InputError: a row has more than `given` tokens.
     """
     if not given:
         return longest_row(reader, encoder, kinds)
@@ -82,7 +85,7 @@ def text_length(given: int, reader: ShardReader, encoder: Encoder, kinds: Collec
 
 
 def rounded(tokens: int) -> int:
-    """Up to a multiple of 8.
+    """Rounds up to a multiple of 8.
 
     >>> rounded(121)
     128

@@ -1,4 +1,4 @@
-"""Which rows of the embedding are text and which are actions, whatever others have added to a pretrained tokenizer."""
+"""Decides which rows of the embedding are text and which are actions, whatever others added to a pretrained tokenizer."""
 
 import json
 
@@ -10,25 +10,25 @@ from train.tokens import TextTokenizer
 
 PALIGEMMA = 257_152  # tokens of PaliGemma's vocabulary, of which the last 1,152 are <loc> and <seg>
 PALIGEMMA_SKIP = 1152
-LOCATIONS = ((256_000, "<loc0000>"), (PALIGEMMA - 1, "<seg127>"))  # where they stand (big_vision's PaliGemma)
+LOCATIONS = ((256_000, "<loc0000>"), (PALIGEMMA - 1, "<seg127>"))  # ids of the first and the last one (big_vision)
 SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257,152 to 257,216 rows
 
 
 def arranged(
     text: TextTokenizer, skip: int | None, actions: int, states: int, rows: int = 0
 ) -> tuple[TextTokenizer, Placement]:
-    """The text tokenizer to use, and where action and state ids are beside its tokens.
+    """Returns the text tokenizer to use, and the placement of action and state ids beside its tokens.
 
     Args:
-        text: as it was given.
-        skip: `DataConfig.action_skip`.
+        text: the text tokenizer as given.
+        skip: value of `DataConfig.action_skip`.
         actions: number of action ids.
         states: number of state ids.
-        rows: of the model's embedding if it is there already, else 0. A run of an older version that took `<image>` for a token
-            of the vocabulary has more rows, and keeps them.
+        rows: number of rows of the model's embedding if it exists already, else 0. A run of an older version, which counted
+            `<image>` as a token of the vocabulary, has more rows, and keeps them.
 
     Raises:
-        InputError: they do not fit into the vocabulary.
+        InputError: the ids do not fit into the vocabulary.
     """
 
     def place(size: int) -> Placement:
@@ -44,10 +44,10 @@ def arranged(
 
 
 def without_additions(text: TextTokenizer) -> TextTokenizer:
-    """PaliGemma's vocabulary without the tokens that others added behind it; any other tokenizer as it is.
+    """Removes the tokens that others added behind PaliGemma's vocabulary. Any other tokenizer is returned unchanged.
 
-    transformers' PaliGemma tokenizer has `<image>` as number 257,152, and some pad to the 257,216 rows of the checkpoint. No
-    checkpoint means anything by those rows, and openpi's has none, so such words are read as any other text.
+    In transformers' PaliGemma tokenizer, `<image>` has id 257,152, and some tokenizers pad to the 257,216 rows of the checkpoint.
+    Those rows have no meaning in any checkpoint, and openpi's has no such rows, so these words are read like any other text.
     """
     vocabulary = text.tokenizer.get_vocab(with_added_tokens=False)
     if text.size <= PALIGEMMA or max(vocabulary.values(), default=-1) >= PALIGEMMA:

@@ -1,4 +1,4 @@
-"""What can be said of a tokenizer's counts without encoding every text: read from its own file, or not said at all."""
+"""Bounds the tokens of texts without encoding them. What a tokenizer's own file does not guarantee is not assumed."""
 
 import json
 import re
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from train.tokens import BINS, TextTokenizer, robot_prompt
 
 SPACES = " \u2581\u0120"  # a space, as SentencePiece and as byte-level BPE write it
-STRADDLES = re.compile(f"[:0-9][{SPACES}]|[0-9];")  # where the bins of a state begin, and where the last one ends
+STRADDLES = re.compile(f"[:0-9][{SPACES}]|[0-9];")  # tokens that cross the space before a bin or the end of a state
 AROUND_STATES = frozenset(" -0123456789:;\nStateAcion\u2581\u0120")
 
 
 @dataclass(frozen=True)
 class TokenBound:
-    """What no text has more tokens than: a token stands for a byte at least, of what the normalizer makes of the text.
+    """The most tokens that a text can have: a token stands for at least one byte of the normalized text.
 
     Attributes:
-        per_byte: of UTF-8.
-        more: besides, of each text.
+        per_byte: most tokens per UTF-8 byte of the text.
+        more: most additional tokens per text.
     """
 
     per_byte: int
     more: int
 
     def of(self, size: NDArray[np.float64], texts: int) -> NDArray[np.float64]:
-        """Tokens at most of several texts that have `size` bytes in all."""
+        """Returns the most tokens that several texts can have together, if they have `size` bytes in all."""
         return np.asarray(self.per_byte * size + texts * self.more, np.float64)
 
 
-# UTF-8 bytes that a normal form may make of one: the Unicode Consortium's FAQ on normalization; lower case, 2 to 3 bytes.
+# Most UTF-8 bytes that a normal form makes of one byte (the Unicode Consortium's FAQ on normalization). Lower case: from 2 to 3.
 NORMAL_FORMS = {
     "NFC": 3,
     "NFD": 3,
@@ -46,14 +46,14 @@ NORMAL_FORMS = {
 
 
 def token_bound(text: TextTokenizer) -> TokenBound | None:
-    """What bounds the tokens of a text by its bytes; None if its tokenizer may do something else than we know."""
+    """Returns the bound on a text's tokens from its bytes; None if the tokenizer may do something that we do not know."""
     written = json.loads(text.tokenizer.to_str())
     bound = _growth(written["normalizer"], text)
     return bound if _splits_only(written["pre_tokenizer"]) else None
 
 
 def _growth(normalizer: Any, text: TextTokenizer) -> TokenBound | None:
-    """What a normalizer may make of a byte; 2 are for the space that pre-tokenizers may put before and after a text."""
+    """Returns the bound for a normalizer. 2 tokens per text are for the spaces that pre-tokenizers may put around it."""
     match normalizer:
         case None:
             return TokenBound(1, 2)
@@ -75,7 +75,7 @@ def _growth(normalizer: Any, text: TextTokenizer) -> TokenBound | None:
 
 
 def _splits_only(pre_tokenizer: Any) -> bool:
-    """Whether it cuts texts, and writes spaces in one of the ways that we know."""
+    """Returns whether a pre-tokenizer only cuts texts, and writes spaces in one of the ways that we know."""
     match pre_tokenizer:
         case {"type": "Sequence", "pretokenizers": parts}:
             return all(map(_splits_only, parts))
@@ -85,11 +85,10 @@ def _splits_only(pre_tokenizer: Any) -> bool:
 
 
 def costs_of_bins(text: TextTokenizer) -> NDArray[np.int64] | None:
-    """Tokens of each bin in the text of a state, above those of bin 0; None where they depend on what stands around.
+    """Returns how many tokens each bin has more than bin 0 in the text of a state; None if that depends on the text around it.
 
-    No token of the vocabulary reaches over the space before a bin, or to the ";" after the last one, so byte-pair encoding
-    and unigram models cut there whatever the text is, and the counts add up. Where that is not so, or not known, texts must be
-    encoded one by one.
+    If no token of the vocabulary crosses the space before a bin, or the ";" after the last one, BPE and unigram models cut there
+    whatever the text is, and the counts add up. If that is not so, or not known, texts must be encoded one by one.
 
     Returns:
         (257,) for bins -1 .. 255.

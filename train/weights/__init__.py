@@ -1,7 +1,8 @@
-"""Weights in: PaliGemma's, openpi's, lerobot's and our own files as parameters to train from.
+"""Loads weights of PaliGemma, openpi, lerobot or our own exports as parameters to train from.
 
-`matching.plan` decides from headers; here the tensors are read one by one. Memory: the parameters in float32 plus one tensor
-of the checkpoint (docs/weights.md has what was measured). What the checkpoint lacks is initialised as `model.init` does.
+`matching.plan` decides from headers what to load, and this module reads the tensors one by one. It needs memory for the
+parameters in float32 and for one tensor of the checkpoint (docs/weights.md has measurements). Parameters that the checkpoint
+lacks are initialised as in `model.init`.
 """
 
 from pathlib import Path
@@ -24,24 +25,24 @@ from train.weights.sources import StoredWeights
 
 
 def start(todo: LoadPlan, config: ModelConfig, key: jax.Array) -> Params:
-    """Parameters to train from, float32: the planned ones of the checkpoint, and random ones from `key` for the rest.
+    """Returns parameters to train from, float32: the planned ones of the checkpoint, and random ones from `key` for the rest.
 
     Raises:
-        InputError: as `read`.
+        InputError: as in `read`.
     """
     host, missing = read(todo), set(todo.fresh)
-    # Under jit the arrays that nobody asks for are never made: a second whole model would not fit beside the first.
+    # Under jit, arrays that are not returned are never made. A second whole model would not fit beside the first.
     fresh = jit_once(lambda key: {p: v for p, v in flatten(model.init(key, config)).items() if p in missing})(key)
-    # Waiting for each copy lets go of its array on the host: copies that all wait their turn would double the model.
+    # Waiting for each copy frees its array on the host. If all copies waited at once, the model would be there twice.
     placed = {p: fresh[p] if p in fresh else jnp.array(host.pop(p)).block_until_ready() for p in todo.shapes}
     return cast(Params, unflatten(placed))
 
 
 def text_tokenizer(path: Path) -> Path:
-    """The tokenizer.json beside a checkpoint: its embedding's rows mean that tokenizer's tokens and no other's.
+    """Returns the tokenizer.json beside a checkpoint: the rows of its embedding mean the tokens of this tokenizer only.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     folder = path if path.is_dir() else path.parent
     for name in ("text_tokenizer.json", "tokenizer.json"):
@@ -53,10 +54,10 @@ def text_tokenizer(path: Path) -> Path:
 
 
 def read(todo: LoadPlan) -> dict[str, NDArray[np.float32]]:
-    """The planned arrays by path, float32, on the host.
+    """Reads the planned arrays, by path, float32, on the host.
 
     Raises:
-        InputError: a tensor is damaged or not finite, or a head that should be the embedding differs from it.
+        InputError: a tensor is damaged or not finite, or the output head, which should equal the embedding, differs from it.
     """
     stored, out = todo.stored, {}
     for path, group in track(todo.matched.items(), "reading weights", unit="arrays"):
@@ -94,7 +95,7 @@ def _finite(stored: StoredWeights, name: str) -> NDArray[Any]:
 
 
 def _table(tensor: NDArray[Any], shape: Shape, rows: int) -> NDArray[np.float32]:
-    """The embedding: copied rows, then the mean of them for new ones, so that a new token starts as likely as an average one."""
+    """Returns the embedding: copied rows, then their mean for new rows, so a new token starts as likely as an average one."""
     if tensor.shape == shape and rows == shape[0]:
         return np.ascontiguousarray(tensor, np.float32)
     out = np.empty(shape, np.float32)
@@ -104,7 +105,7 @@ def _table(tensor: NDArray[Any], shape: Shape, rows: int) -> NDArray[np.float32]
 
 
 def _resample(stored: StoredWeights, tensor: NDArray[Any], shape: Shape) -> NDArray[np.float32]:
-    """Positions of another grid of patches, bilinear; both grids are square."""
+    """Resamples the position embedding to another grid of patches, bilinearly. Both grids are square."""
     width, (old, new) = tensor.shape[-1], (int(n**0.5) for n in (tensor.size // tensor.shape[-1], shape[-2]))
     if old * old * width != tensor.size:
         raise InputError(

@@ -1,16 +1,16 @@
-"""Where each of our parameters is in other people's checkpoints: names and axes as data, one table for both directions.
+"""Says where each of our parameters is in other people's checkpoints: names and axes, in one table for both directions.
 
-A rule says that our array `path` contains the tensors `names`. `{}` in a name is the layer (our first axis); several names are
-the parts of the axis after it (key, value; gate, up). The pattern names the axes of one tensor, ours on the left:
+A rule says that our array `path` contains the tensors `names`. `{}` in a name is the layer (our first axis). If there are several
+names, they divide the next axis among them (key, value; gate, up). The pattern names the axes of one tensor, ours on the left:
 `n w k -> (n k) w` turns (heads, width, head_dim) into (heads * head_dim, width).
 
-Two families, facts only:
+There are two families (only facts were taken from these sources):
     jax    openpi's tree (Physical-Intelligence/openpi@15a9616a, src/openpi/models/{gemma,siglip,pi0}.py); big_vision's PaliGemma,
            without the prefix "PaliGemma/"
     torch  transformers' PaliGemma, and around it openpi's PyTorch model (same commit, src/openpi/models_pytorch/pi0_pytorch.py,
            gemma_pytorch.py, examples/convert_jax_model_to_pytorch.py) and lerobot's pi0.5 (huggingface/lerobot@7427f318,
            src/lerobot/policies/pi05/modeling_pi05.py, pi_gemma.py). Linear weights are (out, in).
-Both are read under one canonical name, whatever the writer's version called it (`canonical`).
+Tensors of both are found by one canonical name, whatever the version that wrote the file called them (`canonical`).
 """
 
 import math
@@ -27,18 +27,18 @@ Shape = tuple[int, ...]
 T = TypeVar("T")
 Nested = dict[str, T | "Nested[T]"]
 """A tree of dicts with leaves of one type."""
-PLAIN = ""  # pattern of a tensor that is ours as it stands
+PLAIN = ""  # pattern of a tensor with the same axes as ours
 LINEAR = "i o -> o i"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One of our arrays in a family's names; see the module.
+    """Says which tensors of a family make up one of our arrays; the module's docstring explains it.
 
     Attributes:
-        path: of our array.
-        names: of the tensors that it is made of.
-        pattern: axes, ours -> theirs.
+        path: path of our array.
+        names: names of the tensors that it is made of.
+        pattern: axes, ours -> theirs; PLAIN if they are the same.
     """
 
     path: str
@@ -140,7 +140,7 @@ ACTION = {
 }
 RULES: dict[Family, list[Rule]] = {"jax": _jax(), "torch": _torch()}
 
-# What the writers of checkpoints put before the names above. The first that matches is taken off, so that files of every
+# What the writers of checkpoints put before the names above. The first pattern that matches is replaced, so that files of every
 # version look alike: transformers moved `language_model.model.` to `model.language_model.` in 4.52.
 LM_HEAD, EXPERT_HEAD = "lm_head.weight", "expert_lm_head.weight"
 _PI = r"(?:model\.)?paligemma_with_expert\."
@@ -182,15 +182,15 @@ PREFIXES: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class MappedTensor:
-    """One tensor of a checkpoint and its place in our array: `array[index]`, its axes moved.
+    """One tensor of a checkpoint and its place in our array: `array[index]`, with its axes in another order.
 
     Attributes:
         name: canonical name of the tensor.
-        path: of our array.
-        index: of the tensor's place in the first axes of our array; () if it is the whole array.
-        split: shape of that place, with those axes split up that are several of theirs.
-        order: of these axes in the tensor.
-        shape: of the tensor.
+        path: path of our array.
+        index: index of the tensor's place in the first axes of our array; () if the tensor is the whole array.
+        split: shape of this place; an axis that is several of theirs is split into these.
+        order: order of these axes in the tensor.
+        shape: shape of the tensor.
     """
 
     name: str
@@ -201,18 +201,18 @@ class MappedTensor:
     shape: Shape
 
     def to_theirs(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Their tensor out of our whole array: a view where the axes allow one."""
+        """Returns their tensor from our whole array, as a view if the axes allow one."""
         place: NDArray[Any] = array[self.index]
         return place.reshape(self.split).transpose(self.order).reshape(self.shape)
 
     def to_ours(self, tensor: NDArray[Any], shape: Shape) -> NDArray[Any]:
-        """What is at its place in our array, with the given shape, out of their tensor."""
+        """Returns the part of our array that their tensor is, in the given shape."""
         grouped = tensor.reshape([self.split[axis] for axis in self.order])
         return grouped.transpose(np.argsort(self.order)).reshape(shape)
 
 
 def mapped_tensors(family: Family, shapes: Mapping[str, Shape]) -> list[MappedTensor]:
-    """The tensors that a checkpoint of `family` has for our arrays, under canonical names; arrays without a rule have none.
+    """Returns the tensors of a checkpoint of `family` for our arrays, by canonical name. Arrays without a rule have none.
 
     >>> shapes = {"backbone/layers/key_value": (1, 2, 8, 4), "backbone/norm": (8,)}
     >>> [(p.name, p.index, p.shape) for p in mapped_tensors("torch", shapes)][:2]
@@ -236,7 +236,7 @@ def mapped_tensors(family: Family, shapes: Mapping[str, Shape]) -> list[MappedTe
 
 
 def _axes(pattern: str, shape: Shape) -> tuple[Shape, tuple[int, ...], Shape]:
-    """(our axes split up, their order, the result's shape) of a pattern on an array of `shape`."""
+    """Returns (our axes split up, their order, shape of the result) for a pattern on an array of `shape`."""
     if pattern == PLAIN:
         return shape, tuple(range(len(shape))), shape
     left, right = pattern.split(" -> ")
@@ -251,7 +251,7 @@ def _axes(pattern: str, shape: Shape) -> tuple[Shape, tuple[int, ...], Shape]:
 
 
 def canonical(family: Family, name: str) -> str:
-    """A tensor's name without what differs between writers and versions.
+    """Returns a tensor's name without what differs between writers and versions.
 
     >>> [canonical("torch", n) for n in ("language_model.model.norm.weight", "model.language_model.norm.weight")]
     ['language.norm.weight', 'language.norm.weight']
@@ -267,7 +267,7 @@ def canonical(family: Family, name: str) -> str:
 
 
 def spelled(layout: str, name: str) -> str:
-    """A canonical torch name as `layout` writes it.
+    """Returns a canonical torch name as `layout` writes it.
 
     >>> spelled("lerobot", "expert.norm.dense.bias")
     'model.paligemma_with_expert.gemma_expert.model.norm.dense.bias'
@@ -277,7 +277,7 @@ def spelled(layout: str, name: str) -> str:
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested dict as {"a/b/c": leaf}.
+    """Turns a nested dict into {"a/b/c": leaf}.
 
     >>> flatten({"a": {"b": 1}, "c": 2})
     {'a/b': 1, 'c': 2}
@@ -288,7 +288,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, T]) -> Nested[T]:
-    """The inverse of `flatten`.
+    """Undoes `flatten`.
 
     >>> unflatten({"a/b": 1, "c": 2})
     {'a': {'b': 1}, 'c': 2}

@@ -1,8 +1,8 @@
-"""Which tensor of a checkpoint is which of our parameters: decided, checked and reported from headers alone.
+"""Matches the tensors of a checkpoint with our parameters; decides, checks and reports from headers alone.
 
-A component of the model (`vision`, `backbone`, `expert`) comes whole from the checkpoint or is initialised whole; a checkpoint
-that has only some of its tensors is refused. The embedding may have other rows (padding, FAST ids appended), and the report says
-which.
+A component of the model (`vision`, `backbone`, `expert`) is loaded as a whole or initialised as a whole; a checkpoint that has
+only some of its tensors is refused. The embedding may have another number of rows (padding, appended FAST ids), and the report
+says how many rows are loaded.
 """
 
 import math
@@ -33,20 +33,20 @@ from train.weights.layouts import (
 from train.weights.sources import FLOATS, StoredWeights, open_weights
 
 TRAINED_ROWS = "trained_rows"
-"""Key of an export's metadata, in layouts of others: rows of its embedding that mean what they did in training. The rest
-is zeros, or stands elsewhere."""
+"""Key of an export's metadata, in layouts of other projects: how many rows of its embedding mean what they meant in training. The
+other rows are zeros, or have moved to another place."""
 EMBEDDING, POSITION = "backbone/embedding", "vision/position"
 SPARE_ROWS = 64  # transformers pads PaliGemma's table from 257152 to 257216 rows
 SHOWN = 4  # names in a message
 FAMILY_NAMES: dict[Family, str] = {"jax": "openpi's tree", "torch": "PyTorch names", "fasttok": "our own file"}
-# pi0's expert: plain norms and state and time as inputs of an MLP. Any of these names tells it from pi0.5's.
+# pi0's expert has plain norms, state_proj and action_time_mlp. Any of these names shows that an expert is pi0's, and not pi0.5's.
 PI0 = ("llm/layers/pre_attention_norm_1/scale", "expert.layers.0.input_layernorm.weight", "state_proj/kernel",
        "state_proj.weight", "action_time_mlp_in/kernel", "action_time_mlp_in.weight")  # fmt: skip
 PI0_WHY = "pi0's expert has plain norms, state_proj and action_time_mlp; ours is pi0.5's and has no place for them"
 
 
 RowState = Literal["loaded", "initialised", "ignored", "written", "filled", "differs", "left out"]
-"""What became of some tensors: the first three when weights are read, the others when they are exported."""
+"""What happened to some tensors: the first three are used when weights are read, the others when they are exported."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class ReportRow:
     """A line of a report.
 
     Attributes:
-        state: what became of it.
-        what: path or name, of one array or of several that begin or read alike.
-        tensors: how many of the checkpoint.
-        parameters: how many of ours; of the checkpoint, in what is ignored.
-        note: why, or how.
+        state: what happened to the tensors.
+        what: path or name of an array, or of several with the same beginning, or with the same name in other layers.
+        tensors: number of tensors of the checkpoint.
+        parameters: number of our parameters; for ignored tensors, of the checkpoint's.
+        note: the reason, or details.
     """
 
     state: RowState
@@ -70,18 +70,18 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of a checkpoint's tensors and of the model's parameters.
+    """What happened to a checkpoint's tensors and to the model's parameters.
 
     Attributes:
-        title: which checkpoint, or which layout.
-        rows: its lines.
+        title: says which checkpoint or which layout it is about.
+        rows: lines of the report.
     """
 
     title: str
     rows: tuple[ReportRow, ...]
 
     def total(self, state: RowState) -> int:
-        """Parameters of the rows in one state."""
+        """Returns the number of parameters of the rows with one state."""
         return sum(row.parameters for row in self.rows if row.state == state)
 
     def show(self) -> None:
@@ -91,15 +91,15 @@ class WeightsReport:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What a load will do, from headers alone.
+    """What loading a checkpoint will do; known from headers alone.
 
     Attributes:
         stored: the checkpoint.
         shapes: our path -> shape, of all parameters.
         matched: our path -> the tensors that the array is made of; only arrays that the checkpoint has.
         names: canonical name of a tensor -> its name in the checkpoint.
-        rows: of the embedding to copy.
-        report: the same for people.
+        rows: number of rows of the embedding to copy.
+        report: the plan as people read it.
     """
 
     stored: StoredWeights
@@ -116,7 +116,7 @@ class LoadPlan:
 
 
 def our_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Shape of each parameter by its path."""
+    """Returns the shape of each parameter by its path."""
     tree = jax.eval_shape(lambda key: model.init(key, config), jax.random.key(0))
     return {path: leaf.shape for path, leaf in flatten(tree).items()}
 
@@ -133,15 +133,15 @@ def plan(
     """Matches a checkpoint's headers with the model.
 
     Args:
-        path: of the checkpoint.
-        config: of the model, with all sizes known.
-        text_rows: rows of our vocabulary that are text; the rest (FAST) is new. Default: all.
-        tokenizer: fingerprint of our action tokenizer: FAST rows of our own files are used if theirs is the same.
-        strict: refuse when anything would be initialised or ignored; copies of the tied table and padding rows do not count.
+        path: path of the checkpoint.
+        config: the model's shapes, all known.
+        text_rows: number of rows of our vocabulary that are text; the others (FAST ids) are new. None: all rows are text.
+        tokenizer: fingerprint of our action tokenizer; FAST rows of our own files are used if their tokenizer is the same.
+        strict: refuse if anything would be initialised or ignored; copies of the tied table and padding rows do not count.
         resample: allow another image size, by bilinear resampling of the position embedding.
 
     Raises:
-        InputError: not a checkpoint (see `open_weights`), missing or mis-shaped tensors, another tokenizer's vocabulary.
+        InputError: no checkpoint (see `open_weights`), missing tensors, wrong shapes, or another tokenizer's vocabulary.
     """
     stored, shapes = open_weights(path), our_shapes(config)
     names: dict[str, str] = {}
@@ -222,7 +222,10 @@ def _check(stored: StoredWeights, used: list[MappedTensor], names: dict[str, str
 
 
 def _no_deeper(stored: StoredWeights, ignored: list[str], names: dict[str, str], shapes: dict[str, Shape]) -> None:
-    """Layers past our depth would otherwise be ignored one by one, and a shallow model pass for the checkpoint's."""
+    """Refuses a checkpoint with more layers than our model.
+
+    Otherwise its later layers would be ignored one by one, and a shallower model would pass for the checkpoint's.
+    """
     if stored.family != "torch":
         return
     depth = {name: shapes[rule.path][0] for rule in RULES["torch"] if rule.path in shapes for name in rule.names}
@@ -242,7 +245,7 @@ def _rows(
     text_rows: int | None,
     tokenizer: str | None,
 ) -> int:
-    """How many rows of the embedding to copy."""
+    """Returns how many rows of the embedding to copy."""
     if EMBEDDING not in matched:
         return 0
     ours = shapes[EMBEDDING][0]

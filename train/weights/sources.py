@@ -1,7 +1,7 @@
-"""Weights on disk, one tensor at a time: safetensors, numpy archives, orbax folders. Nothing here is ever unpickled.
+"""Reads weights from disk, one tensor at a time: safetensors, numpy archives, orbax folders. Nothing is ever unpickled.
 
-`StoredWeights` know names, shapes and dtypes from headers alone and read a tensor when asked, so that a caller can refuse a
-checkpoint before reading any of it and never keeps more than its own copy and one tensor.
+`StoredWeights` reads names, shapes and dtypes from headers alone, and a tensor only when a caller asks for it. So a caller can
+refuse a checkpoint before it reads any tensor, and never needs memory for more than its own copy and one tensor.
 """
 
 import json
@@ -28,11 +28,11 @@ CONVERT = "it may hold code; load it where you trust it and save it with safeten
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """What is known of a tensor that has not been read.
+    """Shape and dtype of a tensor that has not been read.
 
     Attributes:
-        shape: of the tensor.
-        dtype: its name, as numpy spells it.
+        shape: shape of the tensor.
+        dtype: name of its dtype, as numpy spells it.
     """
 
     shape: tuple[int, ...]
@@ -44,9 +44,9 @@ class StoredWeights(Protocol):
 
     Attributes:
         where: path, for messages.
-        family: whose names the tensors have.
-        headers: name, as the writer has it -> shape and dtype.
-        metadata: strings that the writer left.
+        family: family of the tensors' names.
+        headers: name, as in the file -> shape and dtype.
+        metadata: strings that the writer stored beside the tensors.
     """
 
     where: str
@@ -55,14 +55,14 @@ class StoredWeights(Protocol):
     metadata: dict[str, str]
 
     def read(self, name: str) -> NDArray[Any]:
-        """One tensor, as stored."""
+        """Returns one tensor, as stored."""
 
 
 def open_weights(path: Path) -> StoredWeights:
-    """Finds out what `path` is.
+    """Opens a checkpoint, whose format it finds out.
 
     Raises:
-        InputError: it is no checkpoint, a truncated one, one that needs unpickling, or one whose index leaves its folder.
+        InputError: `path` is no checkpoint, is truncated, needs unpickling, or has an index that names files outside its folder.
     """
     check_weights(path)
     if path.is_file():
@@ -101,7 +101,7 @@ def open_weights(path: Path) -> StoredWeights:
 
 
 def _sharded(index: Path) -> list[Path]:
-    """The files that an index names, all beside it."""
+    """Returns the files that an index names, which must all be beside it."""
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(weight_map.values()), key=str)
@@ -125,14 +125,14 @@ def _sharded(index: Path) -> list[Path]:
 
 @dataclass
 class SafetensorsWeights:
-    """One or several safetensors files; each is mapped, never read whole.
+    """One or several safetensors files. Each is mapped into memory, and never read as a whole.
 
     Attributes:
         where: path, for messages.
-        files: of the checkpoint.
+        files: files of the checkpoint.
         family: ours if the metadata says so, else PyTorch's.
-        headers: of all files.
-        metadata: of all files.
+        headers: headers of all files.
+        metadata: metadata of all files.
     """
 
     where: str
@@ -165,24 +165,24 @@ class SafetensorsWeights:
             self.family = "fasttok"
 
     def read(self, name: str) -> NDArray[Any]:
-        """One tensor, as stored."""
+        """Returns one tensor, as stored."""
         tensor: NDArray[Any] = self._open[name].get_tensor(name)
         return tensor
 
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-assert ml_dtypes.bfloat16  # its import is what teaches numpy, and so safetensors, the name
+assert ml_dtypes.bfloat16  # importing it teaches numpy, and so safetensors, the name bfloat16
 
 
 @dataclass
 class NpzWeights:
-    """An .npz of openpi's names; object arrays are refused, since they are pickles.
+    """An .npz archive with openpi's names. Object arrays are refused, because they are pickles.
 
     Attributes:
         where: path, for messages.
         file: the archive.
         family: openpi's.
-        headers: of its arrays.
+        headers: headers of its arrays.
         metadata: none.
     """
 
@@ -216,7 +216,7 @@ class NpzWeights:
             ) from None
 
     def read(self, name: str) -> NDArray[Any]:
-        """One array, as stored."""
+        """Returns one array, as stored."""
         try:
             with np.load(self.file, allow_pickle=False) as archive:
                 array: NDArray[Any] = archive[name]
@@ -231,9 +231,9 @@ class OrbaxWeights:
 
     Attributes:
         where: path, for messages.
-        folder: `params`.
+        folder: the folder `params`.
         family: openpi's.
-        headers: of its arrays.
+        headers: headers of its arrays.
         metadata: none.
     """
 
@@ -261,7 +261,7 @@ class OrbaxWeights:
             ) from None
 
     def read(self, name: str) -> NDArray[Any]:
-        """One array, as stored."""
+        """Returns one array, as stored."""
         item = unflatten({name: self._leaves[name]})
         args = unflatten({name: self._ocp.ArrayRestoreArgs(restore_type=np.ndarray)})
         try:

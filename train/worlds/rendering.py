@@ -1,8 +1,8 @@
-"""Whether MuJoCo can draw without a screen: tried in a child process, and a failure says what to install.
+"""Tries in a child process whether MuJoCo can draw without a screen; if it cannot, the error says what to install.
 
-Robots' worlds of others draw with MuJoCo, which needs a graphics library of the system. One that is missing or broken can end a
-process, so a child tries first: no other way of asking is safe. MuJoCo reads MUJOCO_GL when it is imported; it is set here to the
-first way that works.
+Many worlds draw with MuJoCo, which needs a graphics library of the system. A missing or broken library can end the process, so a
+child process tries it first; there is no other safe way to find out. MuJoCo reads MUJOCO_GL when it is imported, so this module
+sets it to the first way of drawing that works.
 """
 
 import os
@@ -12,10 +12,10 @@ import sys
 from fasttok.errors import InputError
 
 VARIABLE = "MUJOCO_GL"
-TRIED = "FASTTOK_RENDERS_BY"  # the way that worked, so that neither this process nor its children try again
+TRIED = "FASTTOK_RENDERS_BY"  # the way that worked, so that this process and its children do not try again
 WAYS = ("egl", "osmesa")
 INSTALL = "apt-get install libegl1 libgl1-mesa-dri, or apt-get install libosmesa6 (Debian's and Ubuntu's names)"
-SECONDS = 300  # a first start on a slow machine; a child that takes longer hangs
+SECONDS = 300  # enough for a first start on a slow machine; a child that takes longer hangs
 TRIAL = """
 import os
 import mujoco
@@ -30,15 +30,16 @@ os._exit(0)
 
 
 def check_rendering() -> str:
-    """Chooses a way of drawing that works and sets MUJOCO_GL to it; to be called before MuJoCo is imported.
+    """Chooses a way of drawing that works and sets MUJOCO_GL to it. Call this before MuJoCo is imported.
 
-    MUJOCO_GL is respected where it is set. The package `mujoco` is there. This process and its children remember the result.
+    If MUJOCO_GL is already set, only that way is tried. The package `mujoco` must be installed. This process and its children
+    remember the result.
 
     Returns:
         The way, as MUJOCO_GL names it.
 
     Raises:
-        InputError: nothing can be drawn here: why, and what to install.
+        InputError: MuJoCo cannot draw here; the error says why, and what to install.
     """
     given, failed = os.environ.get(VARIABLE), []
     if given and os.environ.get(TRIED) == given:
@@ -53,7 +54,7 @@ def check_rendering() -> str:
 
 
 def _reason_against(way: str) -> str | None:
-    """None if a child process could draw; else the last line of what it said."""
+    """Returns why a child process could not draw (the last line of its errors); None if it could."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", TRIAL],

@@ -1,14 +1,16 @@
-"""A run as a model server of vla-eval 0.8.0 (github.com/allenai/vla-evaluation-harness), so that its benchmarks judge it.
+"""Serves a run to the benchmarks of vla-eval 0.8.0 (github.com/allenai/vla-evaluation-harness), as one of its model servers.
 
     fasttok-serve --run RUN --port 8000
     python -m train.worlds.vla_eval --policy ws://127.0.0.1:8000 --port 8001       # where vla-eval is installed
     vla-eval run --config libero.yaml --server-url ws://127.0.0.1:8001             # its own command
 
-It stands between the two: to the hub it is a model server, to `fasttok-serve` a client, with a connection per session, so that
-the server computes what waits together. It needs vla-eval and the light install with the extra `client`; no JAX.
+This program connects the two: vla-eval (the hub) sees a model server, and `fasttok-serve` sees a client. The client has one
+connection per session, so that `fasttok-serve` computes waiting requests together. This program needs vla-eval and the light
+install with the extra `client`, but no JAX.
 
-Of an observation of theirs it takes `images` (name -> (h, w, 3) uint8), `states` or `state`, and `task_description`. Their action
-has the gripper as each benchmark wants it: columns of ours that are grippers, 1 open and 0 closed, get the form of --gripper.
+It reads `images` (name -> (h, w, 3) uint8), `states` or `state`, and `task_description` from the hub's observations. Benchmarks
+differ in the form of a gripper's values, so the program converts the gripper columns of our actions (1 open, 0 closed) to the
+form that --gripper names.
 """
 
 import asyncio
@@ -41,7 +43,7 @@ GRIPPERS: dict[GripperForm, tuple[float, float]] = {
     "closing": (1, -1),
     "opening": (0, 1),
 }
-"""What a benchmark wants of an opening x in [0, 1]: first + second * x."""
+"""Form -> the two numbers that turn an opening x in [0, 1] into it: first + second * x."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class Bridge:
     """Answers the hub's observations with chunks of a policy's server.
 
     Args:
-        config: what is asked, and how it is given back.
-        connect: opens a connection to the policy's server; by default as the config says.
+        config: flags of the command: what to ask, and in which form to answer.
+        connect: opens a connection to the policy's server; by default as `config` says.
 
     Attributes:
-        config: the same.
-        embodiment: whose actions are asked for.
-        steps: of each chunk that are executed.
+        config: flags of the command.
+        embodiment: embodiment that acts.
+        steps: number of steps of each chunk that are executed.
 
     Raises:
         InputError: the server cannot be used, or does not know the embodiment.
@@ -132,17 +134,17 @@ class Bridge:
         self._lock = threading.Lock()
 
     def begin(self, session: str, task: object) -> None:
-        """An episode begins: its noise depends on its task and number alone.
+        """Begins an episode; its noise depends only on what the hub says about it, such as its task and number.
 
         Args:
-            session: of the hub.
-            task: what the hub says of the episode.
+            session: id of the hub's session.
+            task: what the hub says about the episode.
         """
         with self._lock:
             self._seeds[session] = zlib.crc32(json.dumps(task, sort_keys=True, default=str).encode())
 
     def end(self, session: str) -> None:
-        """An episode is over: its connection is closed."""
+        """Ends an episode, and closes its connection."""
         with self._lock:
             self._seeds.pop(session, None)
             client = self._clients.pop(session, None)
@@ -150,10 +152,10 @@ class Bridge:
             client.close()
 
     def answer(self, seen: Mapping[str, Packed], session: str) -> NDArray[np.float32]:
-        """The next chunk of a session, (H, D) as the benchmark takes actions.
+        """Returns the next chunk of a session, (H, D), with actions as the benchmark takes them.
 
         Raises:
-            InputError: the observation has no camera that is known, or no instruction; or the server refuses it.
+            InputError: the observation has no known camera or no instruction, or the server refuses it.
         """
         request = self.request(seen)
         with self._lock:
@@ -171,18 +173,18 @@ class Bridge:
         return chunk
 
     def answer_all(self, seen: Sequence[Mapping[str, Packed]], sessions: Sequence[str]) -> list[NDArray[np.float32]]:
-        """`answer` of several sessions, asked at the same time."""
+        """Answers several sessions at the same time, each as `answer` does."""
         with ThreadPoolExecutor(max(1, len(sessions))) as threads:
             return list(threads.map(self.answer, seen, sessions))
 
     def request(self, seen: Mapping[str, Packed]) -> dict[str, Packed]:
-        """An observation of the hub with our names.
+        """Turns an observation of the hub into a request with our names.
 
         Args:
             seen: "images", "task_description", and "states" or "state".
 
         Raises:
-            InputError: it has no camera that is known, or no instruction.
+            InputError: the observation has no known camera or no instruction.
         """
         images, prompt = seen.get("images"), seen.get("task_description")
         named = images if isinstance(images, Mapping) else {}
@@ -202,10 +204,10 @@ class Bridge:
 
 
 def model_server(bridge: Bridge) -> Any:
-    """A model server of vla-eval (a `PredictModelServer`) that answers with a bridge.
+    """Returns a model server of vla-eval (a `PredictModelServer`) that answers with a bridge.
 
     Args:
-        bridge: to the policy's server.
+        bridge: bridge to the policy's server.
 
     Raises:
         InputError: vla-eval is not installed.
@@ -261,7 +263,7 @@ def main(config: HubConfig) -> None:
 
 
 def command(argv: list[str]) -> None:
-    """The words of the command line, carried out."""
+    """Runs the command with the words of a command line."""
     main(tyro.cli(HubConfig, prog="python -m train.worlds.vla_eval", args=argv))
 
 

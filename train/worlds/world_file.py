@@ -1,4 +1,4 @@
-"""`fasttok-evaluate --env WORLD.yaml`: a world and its settings as data, so that no code is needed for an environment of others.
+"""Loads a world and its settings from a file (`fasttok-evaluate --env WORLD.yaml`), so that an environment needs no code.
 
     world: gymnasium
     id: gym_pusht/PushT-v0
@@ -6,8 +6,8 @@
     state: [agent_pos]
     instruction: push the T onto its mark
 
-`world` is one of WORLDS, or module:function of your own, which is called with the other keys and returns a factory. The file is
-code as much as --env is: it says what is imported and run. So read one that you were given before you use it.
+`world` is one of WORLDS, or a module:function of your own, which is called with the other keys and returns a factory. Like --env
+itself, the file decides which code is imported and run. So read a file from somebody else before you use it.
 """
 
 import inspect
@@ -23,23 +23,23 @@ from train.user_modules import load_attribute
 
 ENDINGS = (".yaml", ".yml")
 WORLDS = {"gymnasium": "train.worlds.gymnasium:GymnasiumWorld", "libero": "train.worlds.libero:LiberoWorld"}
-"""The world's name in a file -> its settings, a frozen dataclass that is the factory."""
+"""Name of a world in a file -> its settings, a frozen dataclass that is also the factory."""
 
 
 def is_world_file(name: str) -> bool:
-    """Whether `--env` names a file of settings, not a module:factory."""
+    """Returns whether `--env` names a file of settings, and not a module:factory."""
     return name.endswith(ENDINGS)
 
 
 def load_world(path: Path) -> Callable[..., Any]:
-    """The factory that a file describes.
+    """Returns the factory that a file describes.
 
     Args:
-        path: YAML file.
+        path: path of the YAML file.
 
     Raises:
-        InputError: it cannot be read, names no world, or has settings that the world does not have.
-        ImportError: `world` is a module:function that is not there, as are AttributeError and ValueError.
+        InputError: the file cannot be read, names no world, or has settings that the world does not have.
+        ImportError: `world` is a module:function that does not exist; the error can also be an AttributeError or a ValueError.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -69,11 +69,11 @@ def load_world(path: Path) -> Callable[..., Any]:
 
 
 def check_splits(factory: Callable[..., Any], splits: Sequence[str], env: str) -> None:
-    """Refuses a split that a factory does not have, before the first episode is played.
+    """Checks that a factory has the given splits, before the first episode is played.
 
     Args:
-        factory: makes environments; if it has an attribute `splits`, those are all.
-        splits: that were asked for.
+        factory: makes environments; if it has an attribute `splits`, it has no other splits.
+        splits: splits that the user asked for.
         env: the factory as the user named it, for the message.
 
     Raises:

@@ -1,6 +1,7 @@
-"""Self-contained HTML pages: one file, no network, whole without a script; plots are inline SVG that follows the page's colours.
+"""Builds self-contained HTML pages.
 
-Everything here returns `Markup`, a str that is safe to place in a page; plain strings are escaped on the way in.
+A page is one file: it loads nothing from the network, and it is complete without JavaScript. Plots are inline SVG that follows
+the page's colours. The functions here return `Markup`, a str that is safe to place in a page; they escape plain strings.
 """
 
 from fasttok.common.html.colours import (

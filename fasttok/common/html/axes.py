@@ -1,4 +1,4 @@
-"""The parts of a drawing that are the same in every plot: its frame, axes with their labels, and the figure around it."""
+"""Draws the parts that all plots share: the frame, the axes with their labels, and the figure around the drawing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from fasttok.common.html.markup import Markup, tag, text
 from fasttok.common.html.scale import Scale, tick_label, ticks_within
 
-LEFT, RIGHT, BOTTOM = 54, 14, 32  # pixels around what is drawn
-TOP, TOP_LABELLED = 8, 24
-WIDEST = 480  # pixels: a wider drawing scrolls on a phone, where its words would be too small
-SMALLEST = 0.8  # of its width: less than this it is never shown
+LEFT, RIGHT, BOTTOM = 54, 14, 32  # pixels around the plotted area
+TOP, TOP_LABELLED = 8, 24  # pixels above the plotted area, without and with a label of the y axis
+WIDEST = 480  # pixels: a wider drawing scrolls on a phone, as its words would be too small if it shrank to fit
+SMALLEST = 0.8  # a drawing wider than WIDEST never shrinks below this share of its width
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where inside a drawing the data lie, in pixels.
+    """The plotted area inside a drawing, in pixels.
 
     Attributes:
-        width: of the whole drawing.
-        height: of the whole drawing.
+        width: width of the whole drawing.
+        height: height of the whole drawing.
         x_label: what the x axis shows, with its unit.
-        y_label: what the y axis shows, with its unit; "" if that stands above the drawing.
+        y_label: what the y axis shows, with its unit; "" if the figure's title says it.
     """
 
     width: int
@@ -30,12 +30,12 @@ class Frame:
 
     @property
     def top(self) -> int:
-        """Room for the y axis's label."""
+        """Pixels above the plotted area, with room for the label of the y axis if there is one."""
         return TOP_LABELLED if self.y_label else TOP
 
     @property
     def wide(self) -> int:
-        """Width of what is drawn.
+        """Width of the plotted area.
 
         >>> Frame(340, 190, "time (s)", "angle (rad)").wide, Frame(340, 190, "time (s)", "angle (rad)").tall
         (272, 134)
@@ -44,32 +44,32 @@ class Frame:
 
     @property
     def tall(self) -> int:
-        """Height of what is drawn."""
+        """Height of the plotted area."""
         return self.height - self.top - BOTTOM
 
     @property
     def place(self) -> str:
-        """Its left, right, top and bottom, in pixels of the drawing."""
+        """Left, right, top and bottom edge of the plotted area, in pixels of the drawing."""
         return f"{LEFT} {self.width - RIGHT} {self.top} {self.height - BOTTOM}"
 
     def x_scale(self, low: float, span: float) -> Scale:
-        """The x axis, from left to right."""
+        """Returns the scale of the x axis, which runs from left to right."""
         return Scale(low, span, LEFT, self.wide)
 
     def y_scale(self, low: float, span: float) -> Scale:
-        """The y axis, from the bottom up."""
+        """Returns the scale of the y axis, which runs from the bottom up."""
         return Scale(low, span, self.height - BOTTOM, -self.tall)
 
     def shade(self, low: float, high: float, kind: str, least: float = 0.0) -> str:
-        """A tinted stretch of the x axis between two pixels, at least `least` wide."""
+        """Returns a tinted stretch of the x axis from pixel `low` to pixel `high`, at least `least` pixels wide."""
         return f'<rect class="{kind}" x="{low:.1f}" y="{self.top}" width="{max(high - low, least):.1f}" height="{self.tall}"/>'
 
     def rule(self, row: float, kind: str) -> str:
-        """A line across what is drawn, at a height in pixels."""
+        """Returns a horizontal line across the plotted area, `row` pixels from the top of the drawing."""
         return f'<line class="{kind}" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{row:.1f}" y2="{row:.1f}"/>'
 
     def y_axis(self, scale: Scale, labels: Sequence[tuple[float, str]]) -> list[str]:
-        """A line at each of some values, and its label beside it; what they are stands above. The line of 0 is darker."""
+        """Returns a line for each value with its label beside it, and the axis's title above. The line of 0 is darker."""
         parts = [f'<text class="axis-title" x="2" y="11">{text(self.y_label)}</text>'] if self.y_label else []
         for value, label in labels:
             row = scale.at(value)
@@ -78,7 +78,14 @@ class Frame:
         return parts
 
     def x_axis(self, scale: Scale, low: float, high: float, *, whole: bool = False) -> list[str]:
-        """Tick values below the drawing, whole numbers if only those are there, and what they are."""
+        """Returns the tick values and the axis's title, both below the plotted area.
+
+        Args:
+            scale: scale of the x axis.
+            low: smallest value of the axis.
+            high: largest value of the axis.
+            whole: leave out ticks that are not whole numbers.
+        """
         y = self.height - BOTTOM + 16
         parts = [
             f'<text x="{scale.at(value):.1f}" y="{y}" text-anchor="middle">{tick_label(value)}</text>'
@@ -90,7 +97,7 @@ class Frame:
 
 
 def axis_title(words: str, middle: float, y: float) -> str:
-    """What a horizontal axis shows, below it.
+    """Returns the title of a horizontal axis, which says what the axis shows.
 
     >>> axis_title("time (s)", 100.0, 50.0)
     '<text class="axis-title" x="100.0" y="50.0" text-anchor="middle">time (s)</text>'
@@ -99,14 +106,14 @@ def axis_title(words: str, middle: float, y: float) -> str:
 
 
 def drawing(parts: list[str], width: int, height: int, label: str, timed: str = "") -> Markup:
-    """An SVG of these parts.
+    """Returns an SVG of these parts.
 
     Args:
         parts: SVG elements.
-        width: pixels.
-        height: pixels.
-        label: read out to those who do not see it.
-        timed: where scripts/cursor.js draws the moment: `Frame.place`; "" for nowhere.
+        width: width in pixels.
+        height: height in pixels.
+        label: text that a screen reader reads out.
+        timed: `Frame.place` of the area in which scripts/cursor.js marks the current moment; "" for none.
 
     >>> drawing([], 2, 1, "loss")
     '<svg viewBox="0 0 2 1" role="img" aria-label="loss"></svg>'
@@ -119,13 +126,13 @@ def drawing(parts: list[str], width: int, height: int, label: str, timed: str = 
 
 
 def figure(title: str, *parts: Markup, width: int, axis: bool = False) -> Markup:
-    """A drawing under its title; a wide one scrolls where there is less room, by keyboard too.
+    """Returns a drawing under its title. If a wide drawing does not fit, it scrolls, also by keyboard.
 
     Args:
-        title: above it; "" for none.
+        title: text above the drawing; "" for none.
         parts: the drawing, and what is below it.
-        width: of the drawing, in pixels.
-        axis: the title says what the y axis shows.
+        width: width of the drawing, in pixels.
+        axis: whether the title is the label of the y axis.
 
     >>> figure("loss", Markup("<svg></svg>"), width=340)
     '<figure class="chart"><h3>loss</h3><svg></svg></figure>'

@@ -5,13 +5,13 @@ set serves light and dark pages (tests/fasttok/test_html.py computes both).
 """
 
 PALETTE = ("#2f6fde", "#c2541a", "#1d8560", "#8f55c9", "#c93a5b", "#6b7a12", "#0f7f9e", "#8b6a4f")
-"""Lines and bars that a legend tells apart, such as runs or arms; a colour alone means nothing."""
+"""Colours of lines and bars that a legend explains, such as runs or arms. A colour by itself means nothing."""
 
 RECORDED = "var(--ink)"  # what the data says
-COMPUTED = PALETTE[0]  # what a tokenizer or a policy makes of it; also of a chart with a single line
-COMPUTED_NEXT = PALETTE[3]  # the next one, where neighbours touch
+COMPUTED = PALETTE[0]  # what a tokenizer or a policy computed; also the line of a chart that has only one
+COMPUTED_NEXT = PALETTE[3]  # every second computed piece, if neighbouring pieces touch
 GOOD = PALETTE[2]  # success
 WARNING = PALETTE[1]
 BAD = PALETTE[4]  # failures, errors, and values outside their range
-NEUTRAL = "#64748b"  # notes, and whatever has no kind
-KIND_COLOURS = {"robot": PALETTE[6], "vqa": PALETTE[3], "caption": PALETTE[7]}  # of rows of shards, on every page
+NEUTRAL = "#64748b"  # notes, and everything without a kind
+KIND_COLOURS = {"robot": PALETTE[6], "vqa": PALETTE[3], "caption": PALETTE[7]}  # kinds of rows, the same on every page

@@ -1,4 +1,4 @@
-"""Histograms."""
+"""Draws histograms."""
 
 from collections.abc import Sequence
 
@@ -23,17 +23,17 @@ def histogram(
     colour: str = COMPUTED,
     inside: tuple[float, float] | None = None,
 ) -> Markup:
-    """Bars of counts over an axis that begins at 0.
+    """Returns a histogram, whose y axis begins at 0.
 
     Args:
-        edges: (n + 1,) ascending.
-        counts: (n,).
-        axes: what the axes show; y is what is counted.
-        width: pixels.
-        height: pixels.
-        title: above the bars.
-        colour: of the bars.
-        inside: a range of the x axis that is tinted; bars whose middle is not in it are red.
+        edges: (n + 1,) edges of the bars, ascending.
+        counts: (n,) count of each bar.
+        axes: what the axes show; the y label says what is counted.
+        width: width in pixels.
+        height: height in pixels.
+        title: text above the bars; "" for none.
+        colour: colour of the bars.
+        inside: (low, high) range of the x axis that is tinted; bars whose middle is outside it are red. None for no range.
 
     >>> "<title>0 to 1: 5</title>" in histogram([0, 1, 2], [5, 1], Axes("tokens", "rows"))
     True
@@ -53,12 +53,12 @@ def histogram(
         if count:
             fill = colour if inside is None or inside[0] <= (low + high) / 2 <= inside[1] else BAD
             tip = f"{tick_label(low)} to {tick_label(high)}: {count:,}"
-            size = max(y_scale.at(0.0) - y_scale.at(count), 1.0)  # one in a million is seen
+            size = max(y_scale.at(0.0) - y_scale.at(count), 1.0)  # so that one in a million can be seen
             parts.append(
                 f'<rect x="{scale.at(low):.1f}" y="{y_scale.at(0.0) - size:.1f}" '
                 f'width="{max(scale.at(high) - scale.at(low) - 0.6, 0.6):.1f}" '
                 f'height="{size:.1f}" fill="{fill}"><title>{tip}</title></rect>'
             )
-    whole = bool(np.all(edges % 1 == 0.5))  # a bar for each whole number
+    whole = bool(np.all(edges % 1 == 0.5))  # each bar then stands for whole numbers
     parts += frame.x_axis(scale, x0, x0 + span, whole=whole)
     return figure(title, drawing(parts, width, height, title or f"{axes.y_label} by {axes.x_label}"), width=width)

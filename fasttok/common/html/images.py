@@ -1,11 +1,11 @@
-"""Pictures inside a page."""
+"""Embeds pictures in a page."""
 
 import base64
 import html
 
 from fasttok.common.html.markup import Markup
 
-# An SVG filter, so that the bytes stay as they are and nothing has to decode them.
+# The browser exchanges red and blue by an SVG filter, so the encoded bytes stay as they are and we need not decode them.
 CHANNEL_SWAP = Markup(
     '<svg width="0" height="0" style="position:absolute" aria-hidden="true"><filter id="swap-red-blue" '
     'color-interpolation-filters="sRGB"><feColorMatrix values="0 0 1 0 0  0 1 0 0 0  1 0 0 0 0  0 0 0 1 0"/></filter></svg>'
@@ -13,7 +13,9 @@ CHANNEL_SWAP = Markup(
 
 
 def image_kind(data: bytes) -> str:
-    r"""The format, by the first bytes: png, webp, gif or jpeg. Anything else is called jpeg; browsers show it as broken.
+    r"""Returns the format by the first bytes: png, webp, gif or jpeg.
+
+    Anything else is called jpeg; browsers show it as a broken image.
 
     >>> image_kind(b"GIF89a"), image_kind(b"\xff\xd8")
     ('gif', 'jpeg')
@@ -24,13 +26,13 @@ def image_kind(data: bytes) -> str:
 
 
 def image(data: bytes, width: int = 128, alt: str = "", swapped: bool = False) -> Markup:
-    """An embedded image, as encoded, enlarged without smoothing.
+    """Returns an `<img>` that contains the encoded bytes. The page enlarges it without smoothing.
 
     Args:
         data: the encoded picture.
-        width: pixels on the page.
-        alt: text for those who do not see it.
-        swapped: it was stored with red and blue exchanged, and is shown right. The page needs `CHANNEL_SWAP` once.
+        width: width on the page, in pixels.
+        alt: text for readers who do not see the picture.
+        swapped: whether red and blue are exchanged in the data; the page exchanges them back. It needs `CHANNEL_SWAP` once.
 
     >>> image(b"GIF89a", 8)
     '<img src="data:image/gif;base64,R0lGODlh" width="8" alt="">'

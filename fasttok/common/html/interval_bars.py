@@ -1,4 +1,4 @@
-"""Horizontal bars with their intervals: what the arms of a study are compared by."""
+"""Draws horizontal bars with intervals, which compare the arms of a study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from fasttok.common.html.axes import axis_title, drawing, figure
 from fasttok.common.html.markup import Markup, text
 from fasttok.common.html.scale import Scale, tick_label, ticks
 
-ROW, TOP, RIGHT = 22, 4, 44  # pixels: of a bar with its margins, above all of them, and to the right for the values
-SHORTEST, LONGEST = 14, 22  # characters of a name; longer ones are cut
+ROW, TOP, RIGHT = 22, 4, 44  # pixels: height of a bar with its margins, space above all bars, space for the values
+SHORTEST, LONGEST = 14, 22  # characters: least and most space for names; longer names are cut
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Bar:
     """One bar.
 
     Attributes:
-        name: to its left.
-        value: its length.
-        low: lower end of its interval.
-        high: upper end of its interval.
-        colour: of the bar.
-        dots: single values, such as those of each seed.
+        name: text to the left of the bar.
+        value: length of the bar.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        colour: colour of the bar.
+        dots: single values to draw as dots, such as one per seed.
     """
 
     name: str
@@ -42,16 +42,16 @@ def bars(
     most: float | None = None,
     width: int = 340,
 ) -> Markup:
-    """Horizontal bars from 0, each with its interval.
+    """Returns horizontal bars that begin at 0, each with its interval.
 
     Args:
-        items: the bars, from above.
-        x_label: what their lengths are, with its unit.
-        title: above them.
-        share: values are shares, written in %.
-        mark: a value to compare with, as a dashed line.
-        most: where the axis ends, the same in every panel of one quantity; None: with the longest bar.
-        width: pixels.
+        items: the bars, from top to bottom.
+        x_label: what the lengths show, with the unit.
+        title: text above the bars; "" for none.
+        share: whether the values are shares in [0, 1], to be written in %.
+        mark: a value to compare with, drawn as a dashed line; None for none.
+        most: largest value of the axis; pass the same one for all panels of one quantity. None for `longest_bar`.
+        width: width in pixels.
 
     >>> "50 %" in bars([Bar("ki", 0.5, 0.4, 0.6, "red")], "success (%)", share=True)
     True
@@ -99,7 +99,7 @@ def bars(
 
 
 def longest_bar(items: Sequence[Bar], mark: float | None = None) -> float:
-    """The largest value that is drawn: of intervals, dots and the mark.
+    """Returns the largest of the intervals' upper ends, the dots and the mark.
 
     >>> longest_bar([Bar("ki", 0.5, 0.4, 0.6, "red", (0.7,))])
     0.7

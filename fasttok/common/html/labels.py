@@ -1,4 +1,4 @@
-"""Small marks in the running text: bars of shares, badges, and tokens as chips."""
+"""Draws small marks within text: bars for shares, badges, and tokens as chips."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from fasttok.common.html.markup import Markup, tag
 
 
 def bar(share: float, colour: str = COMPUTED) -> Markup:
-    """A horizontal bar for a share in [0, 1].
+    """Returns a horizontal bar for a share in [0, 1].
 
     >>> bar(0.25, "red")
     '<div class="bar"><i style="width:25.0%;background:red"></i></div>'
@@ -17,7 +17,7 @@ def bar(share: float, colour: str = COMPUTED) -> Markup:
 
 
 def badge(name: str, colour: str) -> Markup:
-    """A small coloured label.
+    """Returns a small coloured label.
 
     >>> badge("vqa", "red")
     '<span class="badge" style="background:red">vqa</span>'
@@ -26,14 +26,14 @@ def badge(name: str, colour: str) -> Markup:
 
 
 def tokens(pieces: Sequence[tuple[str, bool]], meanings: Sequence[str] = ()) -> Markup:
-    """Tokens in a row; those that count in a loss are coloured, the others grey.
+    """Returns tokens in a row. Tokens that count in a loss are coloured, the others are grey.
 
-    Meanings are read in three ways: under the pointer, beside the token that the arrow keys choose (scripts/tokens.js), and in a
-    list that opens without a script.
+    There are three ways to read the meanings: under the pointer, beside the token that the arrow keys choose
+    (scripts/tokens.js), and in a list that opens without JavaScript.
 
     Args:
         pieces: (text of the token, whether its loss mask is True).
-        meanings: what the last tokens stand for.
+        meanings: what the last tokens stand for, one text per token; the tokens before them have none.
 
     >>> tokens([("put", False)])
     '<div class="tokens"><span class="tok mono lossless">put</span></div>'
@@ -59,7 +59,7 @@ def tokens(pieces: Sequence[tuple[str, bool]], meanings: Sequence[str] = ()) -> 
 
 
 def token_hue(place: int) -> str:
-    """The background of a token, unlike its neighbours'.
+    """Returns a background colour for a token that differs from its neighbours' colours.
 
     >>> token_hue(1)
     'hsl(47 70% 50% / .22)'

@@ -1,4 +1,4 @@
-"""HTML elements and whole pages; everything that is not `Markup` yet is escaped."""
+"""Builds HTML elements and whole pages. Everything that is not `Markup` yet is escaped."""
 
 import base64
 import hashlib
@@ -16,7 +16,8 @@ SCRIPTS = {
     name: (_FOLDER.joinpath("scripts", f"{name}.js").read_text(encoding="utf-8"), wanted)
     for name, wanted in (("tables", '<table class="long'), ("tokens", 'data-token="'), ("cursor", 'class="timeline"'))
 }
-"""The only scripts of pages, each with the mark of the pages that want it. They are files of this package: no data is in them."""
+"""All scripts of pages: name -> (the script, a text that is in every page that needs it). They are files of this package and
+contain no data."""
 
 
 class Markup(str):
@@ -35,7 +36,7 @@ def text(value: object) -> Markup:
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:
-    """One element; `class_` is `class`, None attributes are left out.
+    """Returns one element. `class_` becomes `class`; attributes that are None are left out.
 
     >>> tag("b", "x & y", class_="soft")
     '<b class="soft">x &amp; y</b>'
@@ -49,7 +50,7 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 
 def breakable(words: str) -> Markup:
-    """Text whose long names may go on in the next line after each _ and /, and nowhere else.
+    """Returns text in which a long name may continue on the next line after each _ and /, and nowhere else.
 
     >>> breakable("in my_data"), breakable("stanford_dataset_to_rlds")
     ('in my_data', 'stanford_<wbr>dataset_<wbr>to_<wbr>rlds')
@@ -59,16 +60,16 @@ def breakable(words: str) -> Markup:
 
 
 def page(title: str, *sections: object, css: str = "", command: str = "") -> str:
-    """A whole document: it says when, by which version and by which command it was made, and loads nothing.
+    """Returns a whole document, which loads nothing. It says when, by which version and by which command it was made.
 
-    A policy inside the page allows the scripts of `SCRIPTS` by their digests, and no other: text from data cannot run, even
-    if something failed to escape it.
+    A content security policy inside the page allows the scripts of `SCRIPTS` by their digests, and no others. Text from data
+    therefore cannot run, even if something failed to escape it.
 
     Args:
-        title: of the window.
-        sections: one after the other.
-        css: rules that only this page needs, after those of all pages.
-        command: that made the page, as it was typed; "" if no command did.
+        title: title of the window.
+        sections: contents of the page, one after the other.
+        css: CSS rules that only this page needs; they follow the rules of all pages.
+        command: the command that made the page, as it was typed; "" if no command did.
 
     >>> "<p>x</p>" in page("t", tag("p", "x"))
     True
@@ -88,14 +89,14 @@ def page(title: str, *sections: object, css: str = "", command: str = "") -> str
 
 
 def made(command: str) -> Markup:
-    """When and by what a page was made."""
+    """Returns the footer, which says when and by what the page was made."""
     now = datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M %Z")
     typed = tag("pre", command) if command else Markup("")
     return tag("footer", tag("p", f"Made on {now} by fasttok {__version__}{' with:' if command else '.'}"), typed)
 
 
 def _policy(scripts: list[str]) -> str:
-    """The content security policy of a page with these scripts."""
+    """Returns the content security policy of a page with these scripts."""
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'"

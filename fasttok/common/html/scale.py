@@ -1,4 +1,4 @@
-"""Scales: from values to pixels, and which round values to write beside an axis."""
+"""Converts values to pixels, and chooses the round values to write beside an axis."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ class Scale:
     """An axis: `low` is drawn at pixel `start`, `low + span` at `start + length`.
 
     Attributes:
-        low: value at the start.
-        span: values that the axis covers, not 0.
+        low: value at the start of the axis.
+        span: difference between the values at the end and at the start, not 0.
         start: pixel at which the axis begins.
-        length: pixels, negative for an axis that points up.
+        length: length in pixels, negative for an axis that points up.
     """
 
     low: float
@@ -21,7 +21,7 @@ class Scale:
     length: float
 
     def at(self, value: float) -> float:
-        """The pixel of a value.
+        """Returns the pixel of a value.
 
         >>> Scale(low=10.0, span=10.0, start=100.0, length=-50.0).at(15.0)
         75.0
@@ -30,12 +30,12 @@ class Scale:
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round tick values that span [low, high].
+    """Returns round tick values that span [low, high], in about `count` steps.
 
     >>> ticks(0.0, 0.93)
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    if not high - low > 1e-12:  # below what tick values are rounded to
+    if not high - low > 1e-12:  # tick values are rounded to 12 decimals, so this range has no ticks of its own
         pad = 0.5 * max(abs(low), abs(high)) if max(abs(low), abs(high)) > 1e-12 else 0.5
         low, high = low - pad, high + pad
     raw = (high - low) / count
@@ -46,7 +46,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def ticks_within(low: float, high: float, count: int = 4) -> list[float]:
-    """Round tick values that are in [low, high].
+    """Returns the round tick values that are in [low, high].
 
     >>> ticks_within(0.0, 0.93)
     [0.0, 0.25, 0.5, 0.75]
@@ -55,12 +55,12 @@ def ticks_within(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def tick_label(value: float) -> str:
-    """A tick's value, short.
+    """Returns a tick's value as short text.
 
     >>> tick_label(12000), tick_label(0.25), tick_label(1.075), tick_label(1 / 3), tick_label(2.5e6)
     ('12k', '0.25', '1.075', '0.333', '2.5M')
     """
     if 1e4 <= abs(value) < 1e9:
         return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
-    exact = f"{value:.6g}"  # round values as they are, others short
+    exact = f"{value:.6g}"  # round values stay exact, others are shortened
     return exact if float(exact) == value else f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"

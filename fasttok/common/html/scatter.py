@@ -1,4 +1,4 @@
-"""Plots of points with their intervals, a straight line through them, and its band."""
+"""Draws scatter plots: points with their intervals, a straight line through them, and the line's band."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Dot:
     """One point of a scatter plot.
 
     Attributes:
-        x: value.
-        y: value.
+        x: value on the x axis.
+        y: value on the y axis.
         low: lower end of the interval of y.
         high: upper end of the interval of y.
-        colour: of the point.
-        name: what it is, shown under the pointer.
+        colour: colour of the point.
+        name: what the point is, shown under the pointer.
     """
 
     x: float
@@ -37,9 +37,9 @@ class ScatterAxes:
     Attributes:
         x_label: what the x axis shows, with its unit.
         y_label: what the y axis shows, with its unit.
-        percent: whether y is a share, written in points of a hundred.
+        percent: whether y is a share; its ticks are then written in percentage points, such as +10 for 0.1.
         mark: a value of y to compare with, drawn as a darker line; None for none.
-        least: values that the y axis covers in any case, so that panels of one quantity share it.
+        least: values that the y axis always covers, so that all panels of one quantity have the same axis.
     """
 
     x_label: str
@@ -60,17 +60,17 @@ def scatter(
     width: int = 340,
     height: int = 250,
 ) -> Markup:
-    """Points with the intervals of their heights, over axes with round tick values.
+    """Returns points with their intervals of y, on axes with round tick values.
 
     Args:
-        points: what is drawn; without any, the axes alone.
+        points: the points; if there are none, only the axes are drawn.
         axes: what the axes show.
-        line: through the points.
-        band: around the line.
-        legend: name and colour of each group of points.
-        title: above the plot.
-        width: pixels.
-        height: pixels.
+        line: line through the points; None for none.
+        band: band around the line; None for none.
+        legend: (name, colour) of each group of points.
+        title: text above the plot; "" for none.
+        width: width in pixels.
+        height: height in pixels.
 
     >>> "<circle" in scatter([Dot(0.0, 0.5, 0.4, 0.6, "red", "a & b")], ScatterAxes("x", "y"))
     True
@@ -92,16 +92,16 @@ def scatter_drawing(
     width: int,
     height: int,
 ) -> Markup:
-    """The drawing of `scatter` alone, without its title and its legend: an SVG element.
+    """Returns the drawing of `scatter` as an SVG element, without title and legend.
 
     Args:
-        points: as of `scatter`.
-        axes: as of `scatter`.
-        line: as of `scatter`.
-        band: as of `scatter`.
-        label: what is read out to those who do not see it.
-        width: pixels.
-        height: pixels.
+        points: see `scatter`.
+        axes: see `scatter`.
+        line: see `scatter`.
+        band: see `scatter`.
+        label: text that a screen reader reads out.
+        width: width in pixels.
+        height: height in pixels.
     """
     xs = [p.x for p in points] or [0.0, 1.0]
     ys = [v for p in points for v in (p.low, p.high)] + [float(y) for y in (line.y if line else ())]
@@ -135,7 +135,7 @@ def scatter_drawing(
 
 
 def _inside(values: Sequence[float], y_ticks: Sequence[float]) -> list[float]:
-    """Values cut at the ends of the axis."""
+    """Returns the values, clipped to the ends of the y axis."""
     return [min(max(value, y_ticks[0]), y_ticks[-1]) for value in values]
 
 
@@ -146,13 +146,13 @@ STYLE = (
 
 
 def svg_file(panels: Sequence[tuple[str, Markup]], width: int, height: int, columns: int = 2) -> str:
-    """Drawings under their titles as an SVG file that stands alone, on white.
+    """Returns the text of an SVG file that shows several drawings under their titles, on white.
 
     Args:
-        panels: title and drawing (`scatter_drawing`) of each.
-        width: of each drawing, in pixels.
-        height: of each drawing, in pixels.
-        columns: drawings side by side.
+        panels: (title, drawing made by `scatter_drawing`) of each.
+        width: width of each drawing, in pixels.
+        height: height of each drawing, in pixels.
+        columns: number of drawings side by side.
     """
     gap, head = 20, 26
     rows = -(-len(panels) // columns)

@@ -1,4 +1,4 @@
-"""Plots of lines: series of points, and bands behind them, over shared axes."""
+"""Draws line plots: series of points, and bands behind them, on shared axes."""
 
 import math
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ class Series:
     """One line of a plot.
 
     Attributes:
-        name: for the legend; "" leaves it out there.
-        x: (n,) values; those that are not finite leave gaps.
-        y: (n,) values, as x.
-        colour: of the line.
-        dashed: for what is reconstructed or smoothed away.
-        faint: drawn behind, and not in the legend.
-        dots: drawn as dots, not as a line.
+        name: name in the legend; "" leaves the line out of it.
+        x: (n,) values; values that are not finite leave gaps.
+        y: (n,) values; values that are not finite leave gaps.
+        colour: colour of the line.
+        dashed: whether the line is dashed, for values that are reconstructed or for comparison.
+        faint: whether the line is pale and not in the legend.
+        dots: whether the points are drawn as dots, without a line.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Band:
-    """What lies between two lines of a plot, tinted.
+    """The tinted area between two lines of a plot.
 
     Attributes:
-        x: (n,) values.
+        x: (n,) values on the x axis.
         low: (n,) values of the lower line.
         high: (n,) values of the upper line.
-        colour: of the tint.
+        colour: colour of the tint.
     """
 
     x: Sequence[float]
@@ -61,10 +61,10 @@ class Axes:
     Attributes:
         x_label: what the x axis shows, with its unit.
         y_label: what the y axis shows, with its unit.
-        zero: the y axis includes 0.
-        log_y: logarithmic y axis (values <= 0 are left out).
+        zero: whether the y axis includes 0.
+        log_y: whether the y axis is logarithmic; values <= 0 are then left out.
         least: smallest span of the y axis, so that a line that hardly moves looks flat.
-        told: a `cursor` beside the plot tells the lines' values (those with a point for each of its steps).
+        told: whether a `cursor` beside the plot shows the lines' values, for lines with one point per step of the cursor.
     """
 
     x_label: str
@@ -75,7 +75,7 @@ class Axes:
     told: bool = False
 
     def heights(self, y: Points) -> NDArray[np.float64]:
-        """Values as the y axis counts them: themselves, or their decimal logarithms."""
+        """Returns values in the unit of the y axis: unchanged, or their decimal logarithms (NaN for values <= 0)."""
         values = np.asarray(y, float)
         if not self.log_y:
             return values
@@ -83,7 +83,7 @@ class Axes:
             return np.where(values > 0, np.log10(values), np.nan)
 
     def y_range(self, low: float, high: float) -> tuple[float, float]:
-        """The range of the y axis for values from `low` to `high`.
+        """Returns the range of the y axis for values from `low` to `high`.
 
         >>> Axes("step", "loss", zero=True).y_range(1.0, 2.0), Axes("step", "loss", least=4.0).y_range(1.0, 2.0)
         ((0.0, 2.0), (-0.5, 3.5))
@@ -96,7 +96,7 @@ class Axes:
         return low, high
 
     def y_ticks(self, low: float, high: float) -> list[float]:
-        """Where the y axis has tick values, as it counts: decades of a logarithmic axis, if there are several."""
+        """Returns the tick values in the unit of the y axis: the decades of a logarithmic axis if it covers several."""
         if self.log_y and high - low > 1.2:
             return [float(v) for v in range(math.floor(low), math.ceil(high) + 1)]
         return ticks(low, high)
@@ -113,17 +113,17 @@ def plot(
     shade: tuple[float, float] | None = None,
     bands: Sequence[Band] = (),
 ) -> Markup:
-    """Lines over shared axes with round tick values; points that are not finite leave gaps.
+    """Returns lines on shared axes with round tick values. Points that are not finite leave gaps.
 
     Args:
         series: the lines.
         axes: what the axes show.
-        width: pixels.
-        height: pixels.
-        title: above the plot; without one, the label of the y axis takes this place.
-        legend: whether the names of the series are below.
-        shade: a part of the x axis that is tinted, such as the padded steps of a chunk.
-        bands: intervals behind the lines (not on a logarithmic axis).
+        width: width in pixels.
+        height: height in pixels.
+        title: text above the plot; if it is "", the label of the y axis takes this place.
+        legend: whether the names of the series are listed below the plot.
+        shade: (low, high) range of the x axis that is tinted, such as the padded steps of a chunk; None for none.
+        bands: tinted areas behind the lines (not on a logarithmic axis).
 
     >>> 'd="M54.0 150.0L326.0 8.0"' in plot([Series("a", [0, 1], [0, 1], "red")], Axes("step", "loss"), height=182)
     True
@@ -146,7 +146,7 @@ def plot(
     if shade is not None:
         parts.append(frame.shade(x_scale.at(max(shade[0], x0)), x_scale.at(min(shade[1], x1)), "shade"))
     parts += frame.y_axis(y_scale, [(v, tick_label(10**v if axes.log_y else v)) for v in y_ticks])
-    parts += frame.x_axis(x_scale, x0, x1, whole=bool(np.all(xs % 1 == 0)))  # half a step is none
+    parts += frame.x_axis(x_scale, x0, x1, whole=bool(np.all(xs % 1 == 0)))  # there are no half steps
     for band in bands:
         around = path([*band.x, *band.x[::-1]], [*band.low, *band.high[::-1]])
         parts.append(f'<path d="{around}Z" fill="{band.colour}" opacity=".13"/>')
@@ -173,25 +173,25 @@ def plot(
 
 
 def _values(s: Series, y: NDArray[np.float64]) -> str:
-    """A line's name and values as scripts/cursor.js reads them."""
+    """Returns the attributes with a line's name and values that scripts/cursor.js reads."""
     return f' data-name="{text(s.name)}" data-values="{" ".join(f"{value:.4g}" for value in y.tolist())}"'
 
 
 def _legend(series: Sequence[Series]) -> Markup:
-    """The names of the lines beside a piece of each; nothing if none has a name."""
+    """Returns the names of the lines, each beside a sample of its line; nothing if no line has a name."""
     keys = [tag("span", _key(s), s.name) for s in series if s.name and not s.faint]
     return tag("div", *keys, class_="legend") if keys else Markup("")
 
 
 def _key(s: Series) -> Markup:
-    """How a line, or its dots, look."""
+    """Returns a sample of a line, or of its dots."""
     if s.dots:
         return tag("i", class_="dot", style=f"background:{s.colour}")
     return tag("i", style=f"border-top:3px {'dashed' if s.dashed else 'solid'} {s.colour}")
 
 
 def line_through(points: Sequence[tuple[float, float]]) -> str:
-    """A line through points, as SVG writes it; it is broken where a point is not finite."""
+    """Returns the SVG path of a line through points. Points that are not finite break the line."""
     parts: list[str] = []
     pen_down = False
     for x, y in points:

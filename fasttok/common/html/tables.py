@@ -1,4 +1,4 @@
-"""Numbers and words in order: tables, tiles and lists of facts."""
+"""Builds tables, tiles and lists of facts."""
 
 import math
 import re
@@ -10,18 +10,18 @@ import numpy as np
 from fasttok.common.html.markup import Markup, breakable, tag
 
 CellValue = Markup | str | int | float | np.integer[Any] | np.floating[Any] | np.bool_ | None
-LONG = 8  # rows, from which on sorting and filtering help
-MANY = 6  # columns, from which on the first one stays in sight
-LONG_FACT = 48  # characters, from which on a fact takes a line of its own
-WRITTEN = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?(\s?%)?|[-–]")  # a number, or none
-# What stays on one line: 50 % [35, 65], 1 of 2: 50 % [9, 91], 15 x 7, a badge.
+LONG = 8  # a table with so many rows or more can be sorted and filtered
+MANY = 6  # a table with so many columns or more keeps the first one in sight
+LONG_FACT = 48  # characters: a longer fact takes a line of its own
+WRITTEN = re.compile(r"[+-]?\d[\d.,]*(e[+-]?\d+)?(\s?%)?|[-–]")  # a number, or the dash of a missing one
+# Cells that stay on one line, such as: 50 % [35, 65]; 1 of 2: 50 % [9, 91]; 15 x 7; a badge.
 WHOLE = re.compile(
     r"""(?:\d+ of \d+: )?[+-]?[\d.,]+(?:\s?%)? \[[^\]]{1,40}\]\*?|\d+ x \d+|<span class="badge"[^<]*</span>"""
 )
 
 
 def tiles(values: Mapping[str, CellValue]) -> Markup:
-    """The few numbers a reader wants first: label -> value.
+    """Returns tiles with the few numbers that a reader wants first: label -> value.
 
     >>> tiles({"rows": 3})
     '<div class="tiles"><div class="tile"><b>3</b><span>rows</span></div></div>'
@@ -34,14 +34,14 @@ def tiles(values: Mapping[str, CellValue]) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, sortable: bool = True) -> Markup:
-    """A table, which scrolls by itself if its place is too narrow; a long one can be sorted and filtered (scripts/tables.js).
+    """Returns a table, which scrolls if the page is too narrow for it.
 
-    Columns that contain only numbers, shares such as "12.5 %", or None are right-aligned. A table of many columns keeps its first
-    one in sight while the others scroll.
+    A long table can be sorted and filtered (scripts/tables.js). Columns that contain only numbers, shares such as "12.5 %", or
+    None are right-aligned. A table with many columns keeps the first one in sight while the others scroll.
 
     Args:
-        columns: their names.
-        rows: a cell per column.
+        columns: names of the columns.
+        rows: rows with one cell per column.
         sortable: False if the order of the rows means something, as in a tree.
 
     >>> '<td class="num">40.00 %</td>' in table(["share"], [["40.00 %"]])
@@ -72,7 +72,7 @@ def _shown(cell: object) -> str:
 
 
 def kept(cell: object) -> str | None:
-    """The class of a cell that must not be broken into lines.
+    """Returns the CSS class of a cell that must stay on one line, None for any other cell.
 
     >>> kept("1 of 2: 50 % [9, 91]"), kept("15 x 7"), kept("50 words")
     ('kept', 'kept', None)
@@ -81,17 +81,17 @@ def kept(cell: object) -> str | None:
 
 
 def scrolling(wide: Markup, name: str) -> Markup:
-    """Something that may be wider than a phone: it scrolls inside itself, with a shadow where more is, and by keyboard.
+    """Returns a box in which wide content scrolls, also by keyboard. A shadow shows on which side there is more.
 
     Args:
-        wide: what scrolls.
-        name: read out to those who do not see it.
+        wide: content that may be wider than a phone.
+        name: name that a screen reader reads out.
     """
     return tag("div", wide, class_="scroll", tabindex="0", role="region", aria_label=f"table: {name}")
 
 
 def number(value: object) -> str:
-    """Numbers as people read them; text and markup unchanged.
+    """Returns a number as people read it, and a dash for None and NaN. Text and markup stay unchanged.
 
     >>> number(12345), number(0.12345), number(None), number("x")
     ('12,345', '0.123', '–', 'x')
@@ -111,7 +111,7 @@ def number(value: object) -> str:
 
 
 def facts(values: Mapping[str, CellValue]) -> Markup:
-    """Names and values in columns; None and "" are left out.
+    """Returns names and values in columns. Values that are None or "" are left out.
 
     >>> facts({"Hz": 5.0, "licence": None})
     '<dl class="facts"><div><dt>Hz</dt><dd>5</dd></div></dl>'

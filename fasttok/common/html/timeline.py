@@ -1,4 +1,4 @@
-"""A moment in curves and pictures: what scripts/cursor.js moves, and what stands side by side without it."""
+"""Shows curves and pictures at one moment, which scripts/cursor.js moves. Without JavaScript all pictures are side by side."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,20 @@ from fasttok.common.html.markup import Markup, tag
 
 
 def timeline(*parts: object) -> Markup:
-    """What shares one moment: a `cursor`, pictures in `moments`, and curves inside an element of the class `timed`."""
+    """Returns the element around parts that show the same moment.
+
+    The parts are a `cursor`, pictures in `moments`, and curves inside an element of the class `timed`.
+    """
     return tag("div", *parts, class_="timeline")
 
 
 def cursor(last: int, per_second: float | None, label: str) -> Markup:
-    """The slider that moves the moment; without a script it is not shown.
+    """Returns the slider that moves the moment. Without JavaScript it is not shown.
 
     Args:
         last: number of the last step; the first is 0.
         per_second: steps per second; None if that is not known.
-        label: read out to those who do not see it.
+        label: text that a screen reader reads out.
 
     >>> 'max="9" value="0" aria-label="time"' in cursor(9, 10.0, "time")
     True
@@ -34,11 +37,11 @@ def cursor(last: int, per_second: float | None, label: str) -> Markup:
 
 
 def moments(pictures: Sequence[tuple[int, Markup, object]], *, pixels: bool = False) -> Markup:
-    """The pictures of a camera, in order.
+    """Returns the pictures of a camera, in order.
 
     Args:
-        pictures: of each its step, the picture, and what is said below it.
-        pixels: small pictures, enlarged without smoothing.
+        pictures: (step, picture, text below it) of each.
+        pixels: whether the pictures are small and are enlarged without smoothing.
 
     >>> moments([(3, Markup("<img>"), "0.3 s")])
     '<div class="moments"><figure data-step="3"><img><figcaption>0.3 s</figcaption></figure></div>'
