@@ -48,9 +48,8 @@ class LeftOut:
         if not self.total:
             return []
         counts = ", ".join(f"{count} {reason}" for reason, count in self.reasons.items())
-        more = self.total - SHOWN
         first = f"{self.total} record{'s' * (self.total > 1)} left out ({counts})"
-        return [first, *self.named[:SHOWN], *([f"and {more} more"] if more > 0 and len(self.named) > SHOWN else [])]
+        return [first, *self.named[:SHOWN], *(["and more"] if len(self.named) > SHOWN else [])]
 
     def to_json(self) -> dict[str, int | dict[str, int] | list[str]]:
         """Returns plain values, for `--json`."""

@@ -2,8 +2,8 @@
 
 A chunk is first cut and padded as it is stored, and then converted, so padding always means "stay where you are". A gripper is
 never made relative. Rotations compose in the base frame: the relative form is R_k R_0^-1, a difference is R_k R_(k-1)^-1. The
-relative form of stored deltas is their running sum (velocities are first multiplied by the time of a step) or, for rotations,
-their running product.
+relative form of stored deltas is their running sum or, for rotations, their running product. Velocities are first multiplied by
+the time of a step.
 """
 
 from collections.abc import Sequence
@@ -156,6 +156,10 @@ class Representation:
             at += width
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
+    def _seconds(self, piece: ActionColumns) -> float:
+        """Returns what turns stored values into those of one step: velocities are per second."""
+        return self.step if piece.rate else 1.0
+
     def _width(self, piece: ActionColumns) -> int:
         return WIDTHS[self.rotation] if piece.rotation and self.rotation != "stored" else piece.width
 
@@ -171,15 +175,15 @@ class Representation:
             if not moves or (self.form == "delta" and piece.encoding == "delta"):
                 return values
             if self.form == "relative" and piece.encoding == "delta":
-                return np.cumsum(values * (self.step if piece.rate else 1.0), axis=1)
+                return np.cumsum(values * self._seconds(piece), axis=1)
             before = first[:, None]
             if self.form == "delta":
                 before = np.concatenate([before, values[:, :-1]], axis=1)
             moved: NDArray[Any] = values - before
             return moved
-        if not moves and self.rotation == "stored":
+        if self.rotation == "stored" and (not moves or (self.form == "delta" and piece.encoding == "delta")):
             return values
-        turns = [read(values[:, k], piece.rotation) for k in range(values.shape[1])]
+        turns = [read(values[:, k] * self._seconds(piece), piece.rotation) for k in range(values.shape[1])]
         if moves and self.form == "relative":
             start = read(first, piece.rotation) if piece.encoding == "absolute" else None
             turns = [turn * start.inv() for turn in turns] if start is not None else _products(turns)
@@ -193,11 +197,11 @@ class Representation:
             if not moved or (self.form == "delta" and piece.encoding == "delta"):
                 return values
             if self.form == "relative" and piece.encoding == "delta":
-                return np.diff(values, axis=1, prepend=0.0) / (self.step if piece.rate else 1.0)
+                return np.diff(values, axis=1, prepend=0.0) / self._seconds(piece)
             changes = values if self.form == "relative" else np.cumsum(values, axis=1)
             restored: NDArray[Any] = first[:, None] + changes
             return restored
-        if not moved and self.rotation == "stored":
+        if self.rotation == "stored" and (not moved or (self.form == "delta" and piece.encoding == "delta")):
             return values
         form = piece.rotation if self.rotation == "stored" else self.rotation
         turns = [_read_form(values[:, k], form) for k in range(values.shape[1])]
@@ -206,7 +210,7 @@ class Representation:
             turns = [turn * start for turn in turns] if start is not None else _quotients(turns)
         elif moved and piece.encoding == "absolute":
             turns = _products(turns, read(first, piece.rotation))
-        return np.stack([write(turn, piece.rotation) for turn in turns], axis=1)
+        return np.stack([write(turn, piece.rotation) / self._seconds(piece) for turn in turns], axis=1)
 
     def _written(self, piece: ActionColumns, turns: list[Rotation]) -> NDArray[Any]:
         form = piece.rotation if self.rotation == "stored" else self.rotation

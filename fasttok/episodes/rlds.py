@@ -108,7 +108,7 @@ class RawRldsDirectory:
     def _expected(declared: int, part: RecordRange) -> str:
         if part.stop is None:
             return f"dataset_info.json says {declared} records"
-        return f"when it was cut into jobs it held at least {declared} records"
+        return f"when it was cut into jobs it had at least {declared} records"
 
     def read_file(self, file: str, verify: bool = True, most: int = MAX_RECORD) -> Iterator[Episode | BadRecord]:
         """Yields every record of a file, in order: an Episode, or a BadRecord, such as for more than `most` bytes."""

@@ -167,7 +167,7 @@ def run_build(config: BuildConfig, beam_args: list[str]) -> BuildResult:
         emit_json(result.to_json())
     else:
         report(result, plan)
-    report_rejected(whole, config.out, {name for name, s in manifest.sources.items() if s.kind == "robot"})
+    report_rejected(whole, config.out, {source.name for source in inputs.sources if source.recorded})
     log(last_line(manifest, whole, config.out))
     return result
 

@@ -80,15 +80,21 @@ class DatasetColumns:
     def pairs(self) -> list[int | None] | None:
         """Returns for each action column the number of the state column with the same name, or None.
 
-        None means that no state column has the name, or several have it. A prefix of the action's name such as delta_ is
-        ignored. If no names match at all, it returns None instead of a list.
+        None means that no state column has the name, or several have it. If the action's name itself is not there, it is looked
+        for without its prefix delta_, and then without a d, as in dx. If no names match at all, it returns None instead of a
+        list.
+
+        >>> column = lambda name: StepColumn("f", 0, name)
+        >>> columns = map(column, ("delta_door", "dx", "door"))
+        >>> DatasetColumns(tuple(columns), (column("x"), column("door"))).pairs()
+        [1, 0, 1]
         """
         names = [column.name.lower() for column in self.state]
         found: list[int | None] = []
         for column in self.action:
             name = column.name.lower()
-            base = name.removeprefix("delta_").removeprefix("d") if name.startswith(("delta_", "d")) else name
-            same = next((n for n in (name, base) if n and names.count(n) == 1), None)
+            base = name.removeprefix("delta_")
+            same = next((n for n in (name, base, base.removeprefix("d")) if n and names.count(n) == 1), None)
             found.append(None if same is None else names.index(same))
         return found if any(place is not None for place in found) else None
 

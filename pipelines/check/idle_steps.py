@@ -46,8 +46,8 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
     moving = int(np.argmax(np.abs(np.diff(episode.action, axis=0)).mean(axis=0) / (tiny + 1e-30)))
     here = percent(float(mask.mean()), 0)
     what = (
-        f"{percent(share, 0)} of all steps command no movement; in this episode {here} do, the longest pause from step {start} "
-        f"to {stop}"
+        f"{percent(share, 0)} of all steps command no movement; in this episode {here} do, the longest pause from step "
+        f"{start + episode.dropped} to {stop + episode.dropped}"
     )
     todo = "leave idle steps out, so that a model does not learn to wait"
     entry = f"filters: {{idle_below: {float(tiny[~steady].min() if (~steady).any() else tiny.min()):.2g}, idle: ends}}"

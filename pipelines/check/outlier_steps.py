@@ -97,7 +97,7 @@ class _Drawn:
         first = max(0, worst.step - AROUND)
         around = slice(first, worst.step + AROUND)
         mark = (worst.step - first, worst.step - first)
-        drawings = [Curves(f"{column}, from step {first}", {self.kind: table[around, d]}, mark)]
+        drawings = [Curves(f"{column}, from step {first + episode.dropped}", {self.kind: table[around, d]}, mark)]
         beside = self._beside(d)
         if beside is not None:
             name, number = beside

@@ -162,6 +162,7 @@ def _keep(episode: Episode, split: str, columns: DatasetColumns, entry: DatasetE
         values_of(columns.state, episode)[drop:],
         _times(episode),
         instruction(entry, episode),
+        dropped=drop,
     )
     return _Kept(sampled, few_frames(episode, entry) if cameras else {})
 

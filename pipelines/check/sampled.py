@@ -42,6 +42,7 @@ class SampledEpisode:
         times: (N,) float64, time stamps of all N stored steps; None if there are none.
         language: the instruction, "" if it is empty, None if the episode has no feature for it.
         cameras: feature -> what was seen of this camera.
+        dropped: number of steps that `drop_first` leaves out of `action` and `state`.
     """
 
     split: str
@@ -51,9 +52,14 @@ class SampledEpisode:
     times: NDArray[np.float64] | None = None
     language: str | None = None
     cameras: dict[str, CameraLook] = field(default_factory=dict)
+    dropped: int = 0
 
     def at(self, step: int | None = None, dim: object = "") -> FoundAt:
-        """Returns a place in this episode."""
+        """Returns a place in this episode; `step` counts as `action` and `state` do."""
+        return self.at_stored(None if step is None else step + self.dropped, dim)
+
+    def at_stored(self, step: int | None, dim: object = "") -> FoundAt:
+        """Returns a place in this episode; `step` counts all stored steps, as `times` does."""
         return FoundAt(self.where.file, self.where.number, step, str(dim), self.split)
 
 

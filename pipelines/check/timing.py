@@ -84,7 +84,7 @@ def _faults(timed: list[tuple[SampledEpisode, tuple[NDArray[np.float64], str]]])
         )
         drawing = Curves("seconds between steps", {"seconds": steps}, (at - 1, at), "time between steps (s)")
         findings.append(
-            DatasetFinding("error" if severity == "error" else "warning", "timestamps", episode.at(at), words, todo,
+            DatasetFinding("error" if severity == "error" else "warning", "timestamps", episode.at_stored(at), words, todo,
                            count=len(found), drawings=(drawing,))
         )  # fmt: skip
     return findings

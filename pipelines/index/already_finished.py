@@ -58,8 +58,10 @@ def _changed(files: list[StampedFile] | None, sources: Mapping[str, DatasetSourc
     wanted |= {
         (source.dataset, split, file) for source in sources.values() for split, file, _ in source.beside if split
     }
-    if held != wanted:
-        return f"{sorted(held ^ wanted)[0][2]} is {'not there any more' if held - wanted else 'new'}"
+    if gone := sorted(held - wanted):
+        return f"{gone[0][2]} is not there any more"
+    if new := sorted(wanted - held):
+        return f"{new[0][2]} is new"
     stamps = stamp_files(file.file for file in files)
     differences = side_by_side(lambda file: difference(file.stamp, file.file, stamps[file.file]), files)
     for file, found in zip(files, differences, strict=True):

@@ -30,6 +30,7 @@ def index_file(job: IndexJob) -> Counts:
                     out.episode(record, standardize(source.entry, record))
                 except RejectedError as error:
                     out.reject(BadRecord(record.where, error.reason, str(error)), error.filtered)
+                    live.add(rejected=0 if error.filtered else 1)
             elif isinstance(record, BadRecord):
                 unwanted = isinstance(record, vlm.Unwanted)
                 gone = gone or (source.in_records and record.reason == "missing" and record.where.offset < 0)

@@ -139,7 +139,7 @@ class CopyChecks:
         """Reports rows of held-out sources that training sources also contain."""
         out = self._held_out[self._codes[read]]
         ours, theirs = read[out], read[~out]
-        todo = "take the held-out split out of the mixture, or find out why the data repeat themselves"
+        todo = "take the held-out split out of the mixture, or find out why the data repeats itself"
         done = np.zeros(len(ours), bool)
         checks: tuple[tuple[str, NDArray[np.uint64], str, Level], ...] = (
             ("leak", self._rows, "the same pictures, texts and numbers as", "error"),

@@ -40,6 +40,7 @@ from pipelines.vlm.values import JsonObject
 
 IMAGES_PER_JOB = 10_000
 CROWD = "crowd boxes"
+MORE_CLASSES = f"boxes of more than {PARTS} classes in an image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +136,8 @@ def _records(
     path, data = images.read(coco.file_name(row, number))
     place, name = ImagePlace(path, 0, len(data)), id_of(row, "id", where.number)
     classes = list(dict.fromkeys(names))
+    if entry.detect == "each" and len(classes) > PARTS:
+        left_out[MORE_CLASSES] = sum(other in classes[PARTS:] for other in names)
     if entry.detect == "all":
         text = boxes.to_text(places, names)
         yield VlmRecord(where, name, place, data, f"detect {' ; '.join(classes)}", text, (), tuple(left_out.items()))

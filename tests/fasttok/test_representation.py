@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from fasttok.actions.representation import ActionColumns, Representation
 from fasttok.actions.rotations import STORED, from_6d, read, width, write
 from fasttok.common import json_files
-from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS
+from fasttok.common.action_forms import ACTION_FORMS, ROTATION_FORMS, ActionForm, RotationForm
 from fasttok.errors import InputError
 from mixtures.spec import Source
 
@@ -90,6 +90,24 @@ def test_relative_form_of_velocities_is_where_they_lead() -> None:
     represent = Representation(form="relative", step=0.5, pieces=(ActionColumns(0, 2, "delta", rate=True),))
     values = represent(np.ones((1, 4, 2)), np.zeros((1, 2)))
     assert np.allclose(values[0, :, 0], [0.5, 1.0, 1.5, 2.0])
+
+
+@pytest.mark.parametrize("rotation", ROTATION_FORMS)
+@pytest.mark.parametrize("form", ACTION_FORMS)
+def test_angular_velocities_turn_by_one_step_s_angle(form: ActionForm, rotation: RotationForm) -> None:
+    """7 rad/s is more than half a turn per second: read as the turn of a step it must not wrap."""
+    spin = ActionColumns(0, 3, "delta", "rotation_vector", rate=True)
+    represent = Representation(form=form, rotation=rotation, step=0.1, pieces=(spin,))
+    stored = np.tile([0.0, 0.0, 7.0], (2, 5, 1)) * [[[1.0]], [[-0.5]]]
+    values = represent(stored, np.zeros((2, 3)))
+    assert np.allclose(represent.restore(values, np.zeros((2, 3))), stored, atol=1e-5)
+    if rotation == "euler":
+        steps = np.arange(1, 6) if form == "relative" else np.ones(5)
+        assert np.allclose(np.unwrap(values[0, :, 2]), 0.7 * steps, atol=1e-6)
+    if (form, rotation) == ("relative", "stored"):
+        assert np.allclose(values[1, :, 2], -0.35 * np.arange(1, 6), atol=1e-6)
+    if rotation == "stored" and form != "relative":
+        assert np.array_equal(values, stored.astype(np.float32))
 
 
 def test_forms_that_cannot_be() -> None:

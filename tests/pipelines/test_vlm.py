@@ -150,6 +150,16 @@ def test_boxes_one_class_at_a_time_and_what_was_left_out(tmp_path: Path) -> None
     ]
 
 
+def test_boxes_of_more_classes_than_records_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = vlm_data.coco_boxes(tmp_path / "data")
+    monkeypatch.setattr(vlm.coco_boxes, "PARTS", 1)
+    text = (made.directory / "dataset.yaml").read_text()
+    (made.directory / "dataset.yaml").write_text(text.replace("}}", "}, detect: each}"))
+    counts, rows, _ = index(made.directory, tmp_path / "index")
+    assert [row["id"] for row in rows if row["id"].startswith("100/")] == ["100/0"]
+    assert counts.left_out[vlm.coco_boxes.MORE_CLASSES] == 1
+
+
 def test_all_answers_are_kept(tmp_path: Path) -> None:
     made = vlm_data.vqav2(tmp_path / "data")
     _, rows, _ = index(made.directory, tmp_path / "index")

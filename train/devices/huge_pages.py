@@ -6,6 +6,7 @@ command that was started without these settings restarts itself at once, with th
 """
 
 import os
+import platform
 import sys
 from collections.abc import Mapping
 
@@ -23,11 +24,11 @@ TUNABLES = ":".join(
 
 
 def begin_again(environment: Mapping[str, str] = os.environ) -> None:
-    """Restarts this process with TUNABLES, unless the variable is set already or the system is not Linux.
+    """Restarts this process with TUNABLES, unless the variable is set already or the system has no glibc.
 
     Args:
         environment: environment of this process.
     """
-    if sys.platform != "linux" or VARIABLE in environment or not sys.executable:
+    if sys.platform != "linux" or VARIABLE in environment or not sys.executable or platform.libc_ver()[0] != "glibc":
         return
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, VARIABLE: TUNABLES})

@@ -152,6 +152,15 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
 # Single steps
 
 
+def test_steps_are_numbered_as_they_are_stored(tmp_path: Path) -> None:
+    what = made()
+    what.actions[2][7, 1] = np.nan
+    folder = entry(lerobot(tmp_path / "a", what))
+    file = folder / "dataset.yaml"
+    file.write_text(file.read_text() + "drop_first: 3\n")
+    assert the("not-finite", findings(folder)).place.step == 7
+
+
 @pytest.mark.parametrize("table", ["actions", "states"])
 def test_an_outlier(tmp_path: Path, table: str) -> None:
     what = made()
