@@ -164,6 +164,18 @@ def test_only_arms_that_spend_what_the_reference_spends_wait_for_it(tmp_path: Pa
     assert [[arm.name for arm in each] for each in load_study(path).rounds] == [["ki", "joint"], ["pi0"]]
 
 
+def test_an_arm_may_be_compared_with_another_than_the_reference(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    arms = "{ki: --preset ki, small: --preset ki --seed 1, joint: {flags: --preset joint, against: small}, pi0: --preset pi0}"
+    path.write_text(GOOD.replace("{ki: --preset ki, joint: --preset joint}", arms))
+    study = load_study(path)
+    assert [arm.name for arm in study.with_arms(("joint",)).arms] == ["ki", "small", "joint"]
+    for wrong, said in (("smal", "did you mean 'small'"), ("joint", "expected another arm")):
+        path.write_text(GOOD.replace("{ki: --preset ki, joint: --preset joint}", arms.replace(": small", f": {wrong}")))
+        with pytest.raises(InputError, match=said):
+            load_study(path)
+
+
 def test_arms_that_start_from_others_come_after_them(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     arms = "{c: {flags: --preset ki, start: b}, b: {flags: --preset ki, start: a}, a: --preset joint, d: --preset pi0}"
@@ -433,6 +445,11 @@ def test_results_that_were_written_before_are_read(path: Path) -> None:
     command, result = read_result(path)
     assert markdown(result, command).splitlines()[:8] == path.with_suffix(".md").read_text().splitlines()[:8]
     assert {"command": command} | result.to_json() == json.loads(path.read_text())
+    metrics = {arm.arm: arm.metrics for arm in result.arms}
+    for arm in result.arms:
+        other = metrics[arm.compared_with or result.reference]
+        for name in set(arm.against) & set(other):
+            assert np.isclose(arm.against[name].mean, arm.metrics[name].mean - other[name].mean, atol=2e-4)
 
 
 @pytest.mark.slow

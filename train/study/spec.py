@@ -31,6 +31,7 @@ class Arm:
             --init-from-expert.
         robot_samples: number of robot rows that it learns from; None: the study's number.
         held_out: folder in the study's data with the shards on which its actions are measured.
+        against: arm that it is compared with, such as one with the same budget; "" for the reference arm.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Arm:
     start: str = ""
     robot_samples: int | None = None
     held_out: str = HELD_OUT
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Tuning:
         flag: flag of `fasttok-train` whose value is searched.
         values: values to try.
         share: share of the arm's robot samples that each try learns from.
-        seed: seed of all tries; it should not be one of the study's.
+        seed: seed of all tries; not one of the study's.
     """
 
     flag: str
@@ -156,7 +158,7 @@ class Study:
         return next(arm for arm in self.arms if arm.name == name)
 
     def with_arms(self, names: tuple[str, ...]) -> "Study":
-        """Returns the study with only these arms, the reference arm, and the arms that they start from.
+        """Returns the study with only these arms, the reference arm, and the arms that they start from or are compared with.
 
         Raises:
             InputError: the study has no such arm.
@@ -164,16 +166,16 @@ class Study:
         for name in names:
             if name not in [arm.name for arm in self.arms]:
                 raise unknown_name("arm", name, [arm.name for arm in self.arms])
-        return self._with_starts([self.reference, *names])
+        return self._with_needed([self.reference, *names])
 
-    def _with_starts(self, names: list[str]) -> "Study":
-        """Returns the study with only these arms and the arms that they start from."""
+    def _with_needed(self, names: list[str]) -> "Study":
+        """Returns the study with only these arms and the arms that they start from or are compared with."""
         kept, todo = set[str](), list(names)
         while todo:
             name = todo.pop()
             if name and name not in kept:
                 kept.add(name)
-                todo.append(self.arm(name).start)
+                todo += [self.arm(name).start, self.arm(name).against]
         return dataclasses.replace(self, arms=tuple(arm for arm in self.arms if arm.name in kept))
 
     def smoke(self) -> "Study":
@@ -182,7 +184,7 @@ class Study:
         shards = first[0].shards
         plain = [arm for arm in first if arm.shards == shards and arm.match == "robot_samples"]
         names = [self.reference, *[arm.name for arm in plain if arm.name != self.reference][:1]]
-        arms = tuple(dataclasses.replace(arm, robot_samples=None) for arm in self._with_starts(names).arms)
+        arms = tuple(dataclasses.replace(arm, robot_samples=None) for arm in self._with_needed(names).arms)
         small = dataclasses.replace(
             self.evaluate, splits=self.evaluate.splits[:2], episodes=6, curve_episodes=4, checkpoints=2, rows=20, questions=20,
             batch=10, films=2,

@@ -96,9 +96,15 @@ def _check_purpose(path: Path, study: Study) -> None:
 
 
 def _check_starts(path: Path, study: Study) -> None:
-    """Refuses arms that start from an unknown arm, in a circle or despite `tune`, and budgets below 1."""
+    """Refuses arms that start from, or are compared with, an arm that cannot be that, and budgets below 1."""
     names = [arm.name for arm in study.arms]
     for arm in study.arms:
+        if arm.against and arm.against not in names:
+            raise InputError(f"{path}: arms: {arm.name}: {unknown_name('arm to compare with', arm.against, names)}")
+        if arm.against == arm.name or (arm.against and arm.name == study.reference):
+            raise InputError(
+                f"{path}: arms: {arm.name}: against is {arm.against!r}; expected another arm, and nothing for the reference arm"
+            )
         if arm.start and arm.start not in names:
             raise InputError(f"{path}: arms: {arm.name}: {unknown_name('arm to start from', arm.start, names)}")
         if arm.start and study.tune is not None:

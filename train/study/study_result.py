@@ -44,7 +44,8 @@ class ArmResult:
         tflop: TFLOP that the training of one run took.
         seconds: wall time of training for each seed.
         metrics: maps names (see `train.study.summary.values_of`) to means over seeds, at the end of training.
-        against: maps the same names to differences from the reference arm, in pairs; "vqa, before": from the base VLM.
+        against: maps the same names to differences from the arm that it is compared with, in pairs; "vqa, before": from the base
+            VLM.
         robot_samples_to_threshold: for each seed, robot rows until success first reached the threshold; None: it never did.
         curve: metrics along training.
         start: arm from whose runs it started; "" for the base VLM.
@@ -65,6 +66,7 @@ class ArmResult:
     curve: tuple[CurveRow, ...]
     start: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
     held_out: str = field(default=HELD_OUT, metadata=json_files.IF_NOT_DEFAULT)
+    compared_with: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)

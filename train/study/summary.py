@@ -64,9 +64,12 @@ def steps_to(result: RunResult, threshold: float, split: str) -> float:
 def summarize(study: Study, done: StudyRuns) -> StudyResult:
     """Returns everything that the tables and the page show."""
     base = done.base.curve[-1].vqa
-    reference = [values_of(run) for run in done.runs[study.reference].values()]
+    values = {name: [values_of(run) for run in runs.values()] for name, runs in done.runs.items()}
     before = None if base is None else np.array(base.each, float)
-    arms = [summarize_arm(study, arm, list(done.runs[arm.name].values()), reference, before) for arm in study.arms]
+    arms = [
+        summarize_arm(study, arm, list(done.runs[arm.name].values()), values[arm.against or study.reference], before)
+        for arm in study.arms
+    ]
     return StudyResult(
         study=study.name,
         question=study.question,
@@ -100,7 +103,7 @@ def summarize_arm(
         study: names the reference arm and the threshold.
         arm: the arm.
         runs: its runs, one for each seed.
-        reference: values of the reference arm's runs, one for each seed.
+        reference: values of the runs of the arm that it is compared with, one for each seed.
         before: (n,) answers of the base VLM, 1 if right and 0 if wrong; None if it was not asked.
     """
     own = [values_of(run) for run in runs]
@@ -128,6 +131,7 @@ def summarize_arm(
         curve=tuple(curve(runs)),
         start=arm.start,
         held_out=arm.held_out,
+        compared_with=arm.against,
     )
 
 

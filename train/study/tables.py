@@ -86,11 +86,17 @@ def overview(result: StudyResult) -> StudyTable:
 
 
 def compared(result: StudyResult) -> StudyTable:
-    """Returns the table of differences from the reference arm."""
+    """Returns the table of differences from the reference arm, or from the arm that a row names."""
     names = [f"success/{s}" for s in result.splits]
     names += [f"followed/{s}" for s in result.splits if s in (result.splits[0], "uncorrelated")]
     names = [n for n in [*names, "vqa", "vqa, before"] if any(n in arm.against for arm in result.arms)]
-    rows: list[TableRow] = [[arm.arm, *[points(arm.against.get(name)) for name in names]] for arm in result.arms]
+    rows: list[TableRow] = [
+        [
+            f"{arm.arm} (against {arm.compared_with})" if arm.compared_with else arm.arm,
+            *[points(arm.against.get(name)) for name in names],
+        ]
+        for arm in result.arms
+    ]
     titles = {"vqa, before": "VQA, against the base VLM", "vqa": "VQA"}
     columns = ["arm", *[titles.get(name, name.replace("/", ", ")) for name in names]]
     note = "Differences in points, paired by seed and episode; * marks intervals without 0."
