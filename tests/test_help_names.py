@@ -65,7 +65,7 @@ def test_some_commands_have_arguments() -> None:
 
 
 def test_choices_of_fasttok_train_are_listed() -> None:
-    shown = {option.flag: option.values for group in options.options(presets.KI).values() for option in group}
+    shown = {option.flag: option.values for group in options.options(presets.KI) for option in group.options}
     assert shown["preset"] == "|".join(presets.PRESETS)
     assert shown["size"] == "|".join(presets.SIZES)
     assert shown["model.recipe"] == "|".join(recipes.NAMES)

@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -64,23 +64,39 @@ class Option:
     when: str
 
 
-def options(config: TrainConfig) -> dict[str, tuple[Option, ...]]:
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that are shown together.
+
+    Attributes:
+        title: heading of the group.
+        about: what the options are about, in a sentence; "" if the title says it.
+        options: the options, in order.
+    """
+
+    title: str
+    about: str
+    options: tuple[Option, ...]
+
+
+def options(config: TrainConfig) -> tuple[OptionGroup, ...]:
     """Returns every option once, by group; the first group contains the options that people need first.
 
     Args:
         config: gives the defaults.
     """
-    every, nested = {option.flag: option for option in _of(config)}, {}
+    nested = []
     for field in dataclasses.fields(config):
         inner = getattr(config, field.name)
         if dataclasses.is_dataclass(inner):
             about = (inspect.getdoc(type(inner)) or "").splitlines()[0]
-            nested[f"{field.name}: {about}"] = _of(inner, f"{field.name}.")
-            every |= {option.flag: option for option in nested[f"{field.name}: {about}"]}
-    groups = {"Options that you need first": tuple(every[flag] for flag in FIRST)}
-    groups |= {title: tuple(every[flag] for flag in flags) for title, flags in GROUPS.items()}
-    groups |= {title: tuple(o for o in group if o.flag not in FIRST) for title, group in nested.items()}
-    return groups
+            nested.append(OptionGroup(field.name, about, _of(inner, f"{field.name}.")))
+    every = {option.flag: option for option in [*_of(config), *(o for group in nested for o in group.options)]}
+    named = {"Options that you need first": FIRST, **GROUPS}
+    return (
+        *(OptionGroup(title, "", tuple(every[flag] for flag in flags)) for title, flags in named.items()),
+        *(replace(group, options=tuple(o for o in group.options if o.flag not in FIRST)) for group in nested),
+    )
 
 
 def _of(config: Any, prefix: str = "") -> tuple[Option, ...]:
@@ -145,10 +161,10 @@ def show_help(console: Console, about: list[str], config: TrainConfig) -> None:
         config: gives the defaults.
     """
     console.print(*(Text(f"{paragraph}\n") for paragraph in about), sep="\n")
-    for title, group in options(config).items():
-        console.print(Text(title, style="bold"))
+    for group in options(config):
+        console.print(Text(": ".join(filter(None, [group.title, group.about])), style="bold"))
         rows: list[Text | Padding] = []
-        for option in group:
+        for option in group.options:
             default = f" (default: {option.default})" if option.default else ""
             flag = Text(f"--{option.flag} {option.values}".rstrip(), style="cyan")
             rows += [flag, Padding(Text(f"{option.what}{default} {option.when}"), (0, 0, 0, 6))]
@@ -164,17 +180,10 @@ def page() -> str:
         "[`train/config.py`](../train/config.py) and of RUN/config.json. A preset and a size change some of the defaults: "
         "[train.md](train.md).",
     ]
-    for title, group in options(KI).items():
-        name, _, about = title.partition(": ")
-        lines += [
-            "",
-            f"## {name}",
-            *(["", about] if about else []),
-            "",
-            "| option | default | what it does | use it |",
-            "|---|---|---|---|",
-        ]
-        for option in group:
+    for group in options(KI):
+        lines += ["", f"## {group.title}", *(["", group.about] if group.about else [])]
+        lines += ["", "| option | default | what it does | use it |", "|---|---|---|---|"]
+        for option in group.options:
             flag = f"--{option.flag} {option.values}".rstrip().replace("|", "\\|")
             default = f"`{option.default}`" if option.default else ""
             when = option.when.removeprefix("Use it ").rstrip(".")

@@ -184,10 +184,16 @@ KINDS = tuple(dict.fromkeys(kind for kind, _ in ASKERS))
 
 def place_word(position: NDArray[np.float64]) -> str | None:
     """Returns the quadrant of a position, such as "top left"; None near the middle lines."""
+    words = place_words(position)
+    return " ".join(words) if len(words) == 2 else None
+
+
+def place_words(position: NDArray[np.float64]) -> list[str]:
+    """Returns on which side of each middle line a position is, such as ["top", "left"]; without a word if it is near the line."""
     x, y = position
-    if min(abs(x), abs(y)) < CLEAR / 2:
-        return None
-    return f"{'top' if y > 0 else 'bottom'} {'left' if x < 0 else 'right'}"
+    up = [] if abs(y) < CLEAR / 2 else ["top" if y > 0 else "bottom"]
+    across = [] if abs(x) < CLEAR / 2 else ["left" if x < 0 else "right"]
+    return up + across
 
 
 def caption(world: World) -> str:
@@ -199,9 +205,6 @@ def caption(world: World) -> str:
 
 def described(block: Block, position: NDArray[np.float64]) -> str:
     """Describes a block and its place, such as "a red circle at the top left", or "at the top" near a middle line."""
-    x, y = position
-    up = "" if abs(y) < CLEAR / 2 else "top" if y > 0 else "bottom"
-    across = "" if abs(x) < CLEAR / 2 else "left" if x < 0 else "right"
-    where = " ".join(filter(None, [up, across]))
+    where = " ".join(place_words(position))
     article = "an" if block.colour[0] in "aeiou" else "a"
     return f"{article} {block} at the {where}" if where else f"{article} {block} in the middle"

@@ -105,8 +105,7 @@ class Representation:
         """Encoding of each column after the conversion: "absolute", "delta", "relative" or "gripper"."""
         columns: list[str] = []
         for piece in self.pieces:
-            moved = self.form if self.form != "stored" and piece.encoding != "gripper" else piece.encoding
-            columns += [moved] * self._width(piece)
+            columns += [self.form if self._moves(piece) else piece.encoding] * self._width(piece)
         return tuple(columns)
 
     @property
@@ -156,6 +155,16 @@ class Representation:
             at += width
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
+    def _moves(self, piece: ActionColumns) -> bool:
+        """Returns whether the form makes these columns relative to something; a gripper never is."""
+        return self.form != "stored" and piece.encoding != "gripper"
+
+    def _as_stored(self, piece: ActionColumns) -> bool:
+        """Returns whether these columns keep the values that are stored."""
+        if piece.rotation and self.rotation != "stored":
+            return False
+        return not self._moves(piece) or (self.form == "delta" and piece.encoding == "delta")
+
     def _seconds(self, piece: ActionColumns) -> float:
         """Returns what turns stored values into those of one step: velocities are per second."""
         return self.step if piece.rate else 1.0
@@ -170,10 +179,10 @@ class Representation:
         return np.asarray(chunks[..., columns], np.float64), np.asarray(reference, np.float64)[:, columns]
 
     def _forward(self, piece: ActionColumns, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
-        moves = self.form != "stored" and piece.encoding != "gripper"
+        if self._as_stored(piece):
+            return values
+        moves = self._moves(piece)
         if not piece.rotation:
-            if not moves or (self.form == "delta" and piece.encoding == "delta"):
-                return values
             if self.form == "relative" and piece.encoding == "delta":
                 return np.cumsum(values * self._seconds(piece), axis=1)
             before = first[:, None]
@@ -181,8 +190,6 @@ class Representation:
                 before = np.concatenate([before, values[:, :-1]], axis=1)
             moved: NDArray[Any] = values - before
             return moved
-        if self.rotation == "stored" and (not moves or (self.form == "delta" and piece.encoding == "delta")):
-            return values
         turns = [read(values[:, k] * self._seconds(piece), piece.rotation) for k in range(values.shape[1])]
         if moves and self.form == "relative":
             start = read(first, piece.rotation) if piece.encoding == "absolute" else None
@@ -192,17 +199,15 @@ class Representation:
         return self._written(piece, turns)
 
     def _backward(self, piece: ActionColumns, values: NDArray[Any], first: NDArray[Any]) -> NDArray[Any]:
-        moved = self.form != "stored" and piece.encoding != "gripper"
+        if self._as_stored(piece):
+            return values
+        moved = self._moves(piece)
         if not piece.rotation:
-            if not moved or (self.form == "delta" and piece.encoding == "delta"):
-                return values
             if self.form == "relative" and piece.encoding == "delta":
                 return np.diff(values, axis=1, prepend=0.0) / self._seconds(piece)
             changes = values if self.form == "relative" else np.cumsum(values, axis=1)
             restored: NDArray[Any] = first[:, None] + changes
             return restored
-        if self.rotation == "stored" and (not moved or (self.form == "delta" and piece.encoding == "delta")):
-            return values
         form = piece.rotation if self.rotation == "stored" else self.rotation
         turns = [_read_form(values[:, k], form) for k in range(values.shape[1])]
         if moved and self.form == "relative":

@@ -22,7 +22,7 @@ def flags(config: Any, prefix: str = "") -> list[str]:
 
 
 def test_each_option_stands_once_and_says_when_to_use_it() -> None:
-    shown = [option for group in options.options(KI).values() for option in group]
+    shown = [option for group in options.options(KI) for option in group.options]
     assert Counter(option.flag for option in shown) == Counter(flags(KI)), "put new options into options.GROUPS"
     assert [option.flag for option in shown if len(option.when) < 12] == []
     assert len(options.FIRST) == 20

@@ -67,11 +67,6 @@ def load_study(path: Path) -> Study:
         evaluate=_evaluation(path, values.get("evaluate", {})),
         purpose=values.get("purpose", "report"),
     )
-    if study.tune is not None and study.tune.seed in study.seeds:
-        raise InputError(
-            f"{path}: tune: seed is {study.tune.seed}, which is one of the study's seeds {list(study.seeds)}; expected another, "
-            "so that nothing is chosen on runs that are reported"
-        )
     if study.reference not in [arm.name for arm in study.arms]:
         raise unknown_name("reference arm", study.reference, [arm.name for arm in study.arms])
     _check_purpose(path, study)
@@ -92,6 +87,11 @@ def _check_purpose(path: Path, study: Study) -> None:
         raise InputError(
             f"{path}: purpose is choose, seeds are {list(study.seeds)} and episodes begin at {study.evaluate.seed}; expected "
             f"seeds from {CHOOSING_SEED} on and evaluate: {{seed: {CHOOSING_EPISODES}}} or later, which no report uses"
+        )
+    if study.tune is not None and study.tune.seed in study.seeds:
+        raise InputError(
+            f"{path}: tune: seed is {study.tune.seed}, which is one of the study's seeds {list(study.seeds)}; expected another, "
+            "so that nothing is chosen on runs that are reported"
         )
 
 

@@ -1,7 +1,7 @@
 """Turns runs into numbers with intervals: of each arm, against the reference arm in pairs, and along training."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 
@@ -66,10 +66,7 @@ def summarize(study: Study, done: StudyRuns) -> StudyResult:
     base = done.base.curve[-1].vqa
     values = {name: [values_of(run) for run in runs.values()] for name, runs in done.runs.items()}
     before = None if base is None else np.array(base.each, float)
-    arms = [
-        summarize_arm(study, arm, list(done.runs[arm.name].values()), values[arm.against or study.reference], before)
-        for arm in study.arms
-    ]
+    arms = [summarize_arm(study, arm, list(done.runs[arm.name].values()), values, before) for arm in study.arms]
     return StudyResult(
         study=study.name,
         question=study.question,
@@ -95,7 +92,11 @@ def summarize(study: Study, done: StudyRuns) -> StudyResult:
 
 
 def summarize_arm(
-    study: Study, arm: Arm, runs: Sequence[RunResult], reference: Sequence[Values], before: NDArray[np.float64] | None
+    study: Study,
+    arm: Arm,
+    runs: Sequence[RunResult],
+    values: Mapping[str, Sequence[Values]],
+    before: NDArray[np.float64] | None,
 ) -> ArmResult:
     """Returns the result of an arm.
 
@@ -103,11 +104,11 @@ def summarize_arm(
         study: names the reference arm and the threshold.
         arm: the arm.
         runs: its runs, one for each seed.
-        reference: values of the runs of the arm that it is compared with, one for each seed.
+        values: name of each arm -> values of its runs, one for each seed.
         before: (n,) answers of the base VLM, 1 if right and 0 if wrong; None if it was not asked.
     """
-    own = [values_of(run) for run in runs]
-    names = [name for name in own[0] if all(name in values for values in own)]
+    own, reference = values[arm.name], values[arm.against or study.reference]
+    names = [name for name in own[0] if all(name in v for v in own)]
     against = {
         name: difference([v[name] for v in own], [v[name] for v in reference])
         for name in names
@@ -125,7 +126,7 @@ def summarize_arm(
         robot_samples=runs[0].steps * runs[0].robot_samples_per_step,
         tflop=runs[0].tflop,
         seconds=tuple(run.seconds.train for run in runs),
-        metrics={name: estimate([values[name] for values in own]) for name in names},
+        metrics={name: estimate([v[name] for v in own]) for name in names},
         against={name: e for name, e in against.items() if e is not None},
         robot_samples_to_threshold=tuple(None if np.isnan(n) else n for n in reached),
         curve=tuple(curve(runs)),
