@@ -13,6 +13,7 @@ from fasttok.common.completion import MARKER
 from mixtures.commands import VERBS as MIXTURES
 from pipelines.completed_verbs import completed_verbs
 from train import options, presets, recipes
+from train.config import TrainConfig
 from train.evaluate import EvaluateConfig
 from train.exports.export_config import ExportConfig
 from train.replay.command import ReplayConfig
@@ -48,6 +49,14 @@ def positionals(config: type[Any]) -> list[tuple[str, tuple[Any, ...]]]:
         if MARKER in said:
             found.append((name, said))
     return found
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, TrainConfig], ids=lambda config: config.__name__)
+def test_empty_defaults_are_not_printed(config: type[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(config, args=["--help"], prog="command")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "(default: )" not in said
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)

@@ -4,9 +4,10 @@ import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from fasttok.common import json_files
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.kinds import KINDS, RecordKind
 from fasttok.errors import InputError, unknown_name
 from train import recipes
@@ -262,7 +263,7 @@ class OptimConfig:
     ema: float | None = None
     """Decay of a moving average of the parameters, such as 0.999; evaluation and export then use the average. None: no
     average. Use it when the run is long: the average acts better than the last step."""
-    freeze: tuple[str, ...] = ()
+    freeze: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Parameters that do not learn, named by paths that include everything below them: vision, backbone/embedding,
     backbone/layers/0-8 (the first nine layers), vision/blocks/3 or */layers/*/query. Use it when memory is short, or
     when the backbone must stay as it is."""
@@ -311,7 +312,7 @@ class LoraConfig:
     alpha: float = 16.0
     """Weight of the added matrices: their result is multiplied by alpha / rank. Use it when you change the rank:
     change both by the same factor to keep the weight."""
-    paths: tuple[str, ...] = ()
+    paths: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Which matrices get added ones, named by paths such as expert, vision/blocks or backbone/layers/query. Everything
     else under these paths stays as it is. By default the layers of backbone and expert. Use it to adapt the vision
     encoder, too, or to adapt less."""
@@ -389,7 +390,7 @@ class TrainConfig:
     """Real-time chunking: the model learns to continue a chunk that the robot is executing. In training it is given up
     to N first actions of each chunk; 0: off. Use it when a robot moves on while its next chunk is computed: give the
     most steps that can pass meanwhile."""
-    insulation_schedule: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    insulation_schedule: Annotated[tuple[str, ...], OPTIONAL] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
     """Change the insulation during the run: 1000:1 5000:0.5 means a share of 1 from step 1,000 on and 0.5 from step
     5,000 on. Before the first of these steps --model.insulation counts. A share is one number, or one per layer
     (5000:0,0,1,1). Use it when the expert's gradient should reach the backbone only later, or only at first."""
@@ -435,12 +436,12 @@ class TrainConfig:
     """Also keep the parameters of the step with the lowest action error on --held-out (held_out_nrmse), in RUN/best.
     Without an expert or robot rows, the lowest held_out_loss decides. Use it with --held-out when a run may
     overfit."""
-    trackers: tuple[str, ...] = ()
+    trackers: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Where metrics go besides RUN/metrics.jsonl: tensorboard, wandb or both. Use it when you watch several runs."""
     resume: bool = False
     """Continue from the newest checkpoint in --out. The settings must be those that the run was begun with;
     --resume-with names exceptions. Use it after a stop, with the same flags."""
-    resume_with: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    resume_with: Annotated[tuple[str, ...], OPTIONAL] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
     """With --resume: names of settings that may differ from those that the run was begun with, such as batch_size
     optim.learning_rate. Use it when a run should go on with other settings."""
     overwrite: bool = False
@@ -448,7 +449,7 @@ class TrainConfig:
     dry_run: bool = False
     """Compile the training step and print parameters, memory per device, FLOPs per sample and the batch plan, but
     train nothing. Use it before a long run."""
-    distributed: str = ""
+    distributed: Annotated[str, OPTIONAL] = ""
     """Train with several processes. auto: take the numbers from Slurm or the TPU runtime; otherwise give the first
     process's ADDRESS:PORT, the number of processes, and this one's number from 0. Use it when several machines train
     one model."""

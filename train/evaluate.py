@@ -19,6 +19,7 @@ import tyro
 
 from fasttok.common import completion, json_files
 from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.errors import InputError, require, require_installed
@@ -52,15 +53,15 @@ class EvaluateConfig:
 
     run: Path | None = None
     """Folder of the run to evaluate, from `fasttok-train`. Give this or --policy."""
-    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT")] = ""
+    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT", help_behavior_hint="(optional)")] = ""
     """Address of a server to evaluate instead of --run: one that was started with --keys ours.
     Use it with --env when the world's Python environment has no JAX.
     If the server wants an API key, put it into the variable FASTTOK_API_KEY."""
     shards: Path | None = None
     """Shards that the run was trained on. Only an old run without robots.json needs this, if its shards have moved."""
-    env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml")] = ""
+    env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml", help_behavior_hint="(optional)")] = ""
     """World to act in: module:factory (train/rollouts.py), or a YAML file with a world and its settings (docs/worlds.md)."""
-    embodiments: tuple[str, ...] = ()
+    embodiments: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Robots (embodiments) to evaluate. By default all that the run knows."""
     splits: tuple[str, ...] = ("seen", "held_out")
     """Splits of the world to play. Each world has its own names for them."""

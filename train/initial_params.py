@@ -1,6 +1,7 @@
 """Makes the parameters before the first step: random ones, those of another run, or a pretrained checkpoint."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -55,57 +56,70 @@ def _base(setup: Setup) -> Params:
     config, shapes = setup.config, setup.model
     if config.weights is not None:
         return pretrained.start(plan_weights(setup, config.weights), shapes, jax.random.key(config.seed))
-    params: Params = jit_once(lambda key: model.init(key, shapes))(jax.random.key(config.seed))
-    if config.init_from is None:
-        images = some_images(setup)
-        if images is not None:
-            params["vision"] = siglip.calibrate(params["vision"], images, shapes.patch)
-    else:
-        params = cast(Params, {**params, **_from_run(setup, config.init_from, params)})
+    if config.init_from is not None:
+        return _from_run(setup, config.init_from)
+    params = _drawn(setup, lambda everything: everything)
+    images = some_images(setup)
+    if images is not None:
+        params["vision"] = siglip.calibrate(params["vision"], images, shapes.patch)
     return params
 
 
-def _from_run(setup: Setup, run: Path, ours: Params) -> dict[str, Component]:
-    """Returns vision and backbone of another run, and its expert if the configuration asks for it.
+def _drawn(setup: Setup, wanted: Callable[[Params], Params]) -> Params:
+    """Draws random parameters, but only those that `wanted` takes from all of them: the compiler leaves the others out."""
+    params: Params = jit_once(lambda key: wanted(model.init(key, setup.model)))(jax.random.key(setup.config.seed))
+    return params
+
+
+def _from_run(setup: Setup, run: Path) -> Params:
+    """Returns vision and backbone of another run, and its expert if the configuration asks for it; the rest is random.
 
     The embeddings of its action and state tokens are used if these tokens mean the same in both runs and the other run was
-    trained on robot rows. Otherwise these embeddings keep their initial values, so that runs with other discrete targets or
-    another form of the state can start from the same VLM.
+    trained on robot rows. Otherwise these embeddings are random, so that runs with other discrete targets or another form of
+    the state can start from the same VLM.
 
     Args:
         setup: setup of this run.
         run: folder of the other run.
-        ours: random parameters of this run.
 
     Raises:
         InputError: the other run has other shapes.
     """
     theirs, loaded, _ = load_params(run)
-    vision, backbone = loaded["vision"], loaded["backbone"]
-    if "state_in" in ours["backbone"] and "state_in" not in backbone:
-        backbone = {**backbone, "state_in": ours["backbone"]["state_in"]}
-    table, words = ours["backbone"]["embedding"], setup.encoder.text.size
     tok = ActionTokenizer.load(run / TOKENIZER)
-    same = (theirs.data.discrete, theirs.model.state, tok.fingerprint) == (
-        setup.config.data.discrete, setup.model.state, setup.encoder.tok.fingerprint,
-    )  # fmt: skip
-    if not (same and "robot" in theirs.data.kinds) and theirs.model.width == setup.model.width:
-        backbone = {**backbone, "embedding": table.at[:words].set(backbone["embedding"][:words])}
-    taken: dict[str, Component] = {"vision": vision, "backbone": backbone}
+    taken: dict[str, Component] = {"vision": loaded["vision"], "backbone": loaded["backbone"]}
     if setup.config.init_from_expert:
         _check_expert(run, theirs.model, setup.model)
-        taken = {**components(loaded), **taken}
+        taken = components(loaded)
         if tok.fingerprint != setup.encoder.tok.fingerprint:
             logger.warning(
                 f"note: the expert of {run} learned actions as tokenizer {tok.fingerprint} normalises them; that of this run is "
                 f"{setup.encoder.tok.fingerprint}, so the same numbers may mean other actions until it has learned these"
             )
-    for name, mine in ours.items():
-        if name in taken and jax.tree.map(jnp.shape, mine) != jax.tree.map(jnp.shape, taken[name]):
+    same = (theirs.data.discrete, theirs.model.state, tok.fingerprint) == (
+        setup.config.data.discrete, setup.model.state, setup.encoder.tok.fingerprint,
+    )  # fmt: skip
+    new_tokens = not (same and "robot" in theirs.data.kinds) and theirs.model.width == setup.model.width
+
+    def missing(ours: Params) -> Params:
+        backbone = {
+            name: leaf
+            for name, leaf in ours["backbone"].items()
+            if (name == "state_in" and name not in loaded["backbone"]) or (name == "embedding" and new_tokens)
+        }
+        return cast(Params, {**{name: mine for name, mine in ours.items() if name not in taken}, "backbone": backbone})
+
+    params = _drawn(setup, missing)
+    fresh, words = params["backbone"], setup.encoder.text.size
+    if "embedding" in fresh:
+        fresh["embedding"] = fresh["embedding"].at[:words].set(loaded["backbone"]["embedding"][:words])
+    taken["backbone"] = {**loaded["backbone"], **fresh}
+    for name, shapes in jax.eval_shape(lambda: model.init(jax.random.key(0), setup.model)).items():
+        if name in taken and jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, taken[name]):
             raise InputError(
                 f"--init-from {run}: its {name} has other shapes; use the same --size, --model and text tokenizer"
             )
-    return taken
+    return cast(Params, {**params, **taken})
 
 
 def _check_expert(run: Path, theirs: ModelConfig, ours: ModelConfig) -> None:

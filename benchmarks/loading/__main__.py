@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -23,6 +23,7 @@ from benchmarks.loading.contenders import CONTENDERS, Contender
 from benchmarks.loading.readers.stage import BATCH, Source
 from benchmarks.loading.source import BOTTLE, TABLETOP, write_sources
 from fasttok.common.console import log, run, table
+from fasttok.common.flags import OPTIONAL
 from tests.interop.environments import build
 
 WEIGHTS, MIXED = (3.0, 1.0), 8192  # of planar and arm; samples that are looked at
@@ -46,7 +47,7 @@ class LoadingConfig:
     """Rounds; medians count."""
     seconds: float = 10.0
     """That a reader is read for at most in a round, after its first batch; an epoch may end before."""
-    only: tuple[str, ...] = ()
+    only: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Readers to measure, by the start of their names; all by default."""
     folder: Path | None = None
     """Where episodes and formats are written, and kept; a temporary folder that is removed by default."""

@@ -50,7 +50,7 @@ def tabletop(name: str, steps: int, advance: Any) -> Iterator[list[Step]]:
 
     count, seed = 0, 0
     while count < steps:
-        made = demonstrate(name, seed)
+        [made] = demonstrate(name, [seed])
         seed += 1
         if made is None:
             continue

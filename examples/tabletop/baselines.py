@@ -12,7 +12,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -24,6 +24,7 @@ from examples.tabletop.players import POLICIES, Policy
 from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
 from fasttok.common.console import emit_json, progress, run, table, write_text
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import unknown_name
 
@@ -53,7 +54,7 @@ class BaselineConfig:
     """Robots to measure."""
     by_task: bool = False
     """Count each kind of task on its own."""
-    task: str = ""
+    task: Annotated[str, OPTIONAL] = ""
     """Kinds of tasks, joined by +, such as reach or reach+push. By default all kinds.
     The blind robot repeats demonstrations of the same kinds."""
     correlation: float | None = None

@@ -11,7 +11,7 @@ same plan (bend, pace). A picture does not show the plan, so a policy has more b
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import tyro
@@ -25,6 +25,7 @@ from examples.tabletop.vector import make_vector
 from fasttok.actions.chunks import episode_chunks, horizon_steps
 from fasttok.actions.normalize import NormStats
 from fasttok.common.console import emit_json, progress, run, table
+from fasttok.common.flags import OPTIONAL
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 
@@ -43,7 +44,7 @@ class EntropyConfig:
 
     embodiment: str = "planar"
     """Robot that acts."""
-    task: str = ""
+    task: Annotated[str, OPTIONAL] = ""
     """Kinds of tasks, such as reach or reach+push; all by default."""
     scenes: int = 20
     """Scenes, over which the numbers are means."""

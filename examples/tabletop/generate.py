@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -24,6 +25,7 @@ from examples.tabletop.tasks import kinds_named
 from examples.tabletop.world import Tables
 from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError, unknown_name
@@ -60,7 +62,7 @@ class GenerateConfig:
     """Number of training episodes of the arm. By default as many as --episodes."""
     vqa: int = 6000
     """Number of training questions, each about another scene. A tenth as many are added for validation."""
-    questions: tuple[str, ...] = ()
+    questions: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Kinds of questions to ask, such as where, point and destination. By default all kinds."""
     captions: int = 2000
     """Number of training captions. A tenth as many are added for validation."""
@@ -71,7 +73,7 @@ class GenerateConfig:
     If the share is high, a robot can often succeed without listening to the instruction."""
     embodiments: tuple[str, ...] = tuple(EMBODIMENTS)
     """Robots for which to make demonstrations."""
-    task: str = ""
+    task: Annotated[str, OPTIONAL] = ""
     """Kinds of tasks to demonstrate, joined by +, such as reach or reach+push. By default all kinds."""
     tremor: bool = True
     """The expert's hand trembles. --no-tremor makes demonstrations that a small model can predict more easily."""
@@ -167,16 +169,17 @@ def demonstrations(
     """Yields `total` successful demonstrations. No scene is in two splits, or in episodes of an evaluation (`first_seed`)."""
     seed = first_seed(config.seed, number)
     while count.written < total:
-        demonstration = rlds.demonstrate(
-            name, seed, correlation=config.correlation, task=config.task, manner=config.manner
-        )
-        seed += 1
-        if demonstration is None:
-            count.failed += 1
-            continue
-        count.written += 1
-        advance()
-        yield demonstration
+        seeds = range(seed, seed + min(TOGETHER, total - count.written))
+        seed = seeds.stop
+        for demonstration in rlds.demonstrate(
+            name, seeds, correlation=config.correlation, task=config.task, manner=config.manner
+        ):
+            if demonstration is None:
+                count.failed += 1
+                continue
+            count.written += 1
+            advance()
+            yield demonstration
 
 
 def first_seed(seed: int, number: int) -> int:

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from examples.rlds_writer import DatasetKind, Demonstration, step_fields, write_rlds
 from examples.tabletop.embodiments import Embodiment
-from examples.tabletop.env import make
 from examples.tabletop.expert import Expert
 from examples.tabletop.manner import HUMAN, Manner
-from examples.tabletop.vector import Seen
-from examples.tabletop.world import Tables
+from examples.tabletop.vector import Seen, make_vector
 from fasttok.episodes.tfds import tfds as tensorflow_datasets
 
 EXPERT_SEED = 1 << 32  # makes the expert's random numbers independent of those of the scene
@@ -24,55 +23,66 @@ FEATURES = {
 
 def demonstrate(
     embodiment: str,
-    seed: int,
+    seeds: Sequence[int],
     split: str = "seen",
     correlation: float | None = None,
     task: str = "",
     manner: Manner = HUMAN,
-) -> Demonstration | None:
-    """Records one episode of the expert; None if it failed.
+) -> list[Demonstration | None]:
+    """Records episodes of the expert, all at once: an episode is the same to the last bit, whichever others there are.
 
     Args:
         embodiment: planar or arm.
-        seed: seed of the scene and of the expert.
+        seeds: seed of the scene and of the expert in each episode.
         split: one of `scenes.SPLITS`.
         correlation: share of seeds for which the named block is the nearest one; None: 0.9.
         task: kinds of tasks, such as "reach+push"; "": all kinds.
         manner: how the expert moves.
 
     Returns:
-        {"steps": T dicts, "episode_metadata": dict}, as the features of the dataset describe them.
+        For each seed {"steps": T dicts, "episode_metadata": dict}, as the features of the dataset describe them; None if the
+        expert failed.
     """
-    env = make(embodiment, split, task, correlation)
-    env.reset(seed)
-    expert = Expert(env.world, env.task, env.robot, np.random.default_rng([EXPERT_SEED, seed]), manner)
-    moments, actions = [], []
-    while (action := expert.act()) is not None:
-        moments.append(env.vector.tables.take(slice(None)))
-        actions.append(action)
-        env.step(action)
-    if not env.success():
-        return None
-    film = Seen(Tables.joined(moments), env.robot)  # all pictures at once: three times faster than one by one
-    last = len(actions) - 1
-    steps = [
-        {
-            "observation": {FEATURES[name]: film[name][t] for name in film},
-            "action": action,
-            "language_instruction": env.instruction,
-            **step_fields(t, last),
-        }
-        for t, action in enumerate(actions)
+    env = make_vector(embodiment, split, len(seeds), task, correlation)
+    env.reset(seeds)
+    experts = [
+        Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng([EXPERT_SEED, seed]), manner)
+        for row, seed in enumerate(seeds)
     ]
-    info = env.info()
-    metadata = {
-        "episode_id": f"{embodiment}-{seed}",
-        "seed": seed,
-        "task": env.task.kind,
-        "success": True,
-        "named_is_nearest": info["named"] == info["nearest"],
-    }
-    return {"steps": steps, "episode_metadata": metadata}
+    steps: list[list[dict[str, Any]]] = [[] for _ in seeds]
+    active, actions = np.ones(len(env), bool), np.zeros((len(env), env.action_dim), np.float32)
+    while True:
+        for row in np.flatnonzero(active).tolist():
+            action = experts[row].act()
+            active[row] = action is not None
+            actions[row] = 0 if action is None else action
+        rows = np.flatnonzero(active)
+        if not rows.size:
+            break
+        seen = Seen(env.tables.take(rows), env.robot)  # all pictures of a moment at once: faster than one by one
+        for place, row in enumerate(rows.tolist()):
+            observation = {FEATURES[name]: seen[name][place] for name in seen}
+            steps[row].append({"observation": observation, "action": actions[row].copy()})
+        env.step(actions, active)
+    info, succeeded = env.info(), env.success()
+    return [
+        {
+            "steps": [
+                {**step, "language_instruction": env.tasks[row].instruction, **step_fields(t, len(steps[row]) - 1)}
+                for t, step in enumerate(steps[row])
+            ],
+            "episode_metadata": {
+                "episode_id": f"{embodiment}-{seed}",
+                "seed": seed,
+                "task": env.tasks[row].kind,
+                "success": True,
+                "named_is_nearest": bool(info["named"][row] == info["nearest"][row]),
+            },
+        }
+        if succeeded[row]
+        else None
+        for row, seed in enumerate(seeds)
+    ]
 
 
 def write(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from fasttok.common.console import log, track
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_tokenizer
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
@@ -46,7 +47,7 @@ class Decode:
     embodiment: str | None = None
     """Embodiment (robot and action space) whose statistics turn decoded actions into raw units.
     Needed only if the tokenizer contains several; `fasttok info TOKENIZER` lists them."""
-    state_key: str = ""
+    state_key: Annotated[str, OPTIONAL] = ""
     """For a tokenizer with relative dims: name of the column with the state. `encode` writes it as `reference`.
     By default the first of these that the file has: `reference`, `state`, its name in the fit, `observation.state`."""
     on_error: OnErrorInFiles = "raise"

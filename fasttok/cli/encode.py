@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from fasttok.common.choices import OnRange
 from fasttok.common.console import log, track
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_tokenizer
 from fasttok.common.output_file import check_output_file
 
@@ -42,7 +43,7 @@ class Encode:
     embodiment: str | None = None
     """Embodiment (robot and action space) whose statistics normalise the actions.
     Needed only if the tokenizer contains several; `fasttok info TOKENIZER` lists them."""
-    state_key: str = ""
+    state_key: Annotated[str, OPTIONAL] = ""
     """For a tokenizer with relative dims: name of the column with the state.
     By default the first of these that the file has: `reference`, `state`, its name in the fit, `observation.state`."""
     on_range: OnRange = "clamp"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from fasttok.common.console import emit_json, log, track, write_text
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_data, check_tokenizer
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_file import check_output_file
@@ -39,7 +40,7 @@ class Eval:
     """Length of a chunk in steps. By default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
     """Name of the step feature with the actions. The columns of several features are joined, in the order of the names."""
-    state_key: str = ""
+    state_key: Annotated[str, OPTIONAL] = ""
     """For a tokenizer with relative dims: name of the step feature with the robot's state. By default as in the fit."""
     skip_bad: bool = False
     """Leave out, count and name episodes that contain NaN or inf or lack the action, and files that cannot be read.

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from fasttok.common.choices import Constants, Embodiments, FitMode, Gripper, NormMode, TransformName
 from fasttok.common.console import emit_json, log, table, track
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_data
 from fasttok.common.next_command import beside, command
 
@@ -82,13 +83,13 @@ class Fit:
     relative: bool = False
     """Tokenise each absolute dim as its difference from the robot's state at the chunk's first step.
     Dims and state columns are paired by name, or by number if there are as many columns as dims."""
-    relative_to: tuple[str, ...] = ()
+    relative_to: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Tokenise only these dims relative to the state: ACTION=STATE pairs of columns, such as 0=0, 0-5=7-12 or x=ee_x.
     The pair arm:0=0 is for the embodiment `arm` only.
     Use it instead of --relative if some dims should stay absolute, or if --relative cannot pair the columns."""
-    state_key: str = ""
+    state_key: Annotated[str, OPTIONAL] = ""
     """Name of the step feature with the robot's state. By default `proprio`, its name in INDEX, LeRobot and ALOHA data."""
-    gain: tuple[float, ...] = ()
+    gain: Annotated[tuple[float, ...], OPTIONAL] = ()
     """Factor on --scale for each dim, 1 by default. Use it when some dims need more precision than others.
     With 2, a dim's rounding error is half as large, and it costs more tokens."""
     action_key: tuple[str, ...] = ("action",)

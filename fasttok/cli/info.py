@@ -31,7 +31,9 @@ class Info:
     Example: fasttok info
     """
 
-    tokenizer: Annotated[Positional[tuple[Path, ...]], arg(metavar="[TOKENIZER ...]")] = ()
+    tokenizer: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="[TOKENIZER ...]", help_behavior_hint="(optional)")
+    ] = ()
     """Tokenizer folders to describe as well."""
     json: bool = False
     """Print JSON on stdout."""

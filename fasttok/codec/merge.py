@@ -384,7 +384,9 @@ def encode_rows(
             return NOT_FINITE, row, strange_place(coefs[row])
         moved += clamped[row]
         words = len(classes) > 0 and not (one_word[0] <= least and most < one_word[1])
-        count, i, stop = 0, 0, width
+        count: Any = np.int64(0)  # with a constant 0, numba would compile twice what it is passed to
+        i: Any = np.int64(0)
+        stop = width
         while i < width:
             if words:
                 if codes[i] >= len(classes):

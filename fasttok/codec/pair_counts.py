@@ -3,6 +3,8 @@
 The corpus is one array of 16-bit symbols, row after row, changed in place. Each pair has a linked list of the rows that may
 contain it, so that a merge reads only these. Besides the corpus, this takes 8 bytes for each (pair, row) that occurs.
 
+All integers in the kernels are int64: for any other type, and for a constant, numba would compile `add` once more.
+
 Only pairs with the newest symbol gain occurrences, so a pair that has become rare stays rare. Rare pairs are forgotten now and
 then, which keeps the tables within a core's cache.
 """
@@ -222,7 +224,7 @@ def count_rows(symbols: NDArray[np.uint16], rows: NDArray[np.int64], first: int,
             while left == right and place + 1 < len(row) and row[place + 1] == right:
                 times += 1
                 place += 1
-            add(both(left, right), times, first + i, slots, counts, known, nodes, state)
+            add(both(np.int64(left), np.int64(right)), np.int64(times), first + i, slots, counts, known, nodes, state)
 
 
 @compiled
@@ -266,13 +268,13 @@ def merge_pair(
     shrunk = 0
     while known[best, HEAD] >= 0:
         node = np.int64(known[best, HEAD])
-        number = nodes[node, ROW]
+        number = np.int64(nodes[node, ROW])
         most = 2 * rows[number, LENGTH] + 2
         if state[USED] + most > len(counts) or state[NODES] + most > len(nodes):
             break
         known[best, HEAD] = nodes[node, NEXT]
         start, stop = rows[number, START], rows[number, START] + rows[number, LENGTH]
-        read, inner = start, 0
+        read, inner = start, np.int64(0)
         while read + 1 < stop and not (symbols[read] == a and symbols[read + 1] == b):
             read += 1
         write = read
@@ -282,9 +284,9 @@ def merge_pair(
                 read, write = read + 1, write + 1
                 continue
             if write > start:
-                before = symbols[write - 1]
-                add(both(before, a), -1, number, slots, counts, known, nodes, state)
-                add(both(before, new), 1, number, slots, counts, known, nodes, state)
+                before = np.int64(symbols[write - 1])
+                add(both(before, a), np.int64(-1), number, slots, counts, known, nodes, state)
+                add(both(before, new), np.int64(1), number, slots, counts, known, nodes, state)
             while True:
                 symbols[write] = new
                 read, write = read + 2, write + 1
@@ -292,9 +294,9 @@ def merge_pair(
                     break
                 inner += 1
             if read < stop:
-                after = symbols[read]
-                add(both(b, after), -1, number, slots, counts, known, nodes, state)
-                add(both(new, after), 1, number, slots, counts, known, nodes, state)
+                after = np.int64(symbols[read])
+                add(both(b, after), np.int64(-1), number, slots, counts, known, nodes, state)
+                add(both(new, after), np.int64(1), number, slots, counts, known, nodes, state)
         if inner:
             add(both(b, a), -inner, number, slots, counts, known, nodes, state)
             add(both(new, new), inner, number, slots, counts, known, nodes, state)

@@ -8,6 +8,7 @@ import yaml
 
 from fasttok.common import json_files, stores
 from fasttok.common.console import emit_json, log, table
+from fasttok.common.flags import OPTIONAL
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.episode import Episode, Steps
@@ -28,7 +29,7 @@ class DatasetListConfig:
     Example: fasttok-pipelines datasets list --robot franka
     """
 
-    robot: str = ""
+    robot: Annotated[str, OPTIONAL] = ""
     """List only datasets whose robot has this in its name. Upper and lower case are the same."""
     json: bool = False
     """Print JSON on stdout."""

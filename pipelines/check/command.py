@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
 from pipelines.check.check_page import check_page_of
@@ -28,10 +29,10 @@ class CheckConfig:
 
     dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
     """Folder or file of the dataset."""
-    entries: tuple[str, ...] = ()
+    entries: Annotated[tuple[str, ...], OPTIONAL] = ()
     """YAML files of dataset entries, or folders of them. An entry says what a dataset's features mean.
     These are used before DATASET/dataset.yaml and the packaged entries."""
-    splits: tuple[str, ...] = ()
+    splits: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Splits to check. By default all; of HDF5, only `train` and held-out splits such as `val`."""
     episodes: int = 500
     """Maximum number of episodes to check. They are spread evenly over splits and files."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import tyro
 
+from fasttok.common.flags import OPTIONAL
+
 
 @dataclass(frozen=True)
 class IndexConfig:
@@ -29,15 +31,17 @@ class IndexConfig:
     Each dataset can be a local path or an fsspec URL."""
     out: str
     """INDEX folder to write: a local path or an fsspec URL. An unfinished INDEX is continued."""
-    entries: tuple[str, ...] = ()
+    entries: Annotated[tuple[str, ...], OPTIONAL] = ()
     """YAML files of dataset entries, or folders of them. An entry says what a dataset's features mean.
     These are used before DATASET/dataset.yaml and the packaged entries."""
-    splits: tuple[str, ...] = ()
+    splits: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Splits to index. By default all."""
-    control_hz: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=HZ ...]")] = ()
+    control_hz: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=HZ ...]", help_behavior_hint="(optional)")] = ()
     """NAME=HZ: control frequency in Hz of the dataset NAME.
     Use it when the dataset's entry does not give one. If the entry gives one, this replaces it."""
-    keep_ranges: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=FILE ...]")] = ()
+    keep_ranges: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="[NAME=FILE ...]", help_behavior_hint="(optional)")
+    ] = ()
     """NAME=FILE: JSON file that lists the steps to keep in each episode of the dataset NAME, as openpi publishes for DROID.
     Other steps, and episodes that the file does not name, are left out and counted."""
     max_record: Annotated[str | None, tyro.conf.arg(metavar="BYTES")] = None

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json, log
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.kinds import RecordKind
 from fasttok.common.next_command import beside, command
 from fasttok.common.typed import typed_command
@@ -35,9 +36,9 @@ class InspectConfig:
     """Seed of the random choice of rows; another seed shows other rows."""
     start: int | None = None
     """Show the rows from this number on, in storage order, instead of random ones. The first row is 0."""
-    sample_id: tuple[str, ...] = ()
+    sample_id: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Show the rows with these ids, instead of random ones."""
-    source: tuple[str, ...] = ()
+    source: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Show only rows of these sources of the mixture."""
     kind: RecordKind | None = None
     """Show only rows of this kind."""

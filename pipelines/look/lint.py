@@ -12,6 +12,7 @@ import tyro
 
 from fasttok import ActionTokenizer
 from fasttok.common.console import emit_json, log, progress
+from fasttok.common.flags import OPTIONAL
 from fasttok.errors import InputError
 from mixtures.quota import interleave
 from pipelines.common.findings import Findings
@@ -37,7 +38,7 @@ class LintConfig:
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
     """Folder of shards that `fasttok-pipelines build` wrote."""
-    held_out: tuple[str, ...] = ()
+    held_out: Annotated[tuple[str, ...], OPTIONAL] = ()
     """What must not be in the shards, such as the instructions of your evaluation: text files or regular expressions.
     A text file has an instruction, a source file or FILE/EPISODE on each line.
     Regular expressions are searched for in prompts and in FILE/EPISODE. Upper and lower case are the same."""

@@ -69,13 +69,13 @@ def test_going_to_the_nearest_block_works_only_where_it_correlates() -> None:
 
 @pytest.mark.parametrize("embodiment", EMBODIMENTS)
 def test_same_seed_same_episode(embodiment: str) -> None:
-    first, second = demonstrate(embodiment, 5), demonstrate(embodiment, 5)
+    [first], [second] = demonstrate(embodiment, [5]), demonstrate(embodiment, [5])
     assert first is not None
     assert second is not None
     for a, b in zip(first["steps"], second["steps"], strict=True):
         assert a["action"].tobytes() == b["action"].tobytes()
         assert np.array_equal(a["observation"]["image"], b["observation"]["image"])
-    other = demonstrate(embodiment, 6)
+    [other] = demonstrate(embodiment, [6])
     assert other is not None
     assert not np.array_equal(other["steps"][0]["observation"]["state"], first["steps"][0]["observation"]["state"])
 
@@ -271,7 +271,7 @@ def test_rlds_read_back_is_what_the_world_made(tabletop: Path) -> None:
         episodes = list(open_episodes(str(tabletop / f"tabletop_{name}" / "1.0.0")))
         assert len(episodes) == 12
         for episode in episodes[:3]:
-            made = demonstrate(name, int(episode.metadata["episode_metadata/seed"]))
+            [made] = demonstrate(name, [int(episode.metadata["episode_metadata/seed"])])
             assert made is not None
             near = made["episode_metadata"]["named_is_nearest"]
             assert bool(episode.metadata["episode_metadata/named_is_nearest"]) == near
@@ -320,8 +320,7 @@ ACTIONS = {
 @pytest.mark.parametrize("embodiment", EMBODIMENTS)
 def test_demonstrations_without_options_stay_what_they_were(embodiment: str) -> None:
     digest = hashlib.sha256()
-    for seed in range(12):
-        made = demonstrate(embodiment, seed)
+    for made in demonstrate(embodiment, range(12)):
         assert made is not None
         digest.update(b"".join(step["action"].tobytes() for step in made["steps"]))
     assert digest.hexdigest()[:16] == ACTIONS[embodiment]
@@ -398,6 +397,6 @@ def test_generate_demonstrates_in_the_manner_asked_for(tmp_path: Path) -> None:
     first = [e.steps["action"] for e in open_episodes(str(tmp_path / "tabletop_planar" / "1.0.0"))]
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     for episode in open_episodes(str(tmp_path / "tabletop_planar" / "1.0.0")):
-        made = demonstrate("planar", int(episode.metadata["episode_metadata/seed"]), manner=PREDICTABLE)
+        [made] = demonstrate("planar", [int(episode.metadata["episode_metadata/seed"])], manner=PREDICTABLE)
         assert made is not None
         assert np.array_equal(episode.steps["action"], np.stack([s["action"] for s in made["steps"]]))

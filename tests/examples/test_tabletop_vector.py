@@ -195,7 +195,7 @@ def test_following_by_hand_moving_things() -> None:
 
 def test_generated_demonstrations_carry_the_correlation(tmp_path: Path) -> None:
     for share in (0.0, 0.9, 1.0):
-        made = [demonstrate("planar", seed, correlation=share) for seed in range(60)]
+        made = demonstrate("planar", range(60), correlation=share)
         near = [m["episode_metadata"]["named_is_nearest"] for m in made if m is not None]
         assert len(near) > 55
         low, high = binom.interval(0.999, len(near), share) if 0 < share < 1 else (share * len(near),) * 2

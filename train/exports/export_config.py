@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from fasttok.common.flags import OPTIONAL
 from fasttok.errors import InputError
 
 ExportLayout = Literal["fasttok", "openpi", "lerobot"]
@@ -37,7 +38,7 @@ class ExportConfig:
     """Replace an earlier export in --out."""
     json: bool = False
     """Print the report as JSON on stdout."""
-    embodiment: str = ""
+    embodiment: Annotated[str, OPTIONAL] = ""
     """Robot (embodiment) to export. Layout lerobot needs it if the run was trained on several robots.
     By default, layout openpi gets all robots. Layout fasttok always gets all of them and refuses this option."""
     shards: Path | None = None

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.output_file import check_output_file
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError, require, require_installed
@@ -44,23 +45,23 @@ class ReplayConfig:
     The command finds an episode of an INDEX at once."""
     run: Path | None = None
     """Folder of the run to ask, from `fasttok-train`. Give this or --policy."""
-    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT")] = ""
+    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT", help_behavior_hint="(optional)")] = ""
     """Address of a policy server to ask instead of --run, such as ws://127.0.0.1:8000.
     Use it to see what a robot would get from this server.
     If the server wants an API key, put it into the variable FASTTOK_API_KEY."""
-    dataset: str = ""
+    dataset: Annotated[str, OPTIONAL] = ""
     """Name of the dataset. You need it if the INDEX has several robot datasets."""
     split: str = "train"
     """Split of the dataset. If there is one that the policy was not trained on, use that."""
     episode: int = 0
     """Number of the episode, from 0. In an INDEX it counts the indexed episodes.
     In a dataset that is not indexed it counts all records of the split, in the order of their files."""
-    entries: tuple[str, ...] = ()
+    entries: Annotated[tuple[str, ...], OPTIONAL] = ()
     """YAML files, or folders of them, that say what the features of a dataset mean (dataset entries).
     Use them for a dataset that is not indexed and has no entry of its own."""
-    embodiment: str = ""
+    embodiment: Annotated[str, OPTIONAL] = ""
     """Robot (embodiment) for which to ask the policy. By default that of the episode."""
-    prompt: str = ""
+    prompt: Annotated[str, OPTIONAL] = ""
     """Instruction for the policy. By default the recorded one; you need it if the episode has none."""
     every: int = 0
     """Number of steps between two predictions. 0: half a chunk, as `fasttok-evaluate` does by default."""

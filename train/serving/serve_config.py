@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fasttok.common.flags import OPTIONAL
 from train.judging.measurements import Decoding
 
 
@@ -23,17 +24,17 @@ class ServeConfig:
     0.0.0.0 listens at all addresses of the machine; then set an API key."""
     port: int = 8000
     """Port at which the server listens. 0: the server takes a free port and prints it."""
-    embodiment: str = ""
+    embodiment: Annotated[str, OPTIONAL] = ""
     """Robot (embodiment) that acts if a request names none. You need it if the run knows several."""
     keys: Annotated[str, tyro.conf.arg(metavar="ours|droid|droid_joint_velocity|libero|aloha|FILE.yaml")] = "ours"
     """Key map: the names under which a robot sends its images, its state and its instruction (docs/robot.md).
     ours: fasttok's own names; the other presets: those that openpi's example clients send; or a YAML file of your own."""
-    prompt: str = ""
+    prompt: Annotated[str, OPTIONAL] = ""
     """Instruction for requests without one. Use it with openpi's ALOHA clients, which send none."""
     batch: int = 4
     """Maximum number of requests, of different connections, that the server computes at once.
     It compiles a program for each size 1, 2, 4 ... Use 1 if you have one robot: the server is ready sooner."""
-    decode: tuple[Decoding, ...] = ()
+    decode: Annotated[tuple[Decoding, ...], OPTIONAL] = ()
     """Ways to act that a request can ask for. flow: with the action expert; tokens: with action tokens.
     The first one is used if a request asks for none. By default flow, or tokens if the run has no expert."""
     flow_steps: int = 10

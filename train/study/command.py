@@ -13,6 +13,7 @@ import tyro
 
 from fasttok.common import completion
 from fasttok.common.console import emit_json, log, table
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError, require, require_installed
 from train.given_paths import TRAINING
@@ -46,7 +47,7 @@ class StudyConfig:
     smoke: bool = False
     """Run a tiny version of the study, in minutes, to see whether everything works: few arms, steps and episodes.
     Its results are in OUT/smoke, and their numbers mean nothing."""
-    only: tuple[str, ...] = ()
+    only: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Names of arms to run. By default all arms.
     The reference arm, with which the others are compared, always runs, and so do arms from which these start."""
     seeds: int = 0

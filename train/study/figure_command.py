@@ -27,7 +27,9 @@ class FigureConfig:
     Example: fasttok-study figure studies/presets/results.json studies/insulation/results.json --out figure
     """
 
-    results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RESULTS ...]")] = ()
+    results: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RESULTS ...]", help_behavior_hint="(optional)")
+    ] = ()
     """results.json of each study, or the folder that has it.
     By default benchmarks/results/study_*.json, the results that come with a clone of the repository."""
     out: Path = Path("figure")

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from fasttok.client import Client
 from fasttok.common.console import log
+from fasttok.common.flags import OPTIONAL
 from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.common.start import start
 from fasttok.errors import InputError, unknown_name
@@ -60,13 +61,13 @@ class HubConfig:
     """Where it listens; 0.0.0.0 for benchmarks in containers or on other machines."""
     port: int = 8001
     """Port that vla-eval connects to; 0 takes a free one."""
-    embodiment: str = ""
+    embodiment: Annotated[str, OPTIONAL] = ""
     """Whose actions are asked for; needed if the run knows several."""
     cameras: dict[str, str] = field(default_factory=lambda: {"agentview": "primary", "wrist": "wrist"})
     """The benchmark's name of a camera, and its slot; these are LIBERO's."""
     gripper: GripperForm = "close_positive"
     """What the benchmark takes: close_positive and open_positive are in [-1, 1], closing and opening in [0, 1]."""
-    gripper_columns: tuple[int, ...] = ()
+    gripper_columns: Annotated[tuple[int, ...], OPTIONAL] = ()
     """Which columns of an action are grippers, from 0, or -1 for the last; for runs that learned another form of their actions,
     whose server does not say."""
     execute: float = 0.5
