@@ -3,5 +3,5 @@
 It is in a file of its own so that `fasttok info` still works if another package has replaced `fasttok/__init__.py`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 DISTRIBUTION = "fasttok-vla"  # the name to install; `fasttok` on the package index is somebody else's package

@@ -74,8 +74,9 @@ class EvaluateConfig:
     delay: int = 0
     """Number of steps that pass while the next chunk is computed (real-time chunking). 0: the world waits. Use it with --env.
     Meanwhile the robot goes on with the last chunk, as a real robot does, and the next chunk continues that."""
-    decode: Decoding = "flow"
-    """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens."""
+    decode: Decoding | None = None
+    """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens.
+    By default flow, or tokens if the run has no action expert."""
     subtasks: int = 0
     """Number of chunks for which a subtask is kept before the run predicts the next one. 0: no subtasks.
     Use it with --env for runs that were trained to predict subtasks."""
@@ -206,6 +207,8 @@ class Watched:
 
 def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[EvaluationResult, Watched]:
     """Measures a run, which is loaded from its folder."""
+    from pipelines.shards.manifest import Manifest
+    from train.judging.held_out_rows import warn_of_training_rows
     from train.judging.open_loop import action_errors
     from train.judging.vqa_accuracy import answer_questions
     from train.player import Player
@@ -221,7 +224,8 @@ def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[Evalua
     if config.vqa is not None:
         vqa = answer_questions(player, config.vqa, config.vqa_questions)
     if config.held_out is not None:
-        actions = action_errors(player, config.held_out, config.held_out_rows, config.decode)
+        warn_of_training_rows(config.run, Manifest.load(str(config.held_out)), config.held_out)
+        actions = action_errors(player, config.held_out, config.held_out_rows, config.decode or player.usual_decode)
     companions = tuple(watched.companions) if config.films_page else None
     told = EvaluationResult(str(config.run), player.step, tuple(watched.results), vqa, tuple(actions), companions)
     return told, watched
@@ -280,7 +284,7 @@ def _watch(config: EvaluateConfig, player: ChunkPolicy, factory: EnvFactory, emb
     out = Watched([], {}, [], [])
     seeds = range(config.seed, config.seed + config.episodes)
     options = RolloutOptions(
-        config.decode,
+        config.decode or player.usual_decode,
         config.execute,
         config.batch,
         config.films if config.rollouts else 0,
@@ -332,8 +336,11 @@ def show(results: EvaluationResult, as_json: bool) -> None:
         row = [v.questions, f"{100 * v.accuracy:.1f} %", f"{100 * v.baseline:.1f} %"]
         table("VQA, exact match", ["questions", "accuracy", "most common answer of the question's kind"], [row])
     for errors in results.actions:
-        columns = ["dimension", "rmse", "mean absolute error", "spread (rmse of the mean)"]
-        lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, strict=True)
+        columns = ["dimension", "rmse", "mean absolute error", "spread", "rmse / spread (1: always the mean)"]
+        of_spread = [
+            rmse / spread if spread > 0 else "-" for rmse, spread in zip(errors.rmse, errors.spread, strict=True)
+        ]
+        lines = zip(errors.names, errors.rmse, errors.mae, errors.spread, of_spread, strict=True)
         table(f"{errors.embodiment}: held-out actions by {errors.decode}, {errors.rows} chunks", columns, lines)
     log(f"evaluated step {results.step} of {results.run}" + (f", served at {results.policy}" if results.policy else ""))
 

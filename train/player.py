@@ -292,6 +292,11 @@ class Player:
             {**row.images}, read, [], ask == "Action", horizon=robot.horizon, dim=robot.action_dim, state=state
         )  # fmt: skip
 
+    @property
+    def usual_decode(self) -> Decoding:
+        """How actions are predicted if nobody says how: by flow, or by tokens if the run has no action expert."""
+        return "flow" if self.config.flow else "tokens"
+
     def check_decode(self, decode: Decoding) -> None:
         """Checks that the run can act in the way that `decode` names.
 

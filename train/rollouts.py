@@ -54,6 +54,11 @@ class Env(Protocol):
 class ChunkPolicy(Protocol):
     """A policy, as the evaluation uses it: a loaded run (`train.player.Player`), or a server."""
 
+    @property
+    def usual_decode(self) -> Decoding:
+        """How actions are predicted if nobody says how."""
+        ...
+
     def horizon(self, embodiment: str) -> int:
         """Returns the number of steps in a chunk of an embodiment."""
         ...

@@ -230,6 +230,17 @@ class Manifest:
         """sha256 (hex) of the whole manifest; it identifies these shards in a reader's state."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
+    def part_of(self, source: str) -> tuple[float, float]:
+        """Returns the part of its split that a source takes by hash (`SourceFilters.part`); (0, 1) for all of it."""
+        nodes = [self.mixture.get("root", {})]
+        while nodes:
+            node = nodes.pop()
+            nodes += node.get("members", ())
+            if node.get("name") == source:
+                low, high = (node.get("filters") or {}).get("part") or (0.0, 1.0)
+                return float(low), float(high)
+        return 0.0, 1.0
+
     def to_json(self) -> dict[str, Any]:
         """Returns the contents of the file as plain values."""
         return {**json_files.encode(self), "source_order": list(self.sources)}

@@ -25,6 +25,7 @@ from train.judging.chosen_films import MOST_FRAMES, MOST_PIXELS, SmallFilms
 from train.judging.companions import next_actions, offered, play_companion
 from train.judging.film_recorder import Film
 from train.judging.films_page import PageFacts, document
+from train.judging.measurements import Decoding
 from train.judging.played_world import Played, PlayedWorld, by_seed
 from train.judging.wilson import wilson
 from train.rollouts import RolloutOptions, SteppedEnvs, play
@@ -77,6 +78,8 @@ class WithExpert(Counting):
 
 class Still:
     """A policy that does nothing."""
+
+    usual_decode: Decoding = "flow"
 
     def horizon(self, embodiment: str) -> int:
         return 4

@@ -23,7 +23,7 @@ from train.config import OptimConfig, TrainConfig
 from train.devices import sharding
 from train.initial_params import initial_params
 from train.judging.held_out import HeldOutNumbers
-from train.judging.held_out_rows import read_rows, spread_rows
+from train.judging.held_out_rows import read_rows, refuse_trained_on, spread_rows, warn_of_training_rows
 from train.judging.open_loop import action_errors
 from train.loop import run
 from train.player import Player
@@ -99,6 +99,16 @@ def test_training_is_the_same_to_the_bit_and_its_rows_have_the_numbers(unmeasure
         assert last[name] > 0
     assert last["held_out_nrmse"] == (last["held_out_nrmse/planar"] + last["held_out_nrmse/arm"]) / 2
     assert held(rows[1])["held_out_loss_flow"] > last["held_out_loss_flow"]
+
+
+def test_an_evaluation_on_the_rows_of_the_training_says_so(
+    chain: Chain, val_shards: Path, unmeasured: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="train")
+    warn_of_training_rows(unmeasured, ShardReader(str(val_shards)).manifest, val_shards)
+    assert not caplog.text
+    warn_of_training_rows(unmeasured, ShardReader(str(chain.shards)).manifest, chain.shards)
+    assert "learned them by heart" in caplog.text
 
 
 def test_a_resumed_run_has_the_same_numbers_and_the_same_best(
@@ -178,6 +188,20 @@ def other_manifest(folder: Path, out: Path, **source: Any) -> Path:
     return out
 
 
+def parts_manifest(folder: Path, out: Path, part: tuple[float, float]) -> Path:
+    """A copy of shards whose manifest says that each source takes a part of its split."""
+    shutil.copytree(folder, out)
+    about = json.loads((out / "manifest.json").read_text())
+    nodes = [about["mixture"]["root"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("members", [])
+        if "dataset" in node:
+            node["filters"] = {"part": part}
+    (out / "manifest.json").write_text(json.dumps(about))
+    return out
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_written(
     chain: Chain, val_shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,6 +228,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     caplog.set_level(logging.WARNING, logger="train")
     read_rows(prepare(wide(chain, tmp_path / "run")), same_split, 20)
     assert "tabletop_arm of --held-out" in caplog.text
+    caplog.clear()
+    for part, said in (((0.0, 0.5), True), ((0.5, 1.0), False)):  # the run itself takes the first 0.5
+        caplog.clear()
+        ours = prepare(wide(chain, tmp_path / "run"))
+        half = parts_manifest(same_split, tmp_path / f"held {part[0]}", part)
+        mine = replace(
+            ours, reader=ShardReader(str(parts_manifest(chain.shards, tmp_path / f"own {part[0]}", (0.0, 0.5))))
+        )
+        refuse_trained_on(mine, ShardReader(str(half)).manifest, half)
+        assert ("tabletop_arm of --held-out" in caplog.text) == said
 
 
 def test_a_text_that_is_too_long_is_found_before_the_first_step(

@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.chain import Chain
 from train.config import DataConfig, ModelConfig, TrainConfig
+from train.judging.measurements import Decoding
 from train.presets import ModelSize
 
 TINY: ModelSize = {
@@ -114,6 +115,8 @@ class FakeEnv:
 
 class FakePlayer:
     """Chunks count on from what is being executed, or from 0; says how often it was asked, and remembers what it was given."""
+
+    usual_decode: Decoding = "flow"
 
     def __init__(self, horizon: int) -> None:
         self.steps, self.asked = horizon, 0

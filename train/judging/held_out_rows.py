@@ -17,6 +17,7 @@ from pipelines.shards.manifest import Manifest
 from train.acting.robots import Robots
 from train.config import ModelConfig
 from train.examples import Encoder, Example
+from train.runs.checkpoint import Checkpoints
 from train.setup import Setup
 from train.texts.shard_texts import rounded
 
@@ -140,12 +141,39 @@ def refuse_trained_on(setup: Setup, manifest: Manifest, shards: Path) -> None:
             f"--held-out {shards} contains the rows that the run trains on, so its numbers would say how well they are learned "
             "by heart; build shards of other episodes, with sources of another split (split: val), or leave --held-out out"
         )
-    trained = {(s.dataset, s.split) for s in ours.sources.values() if s.kind in kinds and s.written}
-    shared = [name for name, s in manifest.sources.items() if s.kind in kinds and (s.dataset, s.split) in trained]
+    trained = [
+        (s.dataset, s.split, ours.part_of(name)) for name, s in ours.sources.items() if s.kind in kinds and s.written
+    ]
+    shared = [
+        name
+        for name, s in manifest.sources.items()
+        if s.kind in kinds
+        and any(
+            (s.dataset, s.split) == (dataset, split) and _overlap(part, manifest.part_of(name))
+            for dataset, split, part in trained
+        )
+    ]
     if shared:
         logger.warning(
             f"warning: {', '.join(shared)} of --held-out {shards} is of a split that the run trains on, so its rows may be of "
-            "episodes that it has seen; build it from another split (split: val)"
+            "episodes that it has seen; build it from another split (split: val) or another part of it (filters: part)"
+        )
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Returns whether two parts of a split share records."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def warn_of_training_rows(run: Path, manifest: Manifest, shards: Path) -> None:
+    """Warns if a run was trained on these very shards."""
+    checkpoints = Checkpoints(run)
+    position = checkpoints.position()
+    checkpoints.close()
+    if position is not None and position.manifest == manifest.digest:
+        logger.warning(
+            f"warning: {run} was trained on {shards}, so these errors say how well it has learned them by heart; give shards of "
+            "other episodes with --held-out (docs/splits.md)"
         )
 
 

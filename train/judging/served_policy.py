@@ -77,6 +77,10 @@ class ServedRun:
             "keys": list(keys) if isinstance(keys, dict) else keys,
         }
         served = json_files.decode(cls, facts, f"{client.url}: metadata")
+        if not served.decodes:
+            raise InputError(
+                f"{client.url} says of no way to predict actions that it is ready for it; expected flow or tokens"
+            )
         other = [key for key in served.keys if not key.startswith("image/") and key not in NAMES]
         if other:
             raise InputError(
@@ -122,6 +126,11 @@ class ServedPolicy:
     def embodiments(self) -> list[str]:
         """Embodiments that the run knows."""
         return list(self.served.horizons)
+
+    @property
+    def usual_decode(self) -> Decoding:
+        """How the server predicts actions if nobody says how."""
+        return self.served.decodes[0]
 
     def horizon(self, embodiment: str) -> int:
         """Returns the steps of an embodiment's chunk.

@@ -67,8 +67,9 @@ class ReplayConfig:
     """Number of steps between two predictions. 0: half a chunk, as `fasttok-evaluate` does by default."""
     batch: int = 8
     """Number of predictions that are computed at once. Fewer need less memory."""
-    decode: Decoding = "flow"
-    """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens."""
+    decode: Decoding | None = None
+    """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens.
+    By default flow, or tokens if the run has no action expert."""
     flow_steps: int = 10
     """Number of Euler steps from noise to actions: fewer are faster and coarser; only with --run."""
     checkpoint: int | Literal["best"] | None = None
@@ -127,11 +128,12 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
         every = config.every or max(1, robot.horizon // 2)
         if every > robot.horizon:
             raise InputError(f"--every is {every}; a chunk has {robot.horizon} steps, so expected at most that many")
-        ask: Ask = partial(opened.policy.act, robot.embodiment, decode=config.decode)
+        decode = config.decode or opened.policy.usual_decode
+        ask: Ask = partial(opened.policy.act, robot.embodiment, decode=decode)
         predicted = predict(ask, episode, robot.cameras, prompt, every, config.batch)
     off, traces = errors(episode, predicted), grippers(episode, predicted, every)
     masked = tuple(slot for slot in robot.cameras if slot not in episode.cameras)
-    about = ReplayFacts(opened.name, opened.step, robot.embodiment, config.decode, every, prompt, masked, typed)
+    about = ReplayFacts(opened.name, opened.step, robot.embodiment, decode, every, prompt, masked, typed)
     write_text(config.out, document(episode, predicted, off, traces, about))
     if config.json:
         total = off.total if math.isfinite(off.total) else None

@@ -59,13 +59,12 @@ def chosen_decodes(player: Player, asked: Sequence[Decoding]) -> tuple[Decoding,
 
     Args:
         player: the run.
-        asked: ways from the command line; if there are none: flow if the run has it, else tokens.
+        asked: ways from the command line; if there are none: the run's usual one.
 
     Raises:
         InputError: the run was not trained for one of these ways.
     """
-    usual: Decoding = "flow" if player.config.flow else "tokens"
-    ways = tuple(dict.fromkeys(asked)) or (usual,)
+    ways = tuple(dict.fromkeys(asked)) or (player.usual_decode,)
     for way in ways:
         player.check_decode(way)
     return ways

@@ -20,7 +20,7 @@ from fasttok.common.machine import hardware
 from fasttok.errors import InputError
 from train.config import TrainConfig
 from train.devices.jax_setup import set_up_jax
-from train.judging.measurements import Decoding, WorldResult
+from train.judging.measurements import WorldResult
 from train.rollouts import Film
 from train.runs.run_folder import CONFIG, METRICS, load_config
 from train.study.run_result import CurvePoint, RunResult, RunSeconds
@@ -130,13 +130,13 @@ def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles)
     steps = [step for step in checkpoints.steps if step <= config.steps]
     checkpoints.close()
     robot = "robot" in config.data.kinds
-    decode: Decoding = "flow" if config.model.flow else "tokens"
     factory = partial(load_factory(spec.env), **spec.world) if spec.env else None
     filmed: dict[str, list[Film]] = {}
     curve = []
     for step in steps if robot and spec.measure == "all" else steps[-1:]:
         last = step == steps[-1]
         player = Player.load(config.out, batch=e.batch, step=step, temperature=e.temperature)
+        decode = player.usual_decode
         log(f"measuring step {step} of {config.steps}")
         world: list[WorldResult] = []
         if robot and factory is not None and spec.measure == "all":
