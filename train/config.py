@@ -342,7 +342,7 @@ class TrainConfig:
     """
 
     shards: Path
-    """Folder of shards to train on; `fasttok-pipelines build` writes it. Use it always."""
+    """Folder of shards to train on; `fasttok-pipelines build` writes it. Use it in every run."""
     out: Path
     """Folder for the run. It gets config.json, text_tokenizer.json, tokenizer/, metrics.jsonl and checkpoints/. Use it
     always."""
@@ -365,7 +365,7 @@ class TrainConfig:
     lora: LoraConfig = field(default_factory=LoraConfig, metadata=json_files.IF_NOT_DEFAULT)
     """Thin added matrices that learn in place of large ones."""
     steps: int = 1000
-    """Number of optimiser steps. Use it always: the default is for a first look."""
+    """Number of optimiser steps. Use it in every real run: the default is for a first look."""
     batch_size: int = 32
     """Number of rows in a step, over all devices and processes together. Use it when devices have room for more
     rows."""

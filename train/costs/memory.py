@@ -25,6 +25,7 @@ from train.params import Params, components, count
 from train.presets import get_preset
 
 GIB = 1 << 30
+NO_AVERAGE = "--optim.ema None"
 USABLE = 0.92
 """Share of a device's memory that a step can have. The driver and libraries use the rest, or it is lost between buffers."""
 CARDS = (24, 48, 80, 141)
@@ -145,18 +146,21 @@ def _row(config: TrainConfig, c: ModelConfig, text: int, learn: set[str], by_bac
 
 
 def ways(config: TrainConfig, shapes: ModelConfig) -> Iterator[tuple[str, TrainConfig]]:
-    """Yields choices of what learns, from most to least memory. The run's other settings stay."""
+    """Yields choices of what learns, from most to least memory, each as the flags that make it. The run's other settings stay.
+
+    All but the first keep no moving average; the flag says so, because the full size keeps one by default.
+    """
     plain = replace(config, lora=LoraConfig(), optim=OptimConfig())
     adapted = replace(plain, lora=LoraConfig(rank=16))
-    yield "all, with --optim.ema", replace(plain, optim=OptimConfig(ema=0.999))
-    yield "all", plain
-    yield "--lora.rank 16", adapted
+    yield "all, --optim.ema 0.999", replace(plain, optim=OptimConfig(ema=0.999))
+    yield f"all, {NO_AVERAGE}", plain
+    yield f"--lora.rank 16 {NO_AVERAGE}", adapted
     yield (
-        "--lora.rank 16 --optim.freeze vision backbone/embedding",
+        f"--lora.rank 16 --optim.freeze vision backbone/embedding {NO_AVERAGE}",
         replace(adapted, optim=OptimConfig(freeze=("vision", "backbone/embedding"))),
     )
     if shapes.flow:
-        yield "--optim.freeze vision backbone", replace(plain, optim=OptimConfig(freeze=("vision", "backbone")))
+        yield f"--optim.freeze vision backbone {NO_AVERAGE}", replace(plain, optim=OptimConfig(freeze=("vision", "backbone")))
 
 
 def what_fits(
@@ -189,7 +193,7 @@ def page() -> str:
         ["what learns", "remat", "held GiB", *(f"{card} GB" for card in CARDS)],
         ["---"] * 7,
     ]
-    lines += [[f"`{way}`" if str(way).startswith("-") else way, *rest] for way, *rest in rows]
+    lines += [["{}`{}{}`".format(*str(way).partition("--")), *rest] for way, *rest in rows]
     return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
 
 

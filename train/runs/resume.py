@@ -85,8 +85,8 @@ def go_on(config: TrainConfig) -> TrainConfig:
     if refused := [n for n in differs if n not in named]:
         lines = "\n".join(_line(n, there, asked) for n in refused)
         raise InputError(
-            f"{config.out} was begun with other settings (there -> asked):\n{lines}\nGive those that it has, or say that the new "
-            f"ones are meant: --resume-with {' '.join(refused)}"
+            f"{config.out} was begun with other settings (there -> asked):\n{lines}\nGive the old settings, or allow the new "
+            f"ones: --resume-with {' '.join(refused)}"
         )
     if differs:
         lines = "\n".join(_line(n, there, asked) for n in differs)
@@ -152,7 +152,7 @@ def check_shards(config: TrainConfig) -> None:
         raise InputError(
             f"{config.shards} contains other shards than {config.out} has read so far (manifest {digest[:12]}, there "
             f"{position.manifest[:12]}): its place among the rows means nothing in them. Give the shards that it has read (they "
-            f"were at {saved.shards}), or say that the new ones are meant, and their rows begin anew: --resume-with shards"
+            f"were at {saved.shards}), or allow the new ones, whose rows begin anew: --resume-with shards"
         )
 
 
