@@ -227,6 +227,21 @@ def test_intervals_cover() -> None:
     assert 50 <= inside <= 60
 
 
+def test_intervals_cover_what_seeds_share() -> None:
+    """All seeds play the same episodes, of which some are hard for all of them: which these are is chance, too."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for trial in range(100):
+        hard = rng.standard_normal(100)
+        each = [
+            (rng.random(100) < 1 / (1 + np.exp(-2 * (hard + 0.1 * rng.standard_normal())))).astype(float)
+            for _ in range(10)
+        ]
+        found = estimate(each, rng_seed=trial)
+        inside += found.low <= 0.5 <= found.high
+    assert inside >= 90  # 77 % if each seed's episodes are drawn on their own
+
+
 def test_pairs_take_out_what_episodes_share() -> None:
     rng = np.random.default_rng(1)
     hard = [rng.random(200) for _ in range(3)]

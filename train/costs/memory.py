@@ -160,7 +160,10 @@ def ways(config: TrainConfig, shapes: ModelConfig) -> Iterator[tuple[str, TrainC
         replace(adapted, optim=OptimConfig(freeze=("vision", "backbone/embedding"))),
     )
     if shapes.flow:
-        yield f"--optim.freeze vision backbone {NO_AVERAGE}", replace(plain, optim=OptimConfig(freeze=("vision", "backbone")))
+        yield (
+            f"--optim.freeze vision backbone {NO_AVERAGE}",
+            replace(plain, optim=OptimConfig(freeze=("vision", "backbone"))),
+        )
 
 
 def what_fits(

@@ -28,22 +28,39 @@ class Estimate:
 
 
 def estimate(each: SeedValues, rng_seed: int = 0) -> Estimate:
-    """Bootstraps seeds, and the episodes within each drawn seed, so that the interval covers both sources of chance.
+    """Bootstraps seeds and episodes, so that the interval covers both sources of chance.
 
-    With few seeds the interval is too narrow: with three, the true coverage of the between-seed part is nearer 80 than 95 %.
+    All seeds play the same episodes, and an episode that is hard for one seed is hard for the others. So each resample draws
+    seeds, and one set of episodes for all of them (Owen, The pigeonhole bootstrap, 2007). The interval is then a little too wide
+    rather than too narrow. If seeds have different numbers of values, these are drawn for each seed on its own.
+
+    With few seeds the interval is still too narrow: with three, the coverage of the between-seed part is nearer 80 than 95 %.
 
     >>> estimate([np.array([1.0, 0.0, 1.0, 0.0]), np.array([1.0, 1.0, 1.0, 1.0])]).mean
     0.75
     """
     rng, seeds = np.random.default_rng(rng_seed), len(each)
     drawn = rng.integers(seeds, size=(RESAMPLES, seeds))
-    means = np.zeros((RESAMPLES, seeds))
-    for seed, values in enumerate(each):
-        rows, columns = np.nonzero(drawn == seed)
-        means[rows, columns] = values[rng.integers(len(values), size=(len(rows), len(values)))].mean(1)
-    low, high = np.quantile(means.mean(1), [0.025, 0.975])
+    if len({len(values) for values in each}) == 1:
+        table = np.stack(each)
+        episodes = rng.integers(table.shape[1], size=(RESAMPLES, table.shape[1]))
+        means = (_times(drawn, seeds) @ table * _times(episodes, table.shape[1])).sum(1) / table.size
+    else:
+        own_means = np.zeros((RESAMPLES, seeds))
+        for seed, values in enumerate(each):
+            rows, columns = np.nonzero(drawn == seed)
+            own_means[rows, columns] = values[rng.integers(len(values), size=(len(rows), len(values)))].mean(1)
+        means = own_means.mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
     own = tuple(float(values.mean()) for values in each)
     return Estimate(float(np.mean(own)), float(low), float(high), own)
+
+
+def _times(drawn: NDArray[np.int64], among: int) -> NDArray[np.float64]:
+    """Returns how often each of `among` numbers was drawn in each row, (rows, among)."""
+    rows = len(drawn)
+    own = drawn + among * np.arange(rows)[:, None]
+    return np.bincount(own.ravel(), minlength=rows * among).reshape(rows, among).astype(np.float64)
 
 
 def difference(ours: SeedValues, theirs: SeedValues) -> Estimate | None:

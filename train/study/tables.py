@@ -79,8 +79,8 @@ def overview(result: StudyResult) -> StudyTable:
     shown = [column for column in shown if column[1] in metrics]
     rows: list[TableRow] = [[arm.arm, *[show(arm.metrics.get(name)) for _, name, show in shown]] for arm in result.arms]
     note = (
-        "Means over seeds; brackets: 95 % bootstrap intervals over seeds and, within each, episodes. Action error: on held-out "
-        "chunks, as a share of what always predicting the mean gets."
+        "Means over seeds; brackets: 95 % bootstrap intervals over seeds and over the episodes, which all seeds share. Action "
+        "error: on held-out chunks, as a share of what always predicting the mean gets."
     )
     return StudyTable("Results", note, ["arm", *[title for title, _, _ in shown]], rows)
 
