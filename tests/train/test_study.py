@@ -464,7 +464,7 @@ def test_results_that_were_written_before_are_read(path: Path) -> None:
     for arm in result.arms:
         other = metrics[arm.compared_with or result.reference]
         for name in set(arm.against) & set(other):
-            assert np.isclose(arm.against[name].mean, arm.metrics[name].mean - other[name].mean, atol=2e-4)
+            assert np.isclose(arm.against[name].mean, arm.metrics[name].mean - other[name].mean, rtol=1e-4, atol=2e-4)
 
 
 @pytest.mark.slow
