@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fasttok.common.stores import below
 from fasttok.episodes.index import read_parquet
 from fasttok.episodes.index_file import IndexFile, SplitCounts
 from fasttok.errors import InputError, unknown_name
@@ -84,24 +85,22 @@ def episode_files(folder: str, source: Source, files: Sequence[str]) -> list[str
     return [f"{folder.rstrip('/')}/{source.dataset}/{source.split}/{stem}.episodes.parquet" for stem in files]
 
 
-def read_holding(folder: str, source: Source, files: Sequence[str]) -> Holding:
+def read_holding(folder: str, source: Source, files: Sequence[str], directory: str) -> Holding:
     """Reads what an INDEX contains of a source, from a few columns of each table.
 
     Args:
         folder: the INDEX.
         source: which dataset, split and filters.
         files: stems of the split's tables, in order.
+        directory: path or URL of the dataset's source files, as in index.json.
 
     Raises:
         InputError: a file of the INDEX is missing or damaged, or a pattern of a filter is not valid.
     """
-    tables = _tables(episode_files(folder, source, files), source.filters)
+    paths = episode_files(folder, source, files)
+    tables = _tables(paths, source.filters, directory)
     every = source.filters.records
-    passing = (
-        sum(int(mask.sum()) for _, mask, _ in _tables(episode_files(folder, source, files), source.filters))
-        if every
-        else 0
-    )
+    passing = sum(int(mask.sum()) for _, mask, _ in _tables(paths, source.filters, directory)) if every else 0
     groups: list[tuple[NDArray[np.int64], ...]] = []
     sizes: list[int] = []
     images = texts = seen = 0
@@ -151,7 +150,9 @@ def group(rows: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np
     return rows[first], np.diff(np.append(first, len(rows))), np.add.reduceat(steps, first)
 
 
-def _tables(files: list[str], filters: SourceFilters) -> Iterator[tuple[pa.Table, NDArray[np.bool_], Counter[str]]]:
+def _tables(
+    files: list[str], filters: SourceFilters, directory: str
+) -> Iterator[tuple[pa.Table, NDArray[np.bool_], Counter[str]]]:
     """Yields (columns, rows that pass, filter -> rows that fail) of each file. A row counts for the first filter it fails."""
     texts = filters.language or filters.matches is not None or filters.excludes is not None
     columns = [
@@ -165,7 +166,7 @@ def _tables(files: list[str], filters: SourceFilters) -> Iterator[tuple[pa.Table
     ]
     for table in _read(files, columns):
         mask, reasons = np.ones(table.num_rows, bool), Counter[str]()
-        for name, passes in _passes(table, filters):
+        for name, passes in _passes(table, filters, directory):
             reasons[name] += int((mask & ~passes).sum())
             mask &= passes
         yield table, mask, reasons
@@ -178,7 +179,7 @@ def _read(files: list[str], columns: list[str]) -> Iterator[pa.Table]:
             yield from pool.map(partial(read_parquet, columns=columns, codes=["file"]), files[start : start + AT_ONCE])
 
 
-def _passes(table: pa.Table, filters: SourceFilters) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _passes(table: pa.Table, filters: SourceFilters, directory: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     steps = table.column("steps").to_numpy()
     if filters.min_steps is not None:
         yield "min_steps", steps >= filters.min_steps
@@ -198,18 +199,20 @@ def _passes(table: pa.Table, filters: SourceFilters) -> Iterator[tuple[str, NDAr
         yield "cameras", np.array([wanted <= set(slots) for slots in table.column("cameras").to_pylist()], bool)
     if filters.part is not None:
         low, high = filters.part
-        names = zip(table.column("file").to_pylist(), table.column("id").to_pylist(), strict=True)
-        hashes = np.array([hashed_place(file, record) for file, record in names], np.float64)
+        codes = table.column("file").combine_chunks()
+        places = [below(directory, file) for file in codes.dictionary.to_pylist()]
+        names = zip(codes.indices.to_pylist(), table.column("id").to_pylist(), strict=True)
+        hashes = np.array([hashed_place(places[code], record) for code, record in names], np.float64)
         yield "part", (hashes >= low) & (hashes < high)
 
 
 def hashed_place(file: str, record: str) -> float:
-    """Returns a record's place in [0, 1): a hash of its file's name, without folders, and its id.
+    """Returns a record's place in [0, 1): a hash of its file's path below the dataset's folder, and its id.
 
-    >>> 0 <= hashed_place("/data/a.tfrecord", "7") < 1
+    >>> 0 <= hashed_place("1/trajectory.h5", "0") < 1
     True
     """
-    key = f"{file.rsplit('/', 1)[-1]}\0{record}".encode()
+    key = f"{file}\0{record}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=6).digest()) / 2**48
 
 

@@ -129,9 +129,10 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
     for source in mixture.sources:
         with asked_for(source):
             counts = split_counts(index, source.dataset, source.split)
-            entry = index.datasets[source.dataset].entry
+            dataset = index.datasets[source.dataset]
+            entry = dataset.entry
             kind = row_kind(source, entry.kind)
-            holding = read_holding(folder, source, counts.files)
+            holding = read_holding(folder, source, counts.files, dataset.directory)
             robot = kind == "robot"
             horizon = (source.chunk or mixture.chunk).horizon(entry.control_hz) if robot else None
         records = int(holding.records.sum())

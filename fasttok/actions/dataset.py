@@ -1,7 +1,7 @@
 """Spools a dataset's actions to temporary files, by embodiment, and reads them as chunks as often as needed.
 
 Memory does not grow with the data. One episode in ten is held out, and at least one of each dataset that has two or more. The
-places of the episodes in their files decide which, not the order of reading.
+places of the episodes in their dataset decide which, not the order of reading.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ from fasttok.actions.recordings import (
 from fasttok.actions.state_map import SideColumns, named, pairs_found, pairs_given, pairs_of
 from fasttok.actions.step_values import action_of, state_of
 from fasttok.common.choices import Embodiments, Gripper
+from fasttok.common.stores import below
 from fasttok.episodes import BadEpisodeError, Episode, episode_of
 from fasttok.episodes.index import NUMBERED
 from fasttok.errors import InputError, unknown_name
@@ -353,8 +354,11 @@ def _relative(name: str, what: Embodiment, episode: Episode, state_dim: int, con
 
 
 def _lot(episode: Episode, number: int, purpose: str) -> float:
-    """Returns a number in [0, 1) that depends on the episode's place and the purpose, not on the order of reading."""
+    """Returns a number in [0, 1) that depends on the episode's place in its dataset and the purpose.
+
+    It depends neither on the order of reading nor on where the dataset's folder is.
+    """
     where = episode.where
-    place = f"{where.file.rsplit('/', 1)[-1]}:{where.number}" if where.file else str(number)
+    place = f"{below(episode.folder, where.file)}:{where.number}" if where.file else str(number)
     digest = hashlib.sha256((purpose + place).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -58,6 +58,21 @@ def join_scheme(url: str, path: str) -> str:
     return f"{scheme[0]}{path}" if scheme and not is_url(path) else path
 
 
+def below(folder: str, file: str) -> str:
+    """Returns a file's path below a dataset's folder, which is the same wherever that folder is. Both are paths or URLs.
+
+    If the dataset is the file itself, if the folder is unknown (""), or if the file is elsewhere, it returns the file's name.
+
+    >>> below("memory://set", "memory:///set/a/b.h5"), below("/data/a.h5", "/data/a.h5"), below("/data/set", "/data/set2/a.h5")
+    ('a/b.h5', 'a.h5', 'a.h5')
+    """
+    root, path = (
+        (name.partition("://")[2] if is_url(name) else LocalFileSystem._strip_protocol(name)).strip("/")
+        for name in (folder, file)
+    )
+    return path[len(root) + 1 :] if folder and path.startswith(f"{root}/") else path.rsplit("/", 1)[-1]
+
+
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Returns the file system of a path or URL, and the path on it.
 

@@ -43,6 +43,7 @@ class Episodes:
         first_bad: the first bad record, None if there is none.
         skip_bad: whether files that cannot be read are counted too; otherwise the first one ends the iteration with an error.
         named: the first `MOST_NAMED` bad records.
+        folder: path or URL of the dataset. Its episodes get it; those of an INDEX have the folders of their own datasets.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Episodes:
     first_bad: BadRecord | None = None
     skip_bad: bool = False
     named: list[BadRecord] = field(default_factory=list)
+    folder: str = ""
 
     def __iter__(self) -> Iterator[Episode]:
         self.bad.clear()
@@ -68,7 +70,7 @@ class Episodes:
                 self.bad[record.reason] += record.records
                 self.first_bad = self.first_bad or record
             else:
-                yield record
+                yield record if record.folder else replace(record, folder=self.folder)
 
 
 def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Episodes:
@@ -84,7 +86,8 @@ def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Ep
     Raises:
         InputError: the path does not exist, there is no such split, or the format is not known.
     """
-    return replace(_open(str(path).rstrip("/"), split), skip_bad=skip_bad)
+    path = str(path).rstrip("/")
+    return replace(_open(path, split), skip_bad=skip_bad, folder=path)
 
 
 def _open(path: str, split: str) -> Episodes:

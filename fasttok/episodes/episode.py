@@ -21,7 +21,7 @@ class Where:
         file: path or URL.
         offset: first byte of the record, -1 if it has no byte range.
         length: number of bytes, -1 if it has no byte range.
-        number: number of records before it in the file.
+        number: number of the episode in the file, as its data numbers it; else the number of records before it.
         checksum: checksum of the record's data that the file stores, -1 if it stores none.
     """
 
@@ -55,12 +55,14 @@ class Episode:
             columns (names of the columns of "action" and "state").
         where: the record that the episode came from.
         frames: flat name -> frames of a camera whose images were not read yet.
+        folder: path or URL of its dataset's folder, or of the file that is the dataset; "" if not known.
     """
 
     steps: Steps
     metadata: dict[str, Any] = field(default_factory=dict)
     where: Where = field(default_factory=lambda: Where(""))
     frames: dict[str, Frames] = field(default_factory=dict)
+    folder: str = ""
 
     @property
     def length(self) -> int:

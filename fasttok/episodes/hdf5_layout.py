@@ -21,7 +21,6 @@ from typing import Literal
 import numpy as np
 
 from fasttok.common import stores
-from fasttok.common.urls import is_url
 from fasttok.episodes.dataset_entry import HdfPaths
 from fasttok.episodes.episode import ACTIONS, BadRecord, Where
 from fasttok.episodes.hdf5_facts import (
@@ -118,7 +117,7 @@ def folder_split(root: str, file: str) -> str | None:
     >>> folder_split("/data/set", "/data/set/valid/a.hdf5"), folder_split("/data/test", "/data/test/a.hdf5")
     ('valid', None)
     """
-    return next((part for part in below(root, file).split("/")[:-1] if part in SPLIT_FOLDERS), None)
+    return next((part for part in stores.below(root, file).split("/")[:-1] if part in SPLIT_FOLDERS), None)
 
 
 def is_plain(split: str) -> bool:
@@ -128,16 +127,6 @@ def is_plain(split: str) -> bool:
     (True, False)
     """
     return re.fullmatch(r"[\w.+-]+", split) is not None and not split.startswith(".")
-
-
-def below(root: str, file: str) -> str:
-    """Returns a file's path relative to the dataset's folder; "" if the dataset is this file. Both are paths or URLs.
-
-    >>> below("memory://set", "memory:///set/a/b.h5")
-    'a/b.h5'
-    """
-    folder, path = (name.partition("://")[2] if is_url(name) else name for name in (root, file))
-    return path.strip("/").removeprefix(folder.strip("/")).strip("/")
 
 
 def contents(file: Node, path: str, paths: HdfPaths | None = None) -> HdfContents:

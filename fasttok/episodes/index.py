@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def read(path: str, split: str, keep: Callable[[str, int], Collection[int] | Non
             if keep is None or rows is not None:
                 for episode in read_file(f"{path}/{name}/{split}/{stem}", shared, rows):
                     found += 1
-                    yield episode
+                    yield replace(episode, folder=dataset.directory)
         declared = dataset.splits[split].indexed
         if keep is None and found != declared:
             raise InputError(

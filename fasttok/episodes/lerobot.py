@@ -63,7 +63,9 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         found.add(number)
         rows += len(table)
         if first <= number < last:
-            yield lerobot_episode(where, number, (key, table), info, lengths.get(number), shared)
+            # numbered as in an INDEX: a fit of either sets the same episodes aside
+            place = Where(where.file, number=number)
+            yield lerobot_episode(place, number, (key, table), info, lengths.get(number), shared)
     known = set(lengths) if assumed or (lengths and info.total_episodes is None) else None
     yield from _not_as_declared(path, whole, (first, last), found, known, unreadable)
     if info.total_frames is not None and info.total_frames != rows:

@@ -15,6 +15,6 @@ def read_holdings(mixture: Mixture, facts: list[ResolvedSource], index: str) -> 
         key = records_of(source)
         if key not in known:
             with asked_for(source):
-                known[key] = read_holding(index, source, fact.files)
+                known[key] = read_holding(index, source, fact.files, fact.directory)
         names[source.name] = known[key]
     return names

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from fasttok.common import stores
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.dataset_entry import HdfPaths
 from fasttok.episodes.hdf5_episode import read_demo
@@ -15,7 +16,6 @@ from fasttok.episodes.hdf5_file import FAULTS, brief, h5py, kept_open, opened
 from fasttok.episodes.hdf5_layout import (
     TRAIN,
     HdfContents,
-    below,
     contents,
     files_below,
     folder_split,
@@ -116,7 +116,7 @@ class HdfRecordings:
     def _splits(self, file: str, inside: HdfContents | None) -> list[str]:
         """Returns the splits of the episodes in a file."""
         if self.splits:
-            path = below(self.directory, file)
+            path = stores.below(self.directory, file)
             return [split for split, pattern in self.splits.items() if fnmatch.fnmatchcase(path, pattern)]
         own = folder_split(self.directory, file)
         if own is not None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.cli.evaluate import Eval
 from fasttok.cli.fit import Fit
-from fasttok.episodes import Episode
+from fasttok.episodes import Episode, open_episodes
 from fasttok.episodes.episode import Where
 from fasttok.errors import InputError
 
@@ -76,3 +76,31 @@ def test_labels_say_what_was_measured(count: int, tmp_path: Path, capsys: pytest
     assert every["measured_on"] == ("the only episode" if count == 1 else "all episodes")
     with pytest.raises(InputError, match="--all"):
         Eval(tok, (data,), all=True, sweep=True).run()
+
+
+@pytest.mark.parametrize("kind", ["absolute", "relative", "file URL"])
+def test_files_of_one_name_are_told_apart_by_their_folders(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DROID's own files: droid/N/trajectory.h5, each with one episode. Which are held out does not depend on where droid/ is."""
+    h5py = pytest.importorskip("h5py")
+    folder = tmp_path / "test" / "droid"  # `test` is above the dataset, so it is no split of it
+    for number in range(40):
+        (folder / str(number)).mkdir(parents=True)
+        with h5py.File(folder / str(number) / "trajectory.h5", "w") as file:
+            file["action/joint_velocity"] = np.full((2, 7), number, np.float32)
+    monkeypatch.chdir(tmp_path / "test")
+    path = {"absolute": str(folder), "relative": "droid", "file URL": folder.as_uri()}[kind]
+    with Dataset(open_episodes(path), ChunkConfig(horizon=2, action_key="action/joint_velocity")) as data:
+        (group,) = data.groups.values()
+        assert sorted(float(rows[0, 0]) for rows in group.actions["held_out"]) == [2, 9]
+        assert len(group.actions["train"].lengths) == 38
+
+
+def test_files_of_a_flat_folder_are_held_out_as_ever(tmp_path: Path) -> None:
+    """The lots of version 0.1.0."""
+    np.savez(tmp_path / "a.npz", actions=np.zeros((4, 2, 1)))
+    for path in (tmp_path, tmp_path / "a.npz"):
+        with Dataset(open_episodes(str(path)), ChunkConfig(horizon=2), every=True) as data:
+            (group,) = data.groups.values()
+            assert group.places["held_out"][3].lot == 0.20269237337860702

@@ -17,6 +17,9 @@ EPISODES = [(50, "pick the red block", ["primary"]), (4, "push", ["primary", "wr
             (40, "pick the blue block", ["primary", "wrist"]), (0, "empty", ["primary"])]  # fmt: skip
 
 
+DATA = "/data/d"
+
+
 def write(folder: Path, files: int = 2) -> list[str]:
     stems = [f"f{i}" for i in range(files)]
     (folder / "d" / "train").mkdir(parents=True)
@@ -28,7 +31,7 @@ def write(folder: Path, files: int = 2) -> list[str]:
                 "cameras": slots,
                 "image_bytes": 10 * n,
                 "target": "ab",
-                "file": stem,
+                "file": f"{DATA}/{stem}",
                 "id": str(i),
             }
             for i, (n, text, slots) in enumerate(EPISODES)
@@ -55,10 +58,10 @@ def test_groups_are_neighbours_and_hold_everything(steps: list[int], data: st.Da
 def test_groups_stay_within_a_source_file(tmp_path: Path) -> None:
     """A table holds several source files; the plan is that of tables with one each."""
     stems = write(tmp_path)
-    apart = read_holding(str(tmp_path), Source("d", "d"), stems)
+    apart = read_holding(str(tmp_path), Source("d", "d"), stems, DATA)
     tables = [pq.read_table(tmp_path / "d" / "train" / f"{stem}.episodes.parquet") for stem in stems]
     pq.write_table(pa.concat_tables(tables), tmp_path / "d" / "train" / "both.episodes.parquet")
-    both = read_holding(str(tmp_path), Source("d", "d"), ["both"])
+    both = read_holding(str(tmp_path), Source("d", "d"), ["both"], DATA)
     assert both.frames.tolist() == apart.frames.tolist()
     assert both.records.tolist() == apart.records.tolist()
     assert both.row.tolist() == (apart.row + apart.file * tables[0].num_rows).tolist()
@@ -66,7 +69,7 @@ def test_groups_stay_within_a_source_file(tmp_path: Path) -> None:
 
 
 def test_all_records_without_filters(tmp_path: Path) -> None:
-    found = read_holding(str(tmp_path), Source("d", "d"), write(tmp_path))
+    found = read_holding(str(tmp_path), Source("d", "d"), write(tmp_path), DATA)
     assert found.total == 2 * 97
     assert found.image_bytes == 2 * 970
     assert found.records.sum() == 8  # the empty ones have no frame
@@ -78,7 +81,7 @@ def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
     """Two parts share no record and leave none out, whatever the folder is called."""
     stems = write(tmp_path, files=40)
     parts = [
-        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(part=p)), stems)
+        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(part=p)), stems, DATA)
         for p in ((0.0, 0.7), (0.7, 1.0))
     ]
     assert sum(p.total for p in parts) == 40 * 97
@@ -93,7 +96,28 @@ def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
     assert not taken[0] & taken[1]
     assert len(taken[0] | taken[1]) == 160
     assert 0.6 < len(taken[0]) / 160 < 0.8
-    assert hashed_place("/a/b/x.tfrecord", "7") == hashed_place("x.tfrecord", "7")
+    assert hashed_place("x.tfrecord", "7") == 0.1596942891768265  # as every version before
+
+
+def test_files_of_one_name_are_divided_by_their_folders_wherever_these_are(tmp_path: Path) -> None:
+    """As in DROID's droid/N/trajectory.h5, each with one episode."""
+    taken = []
+    for place in ("/data/droid", "gs://bucket/droid"):
+        folder = tmp_path / place.replace("/", "_")
+        (folder / "d" / "train").mkdir(parents=True)
+        rows = [
+            {"steps": 1, "image_bytes": 0, "target": "", "file": f"{place}/{n}/trajectory.h5", "id": "0"}
+            for n in range(200)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "d" / "train" / "t.episodes.parquet")
+        parts = [
+            read_holding(str(folder), Source("d", "d", filters=SourceFilters(part=part)), ["t"], place)
+            for part in ((0.0, 0.7), (0.7, 1.0))
+        ]
+        assert sum(part.total for part in parts) == 200
+        assert 0.6 < parts[0].total / 200 < 0.8
+        taken.append([part.row.tolist() for part in parts])
+    assert taken[0] == taken[1]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +140,7 @@ def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
 def test_filters_count_what_they_leave_out(
     tmp_path: Path, filters: SourceFilters, frames: int, left_out: dict[str, int]
 ) -> None:
-    found = read_holding(str(tmp_path), Source("d", "d", filters=filters), write(tmp_path))
+    found = read_holding(str(tmp_path), Source("d", "d", filters=filters), write(tmp_path), DATA)
     assert (found.total, found.left_out) == (frames, left_out)
 
 
@@ -126,7 +150,7 @@ def test_records_are_evenly_spread_and_exact(records: int, files: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         source = Source("d", "d", filters=SourceFilters(records=records))
-        found = read_holding(folder, source, write(Path(folder), files))
+        found = read_holding(folder, source, write(Path(folder), files), DATA)
         total = 5 * files
         kept = min(records, total)
         assert found.left_out.get("records", 0) == total - kept
@@ -134,6 +158,6 @@ def test_records_are_evenly_spread_and_exact(records: int, files: int) -> None:
 
 def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a pattern"):
-        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(matches="(")), write(tmp_path))
+        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(matches="(")), write(tmp_path), DATA)
     with pytest.raises(InputError, match="missing or damaged"):
-        read_holding(str(tmp_path), Source("d", "d"), ["nothing"])
+        read_holding(str(tmp_path), Source("d", "d"), ["nothing"], DATA)

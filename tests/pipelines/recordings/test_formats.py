@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasttok.actions.dataset import ChunkConfig, Dataset
+from fasttok.actions.embodiment_actions import EmbodimentActions
 from fasttok.episodes import open_episodes
 from fasttok.episodes.formats import format_of
 from fasttok.errors import InputError
 from pipelines.check.open_dataset import open_dataset
+from pipelines.index.run import run_index
 from tests.fasttok import hdf5_files as made
+from tests.pipelines.recordings.every_format import index_config, write_all
 
 
 def _put(folder: Path, what: str) -> None:
@@ -50,3 +54,22 @@ def test_all_agree(tmp_path: Path, outer: str, inner: str) -> None:
     ours, doctors = ([(type(record), record.where.file, record.where.number) for record in records] for records in said)
     assert ours == doctors
     assert ours
+
+
+def test_a_fit_of_a_folder_and_of_its_index_hold_out_the_same_episodes(tmp_path: Path) -> None:
+    datasets = (*write_all(tmp_path)[:3], str(made.controlled(tmp_path / "robots" / "7" / "demo.hdf5").parents[1]))
+    run_index(index_config(datasets, tmp_path / "index"), [])
+    config = ChunkConfig(horizon=4, embodiments="apart")
+    with Dataset(open_episodes(str(tmp_path / "index")), config, every=True) as data:
+        indexed = {name: lots(group) for name, group in data.groups.items()}
+    assert set(indexed) == {"two", "three", "tables", "robots"}
+    for path in datasets:
+        with Dataset(open_episodes(path), config, every=True) as data:
+            (group,) = data.groups.values()
+            assert lots(group) == indexed[Path(path).name]
+            assert len(set(lots(group).values())) == len(lots(group)) > 1
+
+
+def lots(group: EmbodimentActions) -> dict[str, float]:
+    """File and episode -> lot, which decides whether it is held out."""
+    return {place.name: place.lot for place in group.places["held_out"]}
