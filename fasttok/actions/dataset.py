@@ -231,7 +231,7 @@ class Dataset:
             group.proprio_places.append(place.name)
         if represent is not None:
             states = np.zeros((len(action), 0)) if proprio is None else proprio
-            group.references[subset].add(represent.reference(action, states).astype(np.float32))
+            group.references[subset].add(represent.reference(action, states, place.ends).astype(np.float32))
         elif group.embodiment.relative and state is not None:
             if known is None:
                 self._same_state(name, episode)

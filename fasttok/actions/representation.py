@@ -121,16 +121,31 @@ class Representation:
             columns += stored[piece.start : piece.start + piece.width] if same else ROTATION_NAMES[self.rotation]
         return tuple(columns)
 
-    def reference(self, actions: NDArray[Any], proprio: NDArray[Any]) -> NDArray[np.float64]:
-        """Returns (T, D): the reference of the chunk at each step, from an episode's actions (T, D) and proprio (T, S).
+    def reference(
+        self, actions: NDArray[Any], proprio: NDArray[Any], ends: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """Returns (T, D): the reference of the chunk at each step of an episode.
 
-        For the relative form it is the state at that step. For the delta form it is the action before; at the first step it is
-        the state, or the first action in columns that the proprio does not have.
+        For the relative form it is the state at that step. For the delta form it is the action before; at the first step of a
+        run it is the state, or that step's own action in columns that the proprio does not have.
+
+        Args:
+            actions: (T, D) as stored.
+            proprio: (T, S).
+            ends: (T,) for each step, where its run of steps ends (`fasttok.actions.chunks.run_ends`); None if no steps are left
+                out, so that the episode is one run.
+
+        >>> moves = Representation(form="delta", pieces=(ActionColumns(0, 1, "absolute", state=(0,)),))
+        >>> moves.reference(np.array([[1.0], [2.0], [8.0]]), np.array([[0.0], [1.0], [7.0]]), np.array([2, 2, 3]))[:, 0]
+        array([0., 1., 7.])
         """
         state = self.state(proprio, np.asarray(actions, np.float64))
         if self.form != "delta":
             return state
-        return np.concatenate([state[:1], np.asarray(actions[:-1], np.float64)])
+        starts = np.zeros(1, np.int64) if ends is None else np.flatnonzero(np.diff(ends, prepend=0))
+        before = np.concatenate([state[:1], np.asarray(actions[:-1], np.float64)])
+        before[starts] = state[starts]
+        return before
 
     def state(self, proprio: NDArray[Any], otherwise: NDArray[Any]) -> NDArray[np.float64]:
         """Returns (n, D): the proprio (n, S) in the action's columns, and `otherwise` (n, D) in columns that it does not have."""

@@ -30,6 +30,7 @@ class Scene:
     Attributes:
         task: instruction of the episode.
         step: step in the episode, from 0.
+        stop: step from which on nothing is known: the episode's end, or a gap where steps are left out.
         action: (T, D) float32 standardised actions.
         dims: axis name -> column of `action` that moves along it.
         absolute: whether these columns are positions; False for changes and velocities.
@@ -40,6 +41,7 @@ class Scene:
 
     task: str
     step: int
+    stop: int
     action: NDArray[np.float32]
     dims: Mapping[str, int]
     absolute: bool
@@ -133,8 +135,11 @@ def gripper_column(entry: IndexedEntry) -> int | None:
     return encoding.index("gripper") if "gripper" in encoding else None
 
 
-def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int) -> Scene:
-    """Returns one step of an episode, with the meaning of the action's columns from the dataset's entry."""
+def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int, stop: int) -> Scene:
+    """Returns one step of an episode, with the meaning of the action's columns from the dataset's entry.
+
+    For the other arguments see `Scene`.
+    """
     dims = motion_columns(entry)
     first = next(iter(dims.values()), 0)
     unit = _columns(entry)[first][1] if dims else ""
@@ -143,6 +148,7 @@ def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int
     return Scene(
         task=task,
         step=step,
+        stop=stop,
         action=action,
         dims=dims,
         absolute=bool(dims) and entry.action_encoding[first] == "absolute" and unit == "m",
@@ -184,7 +190,7 @@ def _fill(template: str, fields: Mapping[str, str]) -> str:
 
 
 def _motion(said: Wording, at: Scene) -> dict[str, str]:
-    stop = min(at.step + at.ahead, len(at.action))
+    stop = min(at.step + at.ahead, at.stop)
     moved = []
     for axis, column in at.dims.items():
         values = at.action[at.step : stop, column].astype(np.float64)
@@ -214,7 +220,7 @@ def _subtask(said: Wording, at: Scene) -> dict[str, str]:
     closed = at.gripper <= HALF
     now = at.step
     if closed[now]:
-        lets_go = np.flatnonzero(~closed[now:])
+        lets_go = np.flatnonzero(~closed[now : at.stop])
         near = len(lets_go) > 0 and lets_go[0] <= max(1, at.ahead // 2)
         return {"subtask": said.release if near else said.hold}
     return {"subtask": said.done if closed[:now].any() else said.reach}

@@ -68,7 +68,8 @@ class RowMaker:
             columns.rejected.append(self._letter(where, None, reason, detail, planned))
             return
         steps = np.flatnonzero(takes)
-        texts = [self._texts(record, step, int(bits[step])) for step in steps.tolist()]
+        ends = None if self.facts.entry.keep_ranges is None else run_ends(record.steps)
+        texts = [self._texts(record, step, int(bits[step]), ends) for step in steps.tolist()]
         views, bad = self._images(record, images, len(steps))
         keep = np.array([text is not None and problem == "" for text, problem in zip(texts, bad, strict=True)], bool)
         for step, text, detail in zip(steps.tolist(), texts, bad, strict=True):
@@ -88,7 +89,7 @@ class RowMaker:
         name = self._relative(where.file)
         columns.place += [(name, where.offset, where.number, step) for step in record.steps[kept].tolist()]
         if self.facts.robot:
-            self._numbers(record, kept)
+            self._numbers(record, kept, ends)
 
     def encode(self) -> None:
         """Encodes the chunks of all frames as FAST ids. If a chunk cannot be encoded, its rows become a dead letter."""
@@ -123,31 +124,33 @@ class RowMaker:
         self.columns.clamped += int((encoded.clamped > 0).sum())
         return encoded.ids
 
-    def _numbers(self, record: SourceRecord, steps: NDArray[np.int64]) -> None:
+    def _numbers(self, record: SourceRecord, steps: NDArray[np.int64], ends: NDArray[np.int64] | None) -> None:
         columns = self.columns
         horizon, length = self.facts.horizon, len(record.action)
         if not len(steps):
             return
-        ends = None if self.facts.entry.keep_ranges is None else run_ends(record.steps)
         chunks = chunks_at(record.action, steps, horizon, self.facts.entry.action_encoding, ends)
         if self.represent is not None:
-            chunks = self.represent(chunks, self.represent.reference(record.action, record.proprio)[steps])
+            chunks = self.represent(chunks, self.represent.reference(record.action, record.proprio, ends)[steps])
         columns.chunks.append(chunks)
         columns.action_steps.append(np.minimum(horizon, (length if ends is None else ends[steps]) - steps))
         columns.state.append(record.proprio[steps])
 
-    def _texts(self, record: SourceRecord, step: int, bits: int) -> tuple[str, str] | None:
+    def _texts(
+        self, record: SourceRecord, step: int, bits: int, ends: NDArray[np.int64] | None
+    ) -> tuple[str, str] | None:
         """Returns (prompt, target) of a frame; None if its question has no answer."""
         facts = self.facts
         prompt, target = record.prompt, record.target
+        stop = len(record.action) if ends is None else int(ends[step])
         if facts.questions:
             name = facts.questions[(bits >> 16) % len(facts.questions)]
-            asked = questions.ask(name, bits, questions.scene(facts.entry, prompt, record.action, step))
+            asked = questions.ask(name, bits, questions.scene(facts.entry, prompt, record.action, step, stop))
             if asked is None:
                 return None
             prompt, target = asked
         if facts.subtask:
-            target = questions.subtask(questions.scene(facts.entry, prompt, record.action, step))
+            target = questions.subtask(questions.scene(facts.entry, prompt, record.action, step, stop))
         if facts.prompts:
             prompt = facts.prompts[(bits >> 8) % len(facts.prompts)].replace("{prompt}", prompt)
         return prompt, target

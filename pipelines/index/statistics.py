@@ -203,7 +203,7 @@ class ChunkMaker:
             chunks = chunks_at(action, np.arange(len(action)), self.horizon, self.encoding, ends)
             if self.represent is not None:
                 proprio = np.asarray(episode.steps.get("proprio", np.zeros((len(action), 0))))
-                chunks = self.represent(chunks, self.represent.reference(action, proprio))
+                chunks = self.represent(chunks, self.represent.reference(action, proprio, ends))
             yield chunks.reshape(-1, chunks.shape[-1])
 
 

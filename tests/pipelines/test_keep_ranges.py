@@ -16,6 +16,7 @@ from fasttok.errors import InputError
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.catalogue.commands import entry_of
+from pipelines.datasets.actions import representation
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.find_entry import find_entry
@@ -151,6 +152,60 @@ def test_chunks_end_where_a_step_is_left_out(own_data: Path, chain: Chain, tmp_p
     chunks = [chunk for e in held for chunk in chunks_of(e)]
     assert len(held) == 12
     assert embodiment.action.mean == pytest.approx(np.concatenate(chunks).mean(0), abs=1e-6)
+
+
+POSITIONS = """
+name: arm
+kind: robot
+format: tables
+control_hz: 2
+cameras: {}
+language: task
+keep_ranges: {file: ranges.json, key: [task]}
+action: [{from: action, names: [x, y, z], unit: m}]
+proprio: [{from: state, names: [x, y, z], unit: m}]
+"""
+MIXTURE = """
+name: mine
+chunk: {steps: 3}
+sources:
+  - {name: moves, dataset: arm, weight: 1, action: {form: delta}}
+  - {name: asked, dataset: arm, weight: 1, questions: [motion]}
+"""
+
+
+def test_differences_and_answers_end_at_a_gap_too(tmp_path: Path) -> None:
+    """An arm goes on by 0.1 m per step, and steps 3 to 7 are left out: no difference of two steps is 0.6 m."""
+    folder = tmp_path / "arm"
+    folder.mkdir()
+    state = np.zeros((10, 3), np.float32)
+    state[:, 0] = 0.1 * np.arange(10)
+    for number in range(4):
+        np.savez(
+            folder / f"{number}.npz",
+            action=state + np.array([0.1, 0, 0], np.float32),
+            state=state,
+            task=f"push {number}",
+        )
+    (folder / "ranges.json").write_text(json.dumps({f"push {n}": [[0, 3], [8, 10]] for n in range(4)}))
+    (folder / "dataset.yaml").write_text(POSITIONS)
+    (tmp_path / "mine.yaml").write_text(MIXTURE)
+    index, shards = tmp_path / "index", tmp_path / "shards"
+    entry = run_index(IndexConfig((str(folder),), str(index)), []).datasets["arm"].entry
+    run_build(BuildConfig(str(tmp_path / "mine.yaml"), str(shards), 400, str(index), "fit"), [])
+    reader = ShardReader(str(shards))
+    rows = [reader.row(number) for number in range(reader.num_rows)]
+    moves = {row["step"]: row["action"].reshape(3, 3)[:, 0].tolist() for row in rows if row["source"] == "moves"}
+    steps = {0: 3, 1: 2, 2: 1, 8: 2, 9: 1}  # stored step -> steps until the gap
+    assert moves == {step: pytest.approx([0.1] * n + [0.0] * (3 - n), abs=1e-6) for step, n in steps.items()}
+    counted = of_chunks(StatisticsConfig(str(index), horizon=3, form="delta"), open_index(str(index)))
+    assert counted.embodiments["arm"].action.max[0] == pytest.approx(0.1, abs=1e-6)
+    represent = representation(entry, "moves", "delta", "stored")
+    assert represent is not None
+    config = ChunkConfig(horizon=3)
+    with Dataset(open_episodes(str(index)), config, represent={"arm": represent}, every=True) as data:
+        fitted = next(data.groups["arm"].located("held_out", 1 << 20)).values[:, :, 0].tolist()
+    assert fitted == [pytest.approx(moves[step]) for step in steps]
 
 
 def chunks_of(episode: Episode) -> list[np.ndarray]:

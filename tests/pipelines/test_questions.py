@@ -13,7 +13,7 @@ from fasttok.episodes.dataset_entry import FeatureColumns
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 from mixtures.spec import QUESTIONS
-from pipelines.builder.questions import ask, check, gripper_column, motion_columns, scene, words
+from pipelines.builder.questions import ask, check, gripper_column, motion_columns, scene, subtask, words
 
 
 def entry(encoding: Encoding = "delta", unit: str = "m", names: tuple[str, ...] = ("x", "y", "z")) -> IndexedEntry:
@@ -28,7 +28,7 @@ def actions(*rows: tuple[float, ...]) -> np.ndarray:
 
 
 def answer(name: str, action: np.ndarray, step: int = 0, task: str = "push it", **more: Any) -> str:
-    found = ask(name, 0, scene(entry(**more), task, action, step))
+    found = ask(name, 0, scene(entry(**more), task, action, step, len(action)))
     assert found is not None
     return found[1]
 
@@ -47,6 +47,15 @@ def test_motion_of_steps_velocities_and_positions() -> None:
     )  # the end cuts what is ahead
 
 
+def test_what_is_behind_a_gap_is_not_ahead() -> None:
+    """Of FORWARD, steps after the second are left out in the stored episode: the gripper does not close, nor open again."""
+    found = [ask(name, 0, scene(entry(), "push it", FORWARD, 0, 2)) for name in ("motion", "subtask")]
+    assert [text and text[1] for text in found] == ["4 cm forward and 1 cm right", words()["subtask"].reach]
+    kept = scene(entry(), "push it", FORWARD, 3, 4)
+    assert subtask(kept) == words()["subtask"].hold
+    assert subtask(replace(kept, stop=5)) == words()["subtask"].release
+
+
 def test_gripper_progress_subtask_task_caption() -> None:
     assert [answer("gripper", FORWARD, i) for i in range(5)] == ["open", "open", "closed", "closed", "open"]
     assert [answer("progress", FORWARD, i) for i in range(5)] == ["20", "40", "60", "80", "100"]
@@ -60,12 +69,12 @@ def test_gripper_progress_subtask_task_caption() -> None:
 
 
 def test_without_an_instruction_there_is_nothing_to_ask() -> None:
-    assert ask("task", 5, scene(entry(), "  ", FORWARD, 0)) is None
+    assert ask("task", 5, scene(entry(), "  ", FORWARD, 0, 5)) is None
 
 
 @given(st.text(min_size=1).filter(str.strip), st.integers(0, 2**64 - 1), st.sampled_from(QUESTIONS))
 def test_instructions_are_never_read_as_templates(task: str, bits: int, name: str) -> None:
-    found = ask(name, bits, scene(entry(), task, FORWARD, 1))
+    found = ask(name, bits, scene(entry(), task, FORWARD, 1, 5))
     assert found is not None
     prompt, target = found
     assert target
