@@ -6,16 +6,18 @@ motion, gripper and length. A row's own random bits choose its wording, so repea
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from fasttok.actions.representation import Representation
 from fasttok.common import json_files
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
+from pipelines.datasets.actions import representation
 
 STILL_CM = 1  # a motion that rounds to less counts as no motion
 HALF = 0.5  # a gripper with a larger opening counts as open
@@ -32,8 +34,8 @@ class Scene:
         step: step in the episode, from 0.
         stop: step from which on nothing is known: the episode's end, or a gap where steps are left out.
         action: (T, D) float32 standardised actions.
+        before: (D,) values of `action` before this step, if the columns of `dims` are positions, see `Scenes`; else None.
         dims: axis name -> column of `action` that moves along it.
-        absolute: whether these columns are positions; False for changes and velocities.
         rate: factor that turns a value of these columns into metres: seconds per step for velocities in m/s, else 1.
         gripper: (T,) opening of the gripper, 1 = open; None without a gripper.
         ahead: number of steps that a motion looks ahead.
@@ -43,11 +45,67 @@ class Scene:
     step: int
     stop: int
     action: NDArray[np.float32]
+    before: NDArray[np.float64] | None
     dims: Mapping[str, int]
-    absolute: bool
     rate: float
     gripper: NDArray[np.float32] | None
     ahead: int
+
+
+class Scenes:
+    """The scenes of one episode, with the meaning of the action's columns from the dataset's entry."""
+
+    def __init__(
+        self,
+        entry: IndexedEntry,
+        task: str,
+        action: NDArray[np.float32],
+        proprio: NDArray[np.float32],
+        ends: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Takes a standardised episode.
+
+        Args:
+            entry: entry of its dataset.
+            task: its instruction.
+            action: (T, D) actions.
+            proprio: (T, S) proprio.
+            ends: (T,) for each step, where its run of steps ends; None if no steps are left out.
+        """
+        self.entry, self.task, self.action, self.proprio, self.ends = entry, task, action, proprio, ends
+
+    def at(self, step: int) -> Scene:
+        """Returns the scene at a step, counted from 0."""
+        dims = motion_columns(self.entry)
+        first = next(iter(dims.values()), 0)
+        unit = _columns(self.entry)[first][1] if dims else ""
+        positions = bool(dims) and self.entry.action_encoding[first] == "absolute" and unit == "m"
+        hz = self.entry.control_hz or 1.0
+        column = gripper_column(self.entry)
+        return Scene(
+            task=self.task,
+            step=step,
+            stop=len(self.action) if self.ends is None else int(self.ends[step]),
+            action=self.action,
+            before=self._before[step] if positions else None,
+            dims=dims,
+            rate=1 / hz if unit == "m/s" else 1.0,
+            gripper=None if column is None else self.action[:, column],
+            ahead=max(1, round(hz)),
+        )
+
+    @cached_property
+    def _before(self) -> NDArray[np.float64]:
+        """(T, D) values of the actions before each step.
+
+        They are the actions of the step before. At a run's first step they are the recorded state, or that step's own action in
+        columns whose state is not known.
+        """
+        try:
+            moves = representation(self.entry, self.entry.name, "delta", "stored")
+        except InputError:  # several columns of the proprio could be the state
+            moves = None
+        return (moves or Representation(form="delta", pieces=())).reference(self.action, self.proprio, self.ends)
 
 
 @dataclass(frozen=True)
@@ -135,29 +193,6 @@ def gripper_column(entry: IndexedEntry) -> int | None:
     return encoding.index("gripper") if "gripper" in encoding else None
 
 
-def scene(entry: IndexedEntry, task: str, action: NDArray[np.float32], step: int, stop: int) -> Scene:
-    """Returns one step of an episode, with the meaning of the action's columns from the dataset's entry.
-
-    For the other arguments see `Scene`.
-    """
-    dims = motion_columns(entry)
-    first = next(iter(dims.values()), 0)
-    unit = _columns(entry)[first][1] if dims else ""
-    hz = entry.control_hz or 1.0
-    column = gripper_column(entry)
-    return Scene(
-        task=task,
-        step=step,
-        stop=stop,
-        action=action,
-        dims=dims,
-        absolute=bool(dims) and entry.action_encoding[first] == "absolute" and unit == "m",
-        rate=1 / hz if unit == "m/s" else 1.0,
-        gripper=None if column is None else action[:, column],
-        ahead=max(1, round(hz)),
-    )
-
-
 def ask(name: str, bits: int, at: Scene) -> tuple[str, str] | None:
     """Returns (prompt, answer) of one question; None if the episode has no instruction.
 
@@ -194,7 +229,7 @@ def _motion(said: Wording, at: Scene) -> dict[str, str]:
     moved = []
     for axis, column in at.dims.items():
         values = at.action[at.step : stop, column].astype(np.float64)
-        metres = values[-1] - values[0] if at.absolute else float(values.sum()) * at.rate
+        metres = float(values.sum()) * at.rate if at.before is None else float(values[-1] - at.before[column])
         cm = round(100 * abs(metres))
         if cm >= STILL_CM:
             moved.append((cm, said.axes[axis][int(metres < 0)]))

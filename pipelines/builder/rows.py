@@ -69,7 +69,8 @@ class RowMaker:
             return
         steps = np.flatnonzero(takes)
         ends = None if self.facts.entry.keep_ranges is None else run_ends(record.steps)
-        texts = [self._texts(record, step, int(bits[step]), ends) for step in steps.tolist()]
+        scenes = questions.Scenes(self.facts.entry, record.prompt, record.action, record.proprio, ends)
+        texts = [self._texts(record, scenes, step, int(bits[step])) for step in steps.tolist()]
         views, bad = self._images(record, images, len(steps))
         keep = np.array([text is not None and problem == "" for text, problem in zip(texts, bad, strict=True)], bool)
         for step, text, detail in zip(steps.tolist(), texts, bad, strict=True):
@@ -136,21 +137,18 @@ class RowMaker:
         columns.action_steps.append(np.minimum(horizon, (length if ends is None else ends[steps]) - steps))
         columns.state.append(record.proprio[steps])
 
-    def _texts(
-        self, record: SourceRecord, step: int, bits: int, ends: NDArray[np.int64] | None
-    ) -> tuple[str, str] | None:
+    def _texts(self, record: SourceRecord, scenes: questions.Scenes, step: int, bits: int) -> tuple[str, str] | None:
         """Returns (prompt, target) of a frame; None if its question has no answer."""
         facts = self.facts
         prompt, target = record.prompt, record.target
-        stop = len(record.action) if ends is None else int(ends[step])
         if facts.questions:
             name = facts.questions[(bits >> 16) % len(facts.questions)]
-            asked = questions.ask(name, bits, questions.scene(facts.entry, prompt, record.action, step, stop))
+            asked = questions.ask(name, bits, scenes.at(step))
             if asked is None:
                 return None
             prompt, target = asked
         if facts.subtask:
-            target = questions.subtask(questions.scene(facts.entry, prompt, record.action, step, stop))
+            target = questions.subtask(scenes.at(step))
         if facts.prompts:
             prompt = facts.prompts[(bits >> 8) % len(facts.prompts)].replace("{prompt}", prompt)
         return prompt, target

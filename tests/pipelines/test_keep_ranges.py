@@ -198,6 +198,8 @@ def test_differences_and_answers_end_at_a_gap_too(tmp_path: Path) -> None:
     moves = {row["step"]: row["action"].reshape(3, 3)[:, 0].tolist() for row in rows if row["source"] == "moves"}
     steps = {0: 3, 1: 2, 2: 1, 8: 2, 9: 1}  # stored step -> steps until the gap
     assert moves == {step: pytest.approx([0.1] * n + [0.0] * (3 - n), abs=1e-6) for step, n in steps.items()}
+    answers = {row["step"]: row["target"] for row in rows if row["source"] == "asked"}
+    assert answers == {step: f"{10 * min(n, 2)} cm forward" for step, n in steps.items()}  # of one second: 2 steps
     counted = of_chunks(StatisticsConfig(str(index), horizon=3, form="delta"), open_index(str(index)))
     assert counted.embodiments["arm"].action.max[0] == pytest.approx(0.1, abs=1e-6)
     represent = representation(entry, "moves", "delta", "stored")

@@ -13,7 +13,7 @@ from fasttok.episodes.dataset_entry import FeatureColumns
 from fasttok.episodes.index_file import IndexedEntry
 from fasttok.errors import InputError
 from mixtures.spec import QUESTIONS
-from pipelines.builder.questions import ask, check, gripper_column, motion_columns, scene, subtask, words
+from pipelines.builder.questions import Scenes, ask, check, gripper_column, motion_columns, subtask, words
 
 
 def entry(encoding: Encoding = "delta", unit: str = "m", names: tuple[str, ...] = ("x", "y", "z")) -> IndexedEntry:
@@ -27,8 +27,18 @@ def actions(*rows: tuple[float, ...]) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
+def scenes(
+    of: IndexedEntry,
+    action: np.ndarray,
+    proprio: np.ndarray | None = None,
+    ends: np.ndarray | None = None,
+    task: str = "push it",
+) -> Scenes:
+    return Scenes(of, task, action, np.zeros((len(action), 0), np.float32) if proprio is None else proprio, ends)
+
+
 def answer(name: str, action: np.ndarray, step: int = 0, task: str = "push it", **more: Any) -> str:
-    found = ask(name, 0, scene(entry(**more), task, action, step, len(action)))
+    found = ask(name, 0, scenes(entry(**more), action, task=task).at(step))
     assert found is not None
     return found[1]
 
@@ -47,13 +57,48 @@ def test_motion_of_steps_velocities_and_positions() -> None:
     )  # the end cuts what is ahead
 
 
+@pytest.mark.parametrize("hz", [1, 3, 10])
+@pytest.mark.parametrize("ends", [[6] * 6, [4, 4, 4, 4, 6, 6]])
+@pytest.mark.parametrize("states", [True, False])
+def test_equal_movements_have_equal_answers(hz: int, ends: list[int], states: bool) -> None:
+    """Changes of 3 cm per step, and the positions where these lead from the recorded state."""
+    moves = actions(*[(0.03, 0, 0, 1)] * 6)
+    state = np.cumsum(moves[:, :3], axis=0, dtype=np.float32) - moves[:, :3]
+    places = np.concatenate([state + moves[:, :3], moves[:, 3:]], axis=1)
+    changes, positions = (replace(entry(encoding), control_hz=float(hz)) for encoding in ("delta", "absolute"))
+    if states:
+        part = FeatureColumns("state", names=("x", "y", "z"), unit="m")
+        positions = replace(positions, proprio=(part,), proprio_widths=(3,), proprio_dim=3)
+    for step in range(6):
+        by_changes = ask("motion", 0, scenes(changes, moves, ends=np.array(ends)).at(step))
+        by_positions = ask("motion", 0, scenes(positions, places, state, np.array(ends)).at(step))
+        steps = min(hz, ends[step] - step)
+        assert by_changes is not None
+        assert by_changes[1] == f"{3 * steps} cm forward"
+        if states or step not in (0, *ends):
+            assert by_positions == by_changes
+        else:  # nothing says where the arm was before the first step of a run
+            assert by_positions is not None
+            assert by_positions[1] == (f"{3 * (steps - 1)} cm forward" if steps > 1 else words()["motion"].still)
+
+
+def test_a_state_that_is_not_known_is_not_guessed() -> None:
+    """Two parts of the proprio could be the state of x, y and z: the motion is counted from the action itself."""
+    parts = tuple(FeatureColumns(f"arm {n}", names=("x", "y", "z"), unit="m") for n in range(2))
+    unsure = replace(entry("absolute"), proprio=parts, proprio_widths=(3, 3), proprio_dim=6)
+    places = actions((0.5, 0, 0, 1), (0.6, 0, 0, 1))
+    found = ask("motion", 0, scenes(unsure, places, np.zeros((2, 6), np.float32)).at(0))
+    assert found is not None
+    assert found[1] == "10 cm forward"
+
+
 def test_what_is_behind_a_gap_is_not_ahead() -> None:
     """Of FORWARD, steps after the second are left out in the stored episode: the gripper does not close, nor open again."""
-    found = [ask(name, 0, scene(entry(), "push it", FORWARD, 0, 2)) for name in ("motion", "subtask")]
+    cut = scenes(entry(), FORWARD, ends=np.array([2, 2, 4, 4, 5]))
+    found = [ask(name, 0, cut.at(0)) for name in ("motion", "subtask")]
     assert [text and text[1] for text in found] == ["4 cm forward and 1 cm right", words()["subtask"].reach]
-    kept = scene(entry(), "push it", FORWARD, 3, 4)
-    assert subtask(kept) == words()["subtask"].hold
-    assert subtask(replace(kept, stop=5)) == words()["subtask"].release
+    assert subtask(cut.at(3)) == words()["subtask"].hold
+    assert subtask(scenes(entry(), FORWARD).at(3)) == words()["subtask"].release
 
 
 def test_gripper_progress_subtask_task_caption() -> None:
@@ -69,12 +114,12 @@ def test_gripper_progress_subtask_task_caption() -> None:
 
 
 def test_without_an_instruction_there_is_nothing_to_ask() -> None:
-    assert ask("task", 5, scene(entry(), "  ", FORWARD, 0, 5)) is None
+    assert ask("task", 5, scenes(entry(), FORWARD, task="  ").at(0)) is None
 
 
 @given(st.text(min_size=1).filter(str.strip), st.integers(0, 2**64 - 1), st.sampled_from(QUESTIONS))
 def test_instructions_are_never_read_as_templates(task: str, bits: int, name: str) -> None:
-    found = ask(name, bits, scene(entry(), task, FORWARD, 1, 5))
+    found = ask(name, bits, scenes(entry(), FORWARD, task=task).at(1))
     assert found is not None
     prompt, target = found
     assert target
