@@ -5,7 +5,8 @@ without these they are refused. A file that is in order is read in pieces, so me
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,54 @@ def episode_tables(
             yield BadRecord(Where(path, number=max(0, run.count - 1)), UNREADABLE, f"{error}{lost}")
     if run.parts:
         yield run.where, run.key, in_order(run.parts)
+
+
+@dataclass(frozen=True, eq=False)
+class FileEnds:
+    """First and last row of a Parquet file in the order of reading, with only the columns that number episodes and frames.
+
+    Attributes:
+        path: path or URL of the file.
+        key: name of the column that numbers episodes.
+        first: the first row.
+        last: the last row.
+    """
+
+    path: str
+    key: str
+    first: pa.Table
+    last: pa.Table
+
+
+def file_ends(path: str) -> FileEnds | None:
+    """Returns the ends of a Parquet file; None if it has no rows, or cannot be read, which its reader reports."""
+
+    def numbering(schema: pa.Schema) -> list[str]:
+        return [*filter(None, (_key(path, schema), frame_column(schema.names)))]
+
+    found: FileEnds | None = None
+    try:
+        for key, batch in parquet_batches(path, numbering):
+            if len(batch):
+                first = batch.slice(0, 1) if found is None else found.first
+                found = FileEnds(path, key, first, batch.slice(len(batch) - 1))
+    except (InputError, OSError):
+        return None
+    return found
+
+
+def refuse_crossing(files: Sequence[FileEnds | None]) -> None:
+    """Checks that no episode begins in one file and goes on in the next, for readers that read each file alone.
+
+    Args:
+        files: ends of the files, in order.
+
+    Raises:
+        InputError: an episode does; the error is that of `episode_tables`, which names the second file.
+    """
+    for before, after in itertools.pairwise(files):
+        if before is not None and after is not None:
+            _refuse_rest(before.last, after.key, after.first, after.path)
 
 
 class _Run:

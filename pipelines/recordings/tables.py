@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 
 from fasttok.episodes import BadRecord, Episode, Where, arrays, formats
 from fasttok.episodes.episode import UNREADABLE
+from fasttok.episodes.step_tables import file_ends, refuse_crossing
 from fasttok.errors import InputError
+from pipelines.common.side_by_side import side_by_side
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.recordings import Section
 
@@ -29,7 +31,13 @@ class TableRecordings:
         return []
 
     def sections(self) -> dict[str, list[Section]]:
-        """Returns one section per file; all belong to split `train`."""
+        """Returns one section per file; all belong to split `train`.
+
+        Raises:
+            InputError: an episode of Parquet files goes on in the next file.
+        """
+        if self._suffix == ".parquet":
+            refuse_crossing(side_by_side(file_ends, self._files))
         return {"train": [Section(file) for file in self._files]}
 
     def read(self, section: Section, verify: bool) -> Records:

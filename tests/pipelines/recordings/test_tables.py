@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fasttok.episodes import BadRecord, Episode, open_episodes
 from fasttok.errors import InputError
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
+from pipelines.recordings.tables import TableRecordings
 from pipelines.shards.reader import ShardReader
 from tests.pipelines.recordings.every_format import LENGTHS, write_tables
 
@@ -42,3 +46,27 @@ def test_npz_with_a_state_that_does_not_follow_asks(tmp_path: Path) -> None:
     )
     config = IndexConfig(config.datasets, config.out, control_hz=config.control_hz, entries=(str(entry),))
     assert run_index(config, []).datasets["robot"].splits["train"].steps == 240
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_an_episode_that_crosses_files_is_refused_as_by_fit(shuffled: bool, tmp_path: Path) -> None:
+    data = tmp_path / "robot"
+    data.mkdir()
+    order = np.random.default_rng(0).permutation(15) if shuffled else np.arange(15)
+    for number, half in enumerate(np.split(np.arange(30), 2)):
+        rows = half[order]  # rows in any order are sorted by their numbers
+        columns = {"episode": rows // 10, "frame_index": rows % 10, "action": (rows[:, None] * [1.0, 2.0]).tolist()}
+        pq.write_table(pa.table(columns), data / f"part{number}.parquet", row_group_size=4)
+    says = "part1.parquet begins with frame_index 5 of episode 1, whose first steps are in the file before"
+    with pytest.raises(InputError, match=says) as by_fit:
+        list(open_episodes(str(data)))
+    with pytest.raises(InputError, match=says) as by_index:
+        TableRecordings(str(data)).sections()
+    assert str(by_index.value) == str(by_fit.value)
+    with pytest.raises(InputError, match=says):
+        run_index(IndexConfig((str(data),), str(tmp_path / "index"), control_hz=("robot=10",)), [])
+    (data / "part0.parquet").write_bytes(b"PAR1")  # damaged: nothing says whether the episode of the next begins in it
+    recordings = TableRecordings(str(data))
+    first, *others = [record for part in recordings.sections()["train"] for record in recordings.read(part, True)]
+    assert isinstance(first, BadRecord)
+    assert [episode.length for episode in others if isinstance(episode, Episode)] == [5, 10]
