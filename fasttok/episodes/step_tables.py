@@ -22,6 +22,10 @@ from fasttok.episodes.order import EPISODE_COLUMNS, FRAME_COLUMNS, frame_column
 from fasttok.errors import InputError
 
 BATCH_ROWS = 16_384
+BYTES = (
+    pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary,
+)  # fmt: skip
 Wanted = Callable[[pa.Schema], list[str]]  # the columns to read
 
 
@@ -288,12 +292,19 @@ def _refuse_rest(before: pa.Table, key: str, batch: pa.Table, path: str) -> None
 
 
 def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
-    """Returns a step column: (T, D) for lists, (T, ...) for lists of lists, (T,) for numbers, T bytes objects for texts."""
+    """Returns a step column: (T, D) for lists, (T, ...) for lists of lists, (T,) for numbers, T bytes objects for texts.
+
+    A missing text is b"".
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(
+            column.type.value_type
+        )  # to_numpy() of a dictionary gives another row's value for a missing one
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
         return _stacked(column)
-    if pa.types.is_string(column.type):
-        return [value.encode() for value in column.to_pylist()]
-    values: NDArray[Any] | list[bytes] = column.to_pylist() if pa.types.is_binary(column.type) else column.to_numpy()
+    if any(is_bytes(column.type) for is_bytes in BYTES):
+        return [value or b"" for value in column.cast(pa.large_binary()).to_pylist()]
+    values: NDArray[Any] = column.to_numpy()
     return values
 
 

@@ -167,6 +167,8 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
         value = _codepoints(np.asarray(value))
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.ravel()[0]
+    if value is None or (isinstance(value, float) and np.isnan(value)):  # so a column without any text gives it
+        value = ""
     try:
         text = value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:

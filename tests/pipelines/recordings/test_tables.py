@@ -8,9 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok.episodes import BadRecord, Episode, open_episodes
+from fasttok.episodes import open_episodes
+from fasttok.episodes.dataset_entry import DatasetEntry, EntryFilters, FeatureColumns
 from fasttok.errors import InputError
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
+from pipelines.datasets.filters import RejectedError
+from pipelines.datasets.standardize import standardize
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.recordings.tables import TableRecordings
@@ -70,3 +74,42 @@ def test_an_episode_that_crosses_files_is_refused_as_by_fit(shuffled: bool, tmp_
     first, *others = [record for part in recordings.sections()["train"] for record in recordings.read(part, True)]
     assert isinstance(first, BadRecord)
     assert [episode.length for episode in others if isinstance(episode, Episode)] == [5, 10]
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.dictionary(pa.int32(), pa.large_string()),
+    ],
+    ids=str,
+)
+def test_a_missing_instruction_is_none(kind: pa.DataType, tmp_path: Path) -> None:
+    texts = pa.array(["pick", "pick", None, None, "put", "put"]).cast(kind)
+    rows = {"episode": [0, 0, 1, 1, 2, 2], "action": [[float(i)] for i in range(6)], "text": texts}
+    pq.write_table(pa.table(rows), tmp_path / "robot.parquet")
+    episodes = list(open_episodes(str(tmp_path / "robot.parquet")))
+    action = (FeatureColumns("action"),)
+    every = DatasetEntry("robot", "robot", language="text", action=action, filters=EntryFilters(language=False))
+    assert [standardize(every, episode).language for episode in episodes] == ["pick", "", "put"]
+    with pytest.raises(RejectedError, match="text is empty") as caught:
+        standardize(DatasetEntry("robot", "robot", language="text", action=action), episodes[1])
+    assert caught.value.filtered
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.float64()], ids=str)
+def test_a_column_without_any_text_is_no_instruction(kind: pa.DataType, tmp_path: Path) -> None:
+    rows = {"episode": [0, 0], "action": [[0.0], [1.0]], "text": pa.array([None, None], kind)}
+    pq.write_table(pa.table(rows), tmp_path / "robot.parquet")
+    (episode,) = open_episodes(str(tmp_path / "robot.parquet"))
+    with pytest.raises(RejectedError, match="text is empty"):
+        standardize(DatasetEntry("robot", "robot", language="text", action=(FeatureColumns("action"),)), episode)
+
+
+def test_missing_values_of_categories_stay_missing(tmp_path: Path) -> None:
+    rows = {"episode": [0, 0, 0], "action": pa.array([5.0, 6.0, None]).dictionary_encode()}
+    pq.write_table(pa.table(rows), tmp_path / "robot.parquet")
+    (episode,) = open_episodes(str(tmp_path / "robot.parquet"))
+    assert np.array_equal(episode.steps["action"], [5, 6, np.nan], equal_nan=True)
