@@ -30,7 +30,6 @@ from fasttok.episodes.hdf5_file import (
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
 from fasttok.episodes.hdf5_layout import ACTION_GROUPS, HdfDemo
 from fasttok.episodes.order import rows_fault
-from fasttok.errors import InputError
 
 NUMBERS = "fiub"
 OBSERVED = re.compile(r"(^|/)(obs|observations?|next_obs|states?|images)(/|$)")
@@ -69,9 +68,6 @@ def read_demo(file: Node, path: str, demo: HdfDemo, name: str, paths: HdfPaths |
         demo: the episode to read.
         name: name of the dataset.
         paths: where an entry says the length and the language are; None to find out from the file.
-
-    Raises:
-        InputError: the actions have more than two axes.
     """
     where = Where(path, number=demo.number)
     try:
@@ -79,15 +75,13 @@ def read_demo(file: Node, path: str, demo: HdfDemo, name: str, paths: HdfPaths |
         if group is None or not isinstance(group, h5py().Group):
             return BadRecord(where, "hdf5", f"{demo.path}: {why or 'not a group'}")
         return _read(file, group, demo, where, name, paths or HdfPaths())
-    except InputError:
-        raise
     except FAULTS as error:
         return BadRecord(where, "hdf5", brief(error))
 
 
 def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths: HdfPaths) -> Episode | BadRecord:
     found = tree(group)
-    rows, fault = _length(found, paths.length, where)
+    rows, fault = _length(found, paths.length)
     if fault:
         return BadRecord(where, "features", fault)
     columns = _HdfColumns(rows, slice(demo.start, rows if demo.stop is None else min(rows, demo.stop)))
@@ -116,7 +110,7 @@ def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths
     return Episode(steps, metadata, where, columns.frames)
 
 
-def _length(found: HdfTree, named: str, where: Where) -> tuple[int, str]:
+def _length(found: HdfTree, named: str) -> tuple[int, str]:
     """Returns (number of steps, ""), or (0, why it is not known)."""
     names = [named] if named else [key for key in ACTIONS if key in found.datasets or key in found.refused]
     if not names:  # groups that contain actions, as in DROID
@@ -136,9 +130,9 @@ def _length(found: HdfTree, named: str, where: Where) -> tuple[int, str]:
         return 0, what.format(there or "none") if absent or not lengths else f"columns of different lengths: {lengths}"
     for key in ACTIONS:
         if key in names and found.datasets[key].ndim > 2:
-            raise InputError(
-                f"{where}: the actions have shape {found.datasets[key].shape}, expected (T, D): a row of D numbers per step; "
-                "write several episodes as data/demo_0/actions, data/demo_1/actions ..."
+            return 0, (
+                f"{key} has shape {found.datasets[key].shape}, expected (T, D): a row of D numbers per step; write several "
+                "episodes as data/demo_0/actions, data/demo_1/actions ..."
             )
     return next(iter(lengths.values())), ""
 

@@ -99,6 +99,20 @@ def test_files_that_are_damaged_are_rejects(tmp_path: Path) -> None:
     ]
 
 
+def test_one_odd_demo_costs_no_other(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for n in range(10):
+            file[f"data/demo_{n}/actions"] = np.zeros((1, 20, 7) if n == 3 else (20, 7))
+    opened = HdfRecordings(str(tmp_path), "a")
+    found, bad = read(opened, "train")
+    assert [e.where.number for e in found] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert [(b.where.number, b.reason) for b in bad] == [(3, "features")]
+    assert "actions has shape (1, 20, 7), expected (T, D)" in str(bad[0])
+    again = opened.read_at(bad[0].where)
+    assert isinstance(again, BadRecord)
+    assert again.detail == bad[0].detail
+
+
 def test_masks_whose_names_are_paths_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made.robomimic(tmp_path / "a.hdf5", masks=False)
     with h5py.File(tmp_path / "a.hdf5", "a") as file:
