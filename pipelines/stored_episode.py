@@ -22,7 +22,7 @@ from fasttok.episodes.index_file import IndexedDataset, is_index, open_index
 from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import filesystem
 from pipelines.datasets.filters import RejectedError
-from pipelines.datasets.find_entry import find_entry, own_entry
+from pipelines.datasets.find_entry import find_entry, own_entry, refuse_unused
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.datasets.standardize import dim_names, encodings, standardize
 from pipelines.recordings import Recordings, Section, open_recordings
@@ -94,7 +94,7 @@ def stored_episode(place: StoredPlace) -> StoredEpisode:
 
     Raises:
         InputError: the dataset, split or episode does not exist; no entry says what its features mean; the episode cannot be
-            used; or `entries` is given for an INDEX, or `dataset` for a dataset.
+            used; or `entries` is given for an INDEX, has a file for another dataset, or `dataset` is given for a dataset.
     """
     if place.number < 0:
         raise InputError(f"--episode is {place.number}; episodes are counted from 0")
@@ -186,6 +186,7 @@ def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episo
     through, found = "", format_of(path)
     if found == "rlds":
         directory = rlds.open_directory(path)
+        refuse_unused(place.entries, [directory.name])
         through, entry = directory.through, find_entry(path, directory.name, place.entries)
     elif found is None:
         raise InputError(
@@ -193,6 +194,7 @@ def _of_dataset(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episo
             "features.json), LeRobot, HDF5 or tables"
         )
     else:
+        refuse_unused(place.entries, [dataset_name(path)])
         entry = own_entry(path, dataset_name(path), place.entries) or _drafted(path, found)
         entry = replace(entry, format=found) if entry.kind == "robot" else entry
     if entry.kind != "robot":

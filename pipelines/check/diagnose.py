@@ -22,7 +22,7 @@ from pipelines.check.read_sample import read_sample
 from pipelines.check.repeated_episodes import check_repeats
 from pipelines.check.sampled import EpisodeSample
 from pipelines.check.timing import check_timing
-from pipelines.datasets.find_entry import find_entry
+from pipelines.datasets.find_entry import find_entry, refuse_unused
 from pipelines.look.lint_copies import is_held_out
 
 
@@ -62,7 +62,8 @@ def diagnose(
         cameras: whether to check cameras.
 
     Raises:
-        InputError: nothing is there, a split is unknown, the entry is wrong, or it is not that of a robot dataset.
+        InputError: nothing is there, a split is unknown, the entry is wrong, it is not that of a robot dataset, or a file of
+            `entries` is of another dataset.
     """
     dataset = open_dataset(path)
     entry = _entry(dataset, entries)
@@ -105,6 +106,7 @@ def _wanted(dataset: OpenedDataset) -> tuple[str, ...]:
 
 
 def _entry(dataset: OpenedDataset, entries: tuple[str, ...]) -> DatasetEntry | None:
+    refuse_unused(entries, [dataset.name])
     try:
         return find_entry(dataset.path, dataset.name, entries)
     except InputError as error:

@@ -1,14 +1,14 @@
 """Finds the entry of a dataset: in --entries, in its own `dataset.yaml`, then among the packaged ones, in this order."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fasttok.common import stores
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.formats import OWN_ENTRY
-from fasttok.errors import InputError
+from fasttok.errors import InputError, unknown_name
 from mixtures.yaml_lines import decoded
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
@@ -33,6 +33,8 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
         return parse_entry(known[dataset], f"pipelines/datasets/entries/{dataset}.yaml")
     close = difflib.get_close_matches(dataset, known, n=1)
     guess = f"; did you mean {close[0]!r}?" if close else "."
+    others = ", ".join(sorted(entry.name for _, entry in _given(extra)))
+    guess += f" --entries has entries of other names: {others}." if others else ""
     raise InputError(
         f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
         f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
@@ -50,6 +52,38 @@ def own_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datase
     Raises:
         InputError: the entry is wrong.
     """
+    for file, entry in _given(extra):
+        if entry.name == dataset:
+            return _placed(entry, str(file.absolute().parent))
+    filesystem, root = stores.filesystem(directory)
+    if stores.kind_at(filesystem, f"{root}/{OWN_ENTRY}") == "file":
+        where = f"{directory}/{OWN_ENTRY}"
+        return _placed(parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where), directory)
+    return None
+
+
+def refuse_unused(extra: Sequence[str], datasets: Iterable[str]) -> None:
+    """Checks that each file of --entries is the entry of one of the command's datasets. Folders may have more entries.
+
+    Args:
+        extra: YAML files or folders of them.
+        datasets: names of the datasets.
+
+    Raises:
+        InputError: a file has the entry of another dataset, or a wrong entry.
+    """
+    names = list(datasets)
+    for file, entry in _given([place for place in extra if not Path(place).is_dir()]):
+        if entry.name not in names:
+            raise InputError(f"--entries {file}: name: {unknown_name('dataset', entry.name, names)}")
+
+
+def _given(extra: Sequence[str]) -> Iterator[tuple[Path, DatasetEntry]]:
+    """Yields (file, entry) of the files that --entries names, and of the files in the folders that it names.
+
+    Raises:
+        InputError: a file or folder is missing or cannot be read, or an entry is wrong.
+    """
     for place in extra:
         path = Path(place)
         if not path.exists():
@@ -59,14 +93,7 @@ def own_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datase
                 data = file.read_bytes()
             except OSError as error:
                 raise InputError(f"--entries {file}: cannot be read: {error.strerror or error}") from None
-            entry = parse_entry(decoded(data, str(file)), str(file))
-            if entry.name == dataset:
-                return _placed(entry, str(file.absolute().parent))
-    filesystem, root = stores.filesystem(directory)
-    if stores.kind_at(filesystem, f"{root}/{OWN_ENTRY}") == "file":
-        where = f"{directory}/{OWN_ENTRY}"
-        return _placed(parse_entry(decoded(filesystem.cat_file(f"{root}/{OWN_ENTRY}"), where), where), directory)
-    return None
+            yield file, parse_entry(decoded(data, str(file)), str(file))
 
 
 def _placed(entry: DatasetEntry, folder: str) -> DatasetEntry:

@@ -22,6 +22,7 @@ from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.given_datasets import no_dataset
+from pipelines.index.given_names import check_names
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.dataset_name import dataset_name
@@ -125,7 +126,7 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
     """Returns name -> dataset for all datasets of a command, and all jobs in their order.
 
     Raises:
-        InputError: there is no dataset, two have one name, or one cannot be indexed.
+        InputError: there is no dataset, two have one name, one cannot be indexed, or a flag names none of them.
     """
     if not config.datasets:
         raise InputError("nothing to index: give at least one dataset directory")
@@ -141,6 +142,7 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
             )
         sources[source.dataset] = source
         jobs += more
+    check_names(config, sources, {job.split for job in jobs})
     return sources, jobs
 
 
