@@ -154,7 +154,7 @@ class DatasetEntry:
         soups: published mixtures that contain the dataset.
         format: how the dataset is stored (robot data: `pipelines/recordings/`; questions and captions: `pipelines/vlm/`,
             docs/vlm.md). If the entry of a robot dataset does not say it, the files show it.
-        splits: VLM only: split -> its file, or a pattern for several files.
+        splits: questions, captions and HDF5: split -> its file, or a pattern for several files.
         annotations: VQAv2 only: split -> file of annotations.
         images: VLM only: folder of the images; `{split}` in it is replaced by the split's name.
         image_name: VQAv2 only: template for names of images.

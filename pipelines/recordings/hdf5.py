@@ -5,7 +5,7 @@ A job reads a file, or a range of the episodes of a large file.
 
 import fnmatch
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from fasttok.common import stores
@@ -21,6 +21,7 @@ from fasttok.episodes.hdf5_layout import (
     folder_split,
     is_plain,
 )
+from fasttok.episodes.lerobot import few
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem
 from pipelines.recordings.recordings import Section
@@ -45,7 +46,7 @@ class HdfRecordings:
             directory: path or URL of the folder or file.
             name: name of the dataset.
             paths: where the episodes are in a file, according to the entry; None to find out from the file.
-            splits: split -> pattern of paths below the folder; None if the entry names no splits.
+            splits: split -> pattern of paths below the folder (`fits`); None if the entry names no splits.
         """
         self.directory, self.name, self.paths, self.splits = directory.rstrip("/"), name, paths, dict(splits or {})
 
@@ -56,6 +57,8 @@ class HdfRecordings:
     def sections(self) -> dict[str, list[Section]]:
         """Looks into every file for its episodes and masks. A file that cannot be read becomes a section with one reject.
 
+        It logs which files are in several splits of the entry, or in none.
+
         Raises:
             InputError: there are no files, or none for a split that the entry names.
         """
@@ -64,6 +67,8 @@ class HdfRecordings:
         if not files:
             raise InputError(f"{self.directory} has no .hdf5 or .h5 files, in no folder below it either")
         found: dict[str, list[Section]] = {split: [] for split in self.splits}
+        for line in self._shared_or_left_out(files):
+            logger.warning("%s: %s", self.directory, line)
         for file in files:
             try:
                 with opened(file) as stream:
@@ -77,7 +82,10 @@ class HdfRecordings:
                 found.setdefault(split, []).extend(self._cut(file, split, inside))
         empty = [split for split in self.splits if not found[split]]
         if empty:
-            raise InputError(f"{self.directory}: split {empty[0]} has no file {self.splits[empty[0]]}")
+            raise InputError(
+                f"{self.directory}: split {empty[0]} has no file {self.splits[empty[0]]}; there are "
+                f"{few([stores.below(self.directory, file) for file in files])}. `*` is within one folder, `**/` any folders"
+            )
         return {split: sections for split, sections in found.items() if sections}
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
@@ -116,8 +124,7 @@ class HdfRecordings:
     def _splits(self, file: str, inside: HdfContents | None) -> list[str]:
         """Returns the splits of the episodes in a file."""
         if self.splits:
-            path = stores.below(self.directory, file)
-            return [split for split, pattern in self.splits.items() if fnmatch.fnmatchcase(path, pattern)]
+            return self._chosen(file)
         own = folder_split(self.directory, file)
         if own is not None:
             return [own]
@@ -129,6 +136,21 @@ class HdfRecordings:
         for odd in [mask for mask in masks if not is_plain(mask)]:
             logger.warning("%s: mask/%s is left out: it is no plain name for a split", file, odd)
         return list(dict.fromkeys([TRAIN, *(mask for mask in masks if is_plain(mask))]))
+
+    def _chosen(self, file: str) -> list[str]:
+        """Returns the splits of the entry whose pattern fits a file."""
+        path = stores.below(self.directory, file)
+        return [split for split, pattern in self.splits.items() if fits(path, pattern)]
+
+    def _shared_or_left_out(self, files: Sequence[str]) -> Iterator[str]:
+        """Yields a line for the files that are in several splits of the entry, and one for those that are in none."""
+        of = {stores.below(self.directory, file): self._chosen(file) for file in files} if self.splits else {}
+        outside = [file for file, splits in of.items() if not splits]
+        if outside:
+            yield f"{len(outside)} files are in no split of the entry and are left out: {few(outside)}"
+        twice = [file for file, splits in of.items() if len(splits) > 1]
+        if twice:
+            yield f"{len(twice)} files are in several splits ({', '.join(of[twice[0]])}): {few(twice)}"
 
     def _mask(self, file: str, split: str) -> str | None:
         """Returns the mask that chooses the episodes of a split, None if all episodes of the file belong to the split."""
@@ -146,6 +168,24 @@ class HdfRecordings:
         if count <= most:
             return [Section(file, made_of=inside.made_of, split=split)]
         return [Section(file, at, min(at + most, count), inside.made_of, split=split) for at in range(0, count, most)]
+
+
+def fits(path: str, pattern: str) -> bool:
+    """Returns whether a path fits a pattern, folder by folder: `*` is within one folder, `**` is any number of folders.
+
+    >>> fits("val/a.hdf5", "*.hdf5"), fits("val/a.hdf5", "*/*.hdf5"), fits("a.hdf5", "**/*.hdf5")
+    (False, True, True)
+    """
+    return _fits(path.split("/"), pattern.split("/"))
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not parts
+    first, *others = patterns
+    if first == "**":
+        return any(_fits(parts[skipped:], others) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], first) and _fits(parts[1:], others)
 
 
 @lru_cache(maxsize=64)

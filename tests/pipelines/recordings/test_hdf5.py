@@ -69,6 +69,36 @@ def test_patterns_of_an_entry_are_splits(tmp_path: Path) -> None:
         HdfRecordings(str(tmp_path), "aloha", splits={"train": "*.hdf5", "val": "x*"}).sections()
 
 
+@pytest.mark.parametrize(
+    ("splits", "train", "warned"),
+    [
+        (
+            {"train": "*.hdf5", "val": "val/*.hdf5"},
+            ["a.hdf5"],
+            "1 files are in no split of the entry and are left out: x/y",
+        ),
+        (
+            {"train": "**/*.hdf5", "val": "val/*.hdf5"},
+            ["a.hdf5", "val/b.hdf5", "x/y/c.hdf5"],
+            "several splits (train, val): val/b",
+        ),
+        ({"train": "x/**/c.hdf5", "val": "val/**"}, ["x/y/c.hdf5"], "are left out: a.hdf5"),
+        ({"train": "?/*/*", "val": "val/*"}, ["x/y/c.hdf5"], "are left out: a.hdf5"),
+    ],
+)
+def test_patterns_of_splits_are_fitted_folder_by_folder(
+    splits: dict[str, str], train: list[str], warned: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.hdf5", "val/b.hdf5", "x/y/c.hdf5"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(tmp_path / name, "w") as file:
+            file["action"] = np.zeros((5, 2))
+    sections = HdfRecordings(str(tmp_path), "lab", splits=splits).sections()
+    assert [Path(part.file).relative_to(tmp_path).as_posix() for part in sections["train"]] == train
+    assert [Path(part.file).relative_to(tmp_path).as_posix() for part in sections["val"]] == ["val/b.hdf5"]
+    assert warned in caplog.text
+
+
 def test_an_entry_may_name_the_paths(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "lab.h5", "w") as file:
         file.attrs["task text"] = "stack"
