@@ -1,4 +1,4 @@
-"""Checks names that come from other people's files and become paths, so that none leads out of the folder it is meant for."""
+"""Checks names and texts that come from other people's files: no name leads out of its folder, and every text can be written."""
 
 import re
 
@@ -76,3 +76,18 @@ def one_piece(name: object, where: str) -> str:
     if "/" in name or name == ".":
         raise InputError(f"{where}: the path {name!r} leaves its folder; expected one name without '/'")
     return name
+
+
+def is_unicode(text: str) -> bool:
+    """Returns whether a text can be written as UTF-8.
+
+    Halves of characters cannot. Escapes in JSON can name them, and Python makes them of bytes that are not UTF-8.
+
+    >>> is_unicode("ä"), is_unicode(chr(0xD800))
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

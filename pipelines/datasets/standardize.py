@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fasttok.actions.rotations import width as rotation_width
 from fasttok.common.kinds import Encoding
+from fasttok.common.names import is_unicode
 from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.frames import Frames
@@ -173,6 +174,10 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
         text = value.decode() if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError:
         raise RejectedError("language", f"{entry.language} is not UTF-8") from None
+    if not is_unicode(text):
+        raise RejectedError(
+            "language", f"{entry.language} is {text!r}, which is no Unicode text; it was not written as UTF-8"
+        )
     text = " ".join(text.split())
     if not text and entry.filters.language:
         raise RejectedError("language", f"{entry.language} is empty", filtered=True)

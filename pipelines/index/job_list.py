@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fasttok.common import json_files
-from fasttok.common.names import plain_name
+from fasttok.common.names import is_unicode, plain_name
 from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, RecordingFormat
@@ -63,7 +63,8 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         out: path or URL of the INDEX.
 
     Raises:
-        InputError: the directory is no dataset, has no entry, has none of the splits asked for, or does not fit its entry.
+        InputError: the directory is no dataset, has no entry, has none of the splits asked for, does not fit its entry, or has
+            a file whose name is not UTF-8.
     """
     contents = _contents(directory, config)
     plain_name(contents.name, "dataset name", directory)
@@ -79,9 +80,11 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     if entry.format == "vqav2":
         beside += [(split, join(directory, entry.annotations[split])) for split in chosen]
     sections = [section for split in chosen for section in contents.sections[split]]
-    stamps = stamp_files(
-        [*(file for _, file in beside), *(f for section in sections for f in (section.file, *section.made_of))]
-    )
+    files = [*(file for _, file in beside), *(f for section in sections for f in (section.file, *section.made_of))]
+    for path in (directory, *files):
+        if not is_unicode(path):
+            raise InputError(f"{path!r}: this path is not UTF-8, so an INDEX cannot name it; rename the file or folder")
+    stamps = stamp_files(files)
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)
     settings = json_files.digest(

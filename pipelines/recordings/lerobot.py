@@ -175,7 +175,10 @@ class LerobotRecordings:
         held = [name for name in images if name not in empty]
         found.steps.update({name: pc.struct_field(rows[name], "bytes").to_pylist() for name in held})
         if TASK not in found.steps:
-            found.steps[TASK] = [text.encode() for text in _words(found, episode, self.folder.tasks)]
+            found.steps[TASK] = [
+                text.encode(errors="surrogatepass")  # half a character, as JSON can name it, stays: it is no UTF-8
+                for text in _words(found, episode, self.folder.tasks)
+            ]
         frames: dict[str, Frames] = {name: _paths_only(name, rows) for name in empty}
         stored = {name for name, values in found.steps.items() if is_picture(values)}
         frames |= {c: self._frames(c, place, found) for c, place in episode.videos.items() if c not in stored}

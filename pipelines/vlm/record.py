@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fasttok.common.names import is_unicode
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.vlm.values import FieldValue
@@ -120,19 +121,6 @@ def text_of(value: object, key: object) -> str:
     if not is_unicode(value):
         raise RecordError("language", f"key {key!r} contains half a surrogate pair, which is no text")
     return value.strip()
-
-
-def is_unicode(value: str) -> bool:
-    """Whether a text can be written as UTF-8. Escapes in JSON can name halves of characters, which cannot.
-
-    >>> is_unicode("ä"), is_unicode(chr(0xD800))
-    (True, False)
-    """
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def texts_of(value: object, key: object) -> tuple[str, ...]:

@@ -77,6 +77,15 @@ def test_unwanted_episodes(filters: dict[str, Any], reason: str) -> None:
     assert (caught.value.reason, caught.value.filtered) == (reason, True)
 
 
+@pytest.mark.parametrize("said", ["go \ud83d", "caf\udce9", b"caf\xe9", "go \ud83d".encode(errors="surrogatepass")])
+def test_an_instruction_that_is_no_unicode_is_a_reject(said: Any) -> None:
+    given = episode()
+    steps = {key: values for key, values in given.steps.items() if key != "text"}
+    with pytest.raises(RejectedError, match=r"text is (not UTF-8|'.*\\ud.*', which is no Unicode)") as caught:
+        standardize(entry(), Episode(steps, {"text": said}))
+    assert (caught.value.reason, caught.value.filtered) == ("language", False)
+
+
 def test_success_of_the_episode_or_of_a_step() -> None:
     standardize(entry(success="done"), episode(done=np.bool_(True)))
     reward = np.zeros(10, np.float32)

@@ -1,13 +1,16 @@
 """The whole chain in folders whose names hold signs that fsspec, glob or URLs give a meaning."""
 
+import os
 import shutil
 import uuid
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
 from fasttok.cli import Fit
+from fasttok.errors import InputError
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
@@ -59,3 +62,18 @@ def test_odd_names_in_a_store_give_the_same(chain: Chain, plain: list[object], t
     assert chain_in(f"{url}/{PLANAR}", url, tmp_path) == plain
     assert fs.cat_file(f"{other}/index/.unfinished/mine") == b"x"
     assert not fs.find(f"{url}/index/.unfinished")
+
+
+def test_a_file_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "dataset.yaml").write_text(
+        "{name: data, kind: robot, control_hz: 10, cameras: {}, language: null, action: [{from: action}]}"
+    )
+    np.savez(data / "x.npz", action=np.zeros((20, 2)))
+    try:
+        (data / "x.npz").rename(data / os.fsdecode(b"d\xe9mo.npz"))
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    with pytest.raises(InputError, match=r"d\\udce9mo\.npz': this path is not UTF-8.*; rename"):
+        run_index(IndexConfig((str(data),), str(tmp_path / "index")), [])

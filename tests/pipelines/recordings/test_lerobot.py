@@ -46,6 +46,16 @@ def test_each_row_has_the_picture_of_its_step(version: str, tmp_path: Path) -> N
     assert set(reader.manifest.image_encoders) >= {"Pillow", "PyAV"}
 
 
+def test_a_task_that_is_cut_inside_a_character_is_a_reject(tmp_path: Path) -> None:
+    root = write_v2(tmp_path / "robot", LENGTHS)
+    for name in ("tasks", "episodes"):
+        file = root / "meta" / f"{name}.jsonl"
+        file.write_text(file.read_text().replace(TASKS[1], r"go \ud83d"))  # half an emoji
+    counts = index(root, tmp_path / "index").datasets["robot"].splits["train"]
+    assert (counts.indexed, counts.rejected) == (3, {"language": 2})
+    assert {row["detail"] for row in rejects(tmp_path / "index")} == {"task is not UTF-8"}
+
+
 def test_a_set_that_lerobot_wrote(tmp_path: Path) -> None:
     """v3.0 by lerobot 0.6.1, AV1, two cameras; see lerobot_v3/README.md."""
     shutil.copytree(Path(__file__).with_name("lerobot_v3"), tmp_path / "robot")
