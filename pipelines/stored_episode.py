@@ -214,13 +214,13 @@ def _drafted(path: str, found: RecordingFormat) -> DatasetEntry:
 
 
 def _numbered(recordings: Recordings, sections: Sequence[Section], place: StoredPlace) -> Episode | BadRecord:
-    """Returns the record with the number of `place`. Skips earlier sections if their lengths are known."""
+    """Returns the record with the number of `place`. Skips earlier sections if the number of their records is known."""
     left, first = place.number, 0
     for i, section in enumerate(sections):
-        if section.stop is None or left < section.stop - section.start:
+        if section.count is None or left < section.count:
             first = i
             break
-        left -= section.stop - section.start
+        left -= section.count
     else:
         raise _beyond(place, place.number - left)
     records: Iterator[Episode | BadRecord] = (

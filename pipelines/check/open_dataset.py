@@ -56,12 +56,8 @@ class OpenedDataset:
         if self.directory is not None:
             return sum(self.directory.declared.get(file, 0) for file in self.files[split])
         if self.recordings is not None:
-            sections = self.sections.get(split, [])
-            return (
-                None
-                if any(section.stop is None for section in sections)
-                else sum(p.stop - p.start for p in sections if p.stop)
-            )
+            counts = [section.count for section in self.sections.get(split, [])]
+            return None if None in counts else sum(count for count in counts if count)
         return open_episodes(self.path, split).count
 
     def _some_sections(self, split: str) -> list[Section]:

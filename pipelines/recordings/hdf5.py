@@ -159,15 +159,20 @@ class HdfRecordings:
     def _cut(self, file: str, split: str, inside: HdfContents | None) -> list[Section]:
         """Cuts the episodes of a split in a file into sections of a size that suits a job."""
         if inside is None:
-            return [Section(file, split=split)]
+            return [Section(file, split=split, count=1)]
         mask = self._mask(file, split)
         count = len(inside.demos if mask is None else inside.of_split(mask))
         fs, path = filesystem(file)
         usual = int(fs.info(path).get("size") or 0) / max(1, len(inside.demos))
         most = max(1, min(PART_EPISODES, int(PART_BYTES / max(1, usual))))
+        lacking = len(inside.lacking_in(mask))  # the first section has their rejects
         if count <= most:
-            return [Section(file, made_of=inside.made_of, split=split)]
-        return [Section(file, at, min(at + most, count), inside.made_of, split=split) for at in range(0, count, most)]
+            return [Section(file, made_of=inside.made_of, split=split, count=count + lacking)]
+        spans = [(at, min(at + most, count)) for at in range(0, count, most)]
+        return [
+            Section(file, start, stop, inside.made_of, split=split, count=stop - start + (0 if start else lacking))
+            for start, stop in spans
+        ]
 
 
 def fits(path: str, pattern: str) -> bool:

@@ -92,12 +92,13 @@ class LerobotRecordings:
             mine = [episode for number, episode in known.items() if first <= number < last]
             lacking = [n for n in range(first, min(last, total)) if n not in known] if len(known) < total else []
             found[split] = [self._section(group) for group in _groups(mine, info.packed)]
-            found[split] += [Section(join(self.directory, INFO), start, stop) for start, stop in _ranges(lacking)]
+            info_file = join(self.directory, INFO)
+            found[split] += [Section(info_file, start, stop, count=stop - start) for start, stop in _ranges(lacking)]
         if found:
             taken = {episode.table for episode in known.values()}
             tables = sorted(path for paths in listing.tables.values() for path in paths)
             extra = [path for path in tables if path not in taken and path.startswith("data/")]
-            next(iter(found.values())).extend(Section(join(self.directory, path), 0, 0) for path in extra)
+            next(iter(found.values())).extend(Section(join(self.directory, path), 0, 0, count=1) for path in extra)
         return found
 
     def read(self, section: Section, verify: bool) -> Iterator[Episode | BadRecord]:
@@ -210,7 +211,7 @@ class LerobotRecordings:
         )
         decides = [asdict(info), [asdict(episode) for episode in group], self.folder.tasks]
         digest = json_files.digest(decides)
-        return Section(first, group[0].number, group[-1].number + 1, tuple(others), digest)
+        return Section(first, group[0].number, group[-1].number + 1, tuple(others), digest, count=len(group))
 
     def _url(self, path: str) -> str:
         return join(self.directory, path)

@@ -19,6 +19,7 @@ class Section:
         digest: digest of what else decides its episodes, such as what meta/ says about them; "" for nothing else.
         split: split whose episodes the section takes, if a file may have episodes of several splits; else "".
         offset: byte at which the first episode begins, in a file of records that is cut into sections.
+        count: number of records that reading gives, as far as the files declare it; None if they declare none.
     """
 
     file: str
@@ -28,6 +29,7 @@ class Section:
     digest: str = ""
     split: str = ""
     offset: int = 0
+    count: int | None = None
 
 
 class Recordings(Protocol):

@@ -70,6 +70,7 @@ def _sections(file: str) -> list[Section]:
             one.stop,
             digest=f"records {one.number} to {one.stop} from byte {one.offset}",
             offset=one.offset,
+            count=None if one.stop is None else one.stop - one.number,
         )
         for one in ranges
     ]

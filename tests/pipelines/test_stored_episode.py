@@ -1,5 +1,6 @@
 """One episode out of a dataset of any format, or out of an INDEX, is the one that a build would take."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from pipelines.index.run import run_index
+from pipelines.recordings import hdf5, lerobot
 from pipelines.stored_episode import StoredPlace, stored_episode
 from tests.chain import Chain
 from tests.pipelines.recordings.every_format import index_config, write_all
+from tests.pipelines.recordings.lerobot_data import write_v2
 
 
 @pytest.mark.slow
@@ -42,6 +45,39 @@ def test_every_format_and_its_index_give_the_same_episode(tmp_path: Path) -> Non
             InputError, match=rf"--episode 999: split train of .* has {len(indexed[name])}; expected 0 to"
         ):
             stored_episode(StoredPlace(path, number=999))
+
+
+def test_numbers_with_gaps_are_counted_as_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a LeRobot folder from which every second episode was taken out, the N-th record is the N-th that is left."""
+    root = write_v2(tmp_path / "robot", [10] * 12)
+    rows = (root / "meta" / "episodes.jsonl").read_text().splitlines()
+    (root / "meta" / "episodes.jsonl").write_text("\n".join(rows[::2]) + "\n")
+    for number in range(1, 12, 2):
+        (root / "data" / "chunk-000" / f"episode_{number:06d}.parquet").unlink()
+    info = json.loads((root / "meta" / "info.json").read_text()) | {"total_episodes": 6, "total_frames": 60}
+    (root / "meta" / "info.json").write_text(json.dumps(info | {"splits": {"train": "0:12"}}))
+    monkeypatch.setattr(lerobot, "PART_TABLES", 2)
+    found = [stored_episode(StoredPlace(str(root), number=number)) for number in range(6)]
+    assert [episode.where.number for episode in found] == [0, 2, 4, 6, 8, 10]
+    with pytest.raises(InputError, match="has 6; expected 0 to 5"):
+        stored_episode(StoredPlace(str(root), number=6))
+
+
+def test_rejects_of_what_a_file_lacks_are_records_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "lab").mkdir()
+    with h5py.File(tmp_path / "lab" / "a.hdf5", "w") as file:
+        for number in range(5):
+            file[f"data/demo_{number}/actions"] = np.full((9, 2), number, np.float32)
+        file["data"].attrs["num_demos"] = 6
+    (tmp_path / "lab" / "dataset.yaml").write_text(
+        "{name: lab, kind: robot, control_hz: 10, cameras: {}, language: null, action: [{from: action}]}"
+    )
+    monkeypatch.setattr(hdf5, "PART_EPISODES", 2)
+    with pytest.raises(InputError, match=r"episode 0 of lab.* cannot be used: missing"):
+        stored_episode(StoredPlace(str(tmp_path / "lab")))
+    found = [stored_episode(StoredPlace(str(tmp_path / "lab"), number=number)) for number in range(1, 6)]
+    assert [episode.where.number for episode in found] == [0, 1, 2, 3, 4]
 
 
 def test_an_episode_of_rlds(chain: Chain) -> None:
