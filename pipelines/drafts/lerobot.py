@@ -12,6 +12,7 @@ from fasttok.episodes.lerobot_info import LerobotInfo
 from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
+from pipelines.drafts.language import language_lines
 from pipelines.drafts.lines import NOT_CAMERAS, camera_slots, flow, listed
 from pipelines.drafts.measured_parts import draft_action, state_parts
 from pipelines.drafts.readable import readable
@@ -23,7 +24,6 @@ from pipelines.recordings.pictures import is_picture
 
 LOOKED_AT = 20  # episodes from which the meaning of actions is measured
 RATE_OFF = 0.01  # share by which time stamps may differ from a whole number of steps per second
-LANGUAGE = ("task", "language_instruction", "instruction", "language", "prompt", "task_description")
 
 
 def propose(directory: str) -> Draft:
@@ -60,7 +60,7 @@ def propose(directory: str) -> Draft:
         flow("robot", info.robot_type),
         flow("control_hz", int(hz) if hz and hz.is_integer() else hz),
         _cameras(info, episodes[0], assumed),
-        *_language(folder, episodes[0], assumed),
+        *_language(folder, episodes, assumed),
         *listed("action", action),
         *listed("proprio", state_parts(columns.state)),
     ]
@@ -134,7 +134,7 @@ def _depth(info: LerobotInfo, key: str) -> bool:
     return key in info.features and info.features[key].depth
 
 
-def _language(folder: LerobotFolder, episode: Episode, assumed: list[str]) -> list[str]:
+def _language(folder: LerobotFolder, episodes: Sequence[Episode], assumed: list[str]) -> list[str]:
     several = sum(len(set(one.tasks)) > 1 for one in folder.episodes.values()) if not folder.tasks else 0
     if several:
         assumed.append(
@@ -142,10 +142,4 @@ def _language(folder: LerobotFolder, episode: Episode, assumed: list[str]) -> li
         )
     if folder.tasks or any(one.tasks for one in folder.episodes.values()):
         return ["language: task"]
-    texts = {name: values for name, values in episode.steps.items() if isinstance(values, list) and any(values)}
-    column = next((name for name in LANGUAGE if name in texts), "")
-    if column:
-        assumed.append(f"language: {column}, by the column's name, as the folder has no tasks")
-        return [flow("language", column)]
-    assumed.append("language: none, as the folder has no tasks")
-    return ["language: null", "filters: {language: false}"]
+    return language_lines(episodes, assumed)

@@ -6,6 +6,7 @@ from fasttok.episodes import BadRecord
 from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
+from pipelines.drafts.language import language_lines
 from pipelines.drafts.lines import flow, listed
 from pipelines.drafts.measured_parts import action_parts, state_parts
 from pipelines.drafts.readable import readable
@@ -45,8 +46,7 @@ def propose(path: str) -> Draft:
         "robot: ''",
         flow("control_hz", hz),
         "cameras: {}",
-        "language: null",
-        "filters: {language: false}",
+        *language_lines(episodes, assumed),
         *listed("action", action),
         *listed("proprio", state_parts(columns.state)),
     ]

@@ -171,7 +171,7 @@ def spoken(root: Path) -> None:
         (numbered_with_gaps, "", "their numbers have gaps, up to 9"),
         (one_table, "", "data/train-0.parquet instead of data/chunk-000/episode_000000.parquet"),
         (lambda r: (r / "meta/episodes.jsonl").unlink(), "", "episodes: 4, by the names of 4 tables"),
-        (spoken, "language: language_instruction", "by the column's name"),
+        (spoken, "language: language_instruction", "language: language_instruction, by its name"),
         (rows(lambda t: t.drop_columns(["timestamp", "frame_index"])), "", "timestamp: the number of a step"),
         (text("meta/tasks.jsonl", lambda data: b"\xef\xbb\xbf" + data), "language: task", ""),
         (rows(lambda t: pixels(t, "observation.image")), "{primary: observation.image}", "does not declare"),

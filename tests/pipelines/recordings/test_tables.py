@@ -15,6 +15,7 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.standardize import standardize
+from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.recordings.tables import TableRecordings
@@ -36,6 +37,48 @@ def test_parquet_becomes_shards_without_cameras(tmp_path: Path) -> None:
     reader = ShardReader(str(tmp_path / "shards"))
     assert reader.num_rows == 100
     assert reader.manifest.sources["robot"].cameras == ()
+
+
+def with_language(folder: Path, **texts: list[str | None]) -> Path:
+    """A table whose three episodes have these texts."""
+    folder.mkdir()
+    rows: dict[str, list[object]] = {name: [] for name in ("episode", "action", "state", *texts)}
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        path = np.cumsum(rng.normal(size=(41, 2)), axis=0).tolist()
+        rows["episode"] += [number] * 40
+        rows["action"] += path[1:]
+        rows["state"] += path[:-1]
+        for name, said in texts.items():
+            rows[name] += [said[number]] * 40
+    pq.write_table(pa.table(rows), folder / "a.parquet")
+    return folder
+
+
+def test_a_draft_takes_the_instruction_by_its_name(tmp_path: Path) -> None:
+    data = with_language(tmp_path / "robot", notes=["x"] * 3, language_instruction=[None, "pick", "put"])
+    index = run_index(IndexConfig((str(data),), str(tmp_path / "index"), control_hz=("robot=10",)), []).datasets[
+        "robot"
+    ]
+    assert index.entry.language == "language_instruction"
+    assert "language: language_instruction, by its name" in index.entry.guesses
+    assert (index.splits["train"].indexed, index.splits["train"].filtered) == (2, {"language": 1})
+    assert [e.metadata["language"] for e in open_episodes(str(tmp_path / "index"))] == ["pick", "put"]
+
+
+def test_a_draft_without_an_instruction_says_that_prompts_are_empty(tmp_path: Path) -> None:
+    data = with_language(tmp_path / "robot", notes=["x"] * 3, task=[None] * 3)
+    entry = drafted(str(data), "tables")
+    assert entry.language is None
+    assert any("language: none, so prompts are empty; no text is called task," in guess for guess in entry.guesses)
+
+
+def test_a_draft_takes_the_instruction_of_a_whole_npz(tmp_path: Path) -> None:
+    path = np.cumsum(np.random.default_rng(0).normal(size=(5, 41, 2)), axis=1)
+    file = tmp_path / "robot.npz"
+    np.savez(file, action=path[:, 1:], state=path[:, :-1], language=np.array("stack the cups"))
+    entry = drafted(str(file), "tables")
+    assert [standardize(entry, episode).language for episode in open_episodes(str(file))] == ["stack the cups"] * 5
 
 
 def test_npz_with_a_state_that_does_not_follow_asks(tmp_path: Path) -> None:
