@@ -52,16 +52,8 @@ def of_index(folder: str, index: IndexFile, split: str = "train") -> IndexStatis
         index: index.json of the INDEX.
         split: split whose episodes count; for a dataset without it, all splits count.
     """
-    robots = {name: dataset for name, dataset in index.datasets.items() if dataset.entry.kind == "robot"}
-    bases = {
-        name: [
-            join(folder, name, other, stem)
-            for other, counts in dataset.splits.items()
-            if other == split or split not in dataset.splits
-            for stem in counts.files
-        ]
-        for name, dataset in robots.items()
-    }
+    robots = [name for name, dataset in index.datasets.items() if dataset.entry.kind == "robot"]
+    bases = {name: _tables(folder, index, name, split) for name in robots}
     with progress("statistics", None, "readings of a table") as advance:
 
         def rows(base: str) -> Iterator[Matrix]:
@@ -70,6 +62,13 @@ def of_index(folder: str, index: IndexFile, split: str = "train") -> IndexStatis
             advance()
 
         return by_embodiment(index, split, lambda names: statistics([b for name in names for b in bases[name]], rows))
+
+
+def _tables(folder: str, index: IndexFile, name: str, split: str) -> list[str]:
+    """Returns the tables of a dataset's split, or of all its splits if it has no such split, without their suffixes."""
+    splits = index.datasets[name].splits
+    chosen = [split] if split in splits else list(splits)
+    return [join(folder, name, one, stem) for one in chosen for stem in splits[one].files]
 
 
 def by_embodiment(
@@ -142,10 +141,8 @@ def of_chunks(config: StatisticsConfig, index: IndexFile) -> IndexChunkStatistic
     for embodiment, both in steps.embodiments.items():
         makers: dict[str, ChunkMaker] = {}  # path of a table, without its suffix -> what makes its chunks
         for name in both.datasets:
-            dataset = index.datasets[name]
-            maker = ChunkMaker.of(dataset.entry, config)
-            counts = dataset.splits.get(config.split)
-            makers |= {join(config.index, name, config.split, stem): maker for stem in (counts.files if counts else ())}
+            maker = ChunkMaker.of(index.datasets[name].entry, config)
+            makers |= dict.fromkeys(_tables(config.index, index, name, config.split), maker)
         first = ChunkMaker.of(index.datasets[both.datasets[0]].entry, config)
         count, action = statistics(list(makers), partial(_chunks, makers))
         embodiments[embodiment] = ChunkStatistics(

@@ -9,7 +9,7 @@ from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import write_json
 from pipelines.common.output_url import check_output_url
 from pipelines.index.statistics import of_chunks, of_index
-from pipelines.index.statistics_config import StatisticsConfig
+from pipelines.index.statistics_config import SPLIT, StatisticsConfig
 from pipelines.index.statistics_file import QUANTILES, ChunkStatistics, EmbodimentStatistics
 
 
@@ -23,7 +23,7 @@ def run_statistics(config: StatisticsConfig) -> None:
         check_output_url(config.out, config.index, overwrite=config.overwrite)
     index = open_index(config.index)
     splits = {split for d in index.datasets.values() if d.entry.kind == "robot" for split in d.splits}
-    if config.split not in splits:
+    if config.split not in splits and (config.split != SPLIT or not splits):
         raise unknown_name("split", config.split, splits, f"of the robot datasets in {config.index}")
     if config.horizon is not None and config.horizon < 1:
         raise InputError(f"--horizon is {config.horizon}, expected at least 1 step")
@@ -46,5 +46,5 @@ def run_statistics(config: StatisticsConfig) -> None:
 def _lines(value: EmbodimentStatistics) -> Iterator[list[str | float]]:
     for kind, dims in (("action", value.action), ("proprio", value.proprio)):
         columns = [getattr(dims, key) for key in ("mean", "std", "min", *QUANTILES, "max")]
-        for dim, name in enumerate(dims.names):
+        for dim, name in enumerate(dims.names if value.count else ()):
             yield [kind, name, *[column[dim] for column in columns]]

@@ -7,6 +7,8 @@ import tyro
 
 from fasttok.common.action_forms import ActionForm, RotationForm
 
+SPLIT = "train"
+
 
 @dataclass(frozen=True)
 class StatisticsConfig:
@@ -20,8 +22,8 @@ class StatisticsConfig:
 
     index: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="INDEX")]
     """INDEX folder that `fasttok-pipelines index` wrote."""
-    split: str = "train"
-    """Split whose episodes are counted."""
+    split: str = SPLIT
+    """Split whose episodes are counted. Of a dataset that has no such split, all episodes are counted."""
     horizon: int | None = None
     """Count actions in chunks of this many steps.
     A chunk begins at every step; past the end of the episode it is padded, as for tokens."""

@@ -126,7 +126,7 @@ class IndexChunkStatistics:
 
     Attributes:
         format_version: version of this file's format.
-        split: split whose episodes count.
+        split: split whose episodes count; for a dataset without it, all splits count.
         embodiments: name -> statistics of the embodiment's chunks.
     """
 

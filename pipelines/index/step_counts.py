@@ -25,10 +25,10 @@ from pipelines.common.live_counts import WORK
 from pipelines.common.side_by_side import side_by_side
 from pipelines.index.run_summary import RunPlace, RunSummary
 from pipelines.index.statistics import by_embodiment, dim_statistics
+from pipelines.index.statistics_config import SPLIT
 from pipelines.index.statistics_file import QUANTILES, DimStatistics, IndexStatistics
 
 FIRST, SECOND = "first.npz", "second.npz"
-SPLIT = "train"
 SHARES = tuple(QUANTILES.values())
 AT_ONCE = 32  # runs whose counts are read at a time
 Arrays = Mapping[str, NDArray[Any]]

@@ -116,6 +116,34 @@ def test_embodiments_of_several_datasets(chain: Chain) -> None:
     assert one.datasets == ("tabletop_planar",)
 
 
+def test_of_a_dataset_without_the_split_everything_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    held = {"a": rng.random((30, 2)).astype(np.float32), "b": rng.random((20, 2)).astype(np.float32)}
+    for name, folder in (("a", "."), ("b", "val")):
+        (tmp_path / name / folder).mkdir(parents=True)
+        with h5py.File(tmp_path / name / folder / "x.hdf5", "w") as file:
+            file["action"] = file["state"] = held[name]
+        (tmp_path / name / "dataset.yaml").write_text(
+            f"name: {name}\nkind: robot\nformat: hdf5\ncontrol_hz: 10\ncameras: {{}}\nlanguage: null\n"
+            "filters: {language: false}\naction: [{from: action}]\nproprio: [{from: state}]\n"
+        )
+    run_index(IndexConfig((str(tmp_path / "a"), str(tmp_path / "b")), str(tmp_path / "both")), [])
+    run_index(IndexConfig((str(tmp_path / "b"),), str(tmp_path / "only")), [])
+    capsys.readouterr()
+    for out, names in (("both", ("a", "b")), ("only", ("b",))):
+        for seconds in (None, 0.1):  # chunks of one step are the steps
+            run_statistics(StatisticsConfig(str(tmp_path / out), seconds=seconds, json=True))
+            found = json.loads(capsys.readouterr().out)["embodiments"]
+            assert {name: value["count"] for name, value in found.items()} == {n: len(held[n]) for n in names}
+            for name in names:
+                close(found[name]["action"], held[name])
+            run_statistics(StatisticsConfig(str(tmp_path / out), seconds=seconds))
+            assert "20 steps of b" in capsys.readouterr().out
+        with pytest.raises(InputError, match="unknown split 'test'"):
+            run_statistics(StatisticsConfig(str(tmp_path / out), split="test"))
+
+
 def test_the_command(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_statistics(StatisticsConfig(str(chain.index)))
     steps = sum(len(action) for action, _ in columns(chain.index, "tabletop_arm"))
