@@ -161,9 +161,10 @@ def test_columns_that_are_no_rows_of_numbers_are_refused(tmp_path: Path, action:
         Dataset(open_episodes(str(tmp_path / "x.parquet")), ChunkConfig(horizon=2))
 
 
-def test_hdf5_of_stacked_episodes_is_refused(tmp_path: Path) -> None:
+def test_hdf5_of_stacked_episodes_is_a_reject_that_says_how_to_write_them(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         file["actions"] = STACK
-    with pytest.raises(InputError, match=r"shape \(5, 12, 3\), expected \(T, D\)"):
-        read(tmp_path / "x.hdf5")
+    source = open_episodes(str(tmp_path / "x.hdf5"))
+    assert list(source) == []
+    assert "shape (5, 12, 3), expected (T, D): a row of D numbers per step; write several" in str(source.first_bad)
