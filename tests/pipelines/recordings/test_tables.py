@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok.episodes import BadRecord, Episode, open_episodes
-from fasttok.episodes import open_episodes
 from fasttok.episodes.dataset_entry import DatasetEntry, EntryFilters, FeatureColumns
 from fasttok.errors import InputError
 from pipelines.builder.config import BuildConfig
@@ -117,6 +116,8 @@ def test_an_episode_that_crosses_files_is_refused_as_by_fit(shuffled: bool, tmp_
     first, *others = [record for part in recordings.sections()["train"] for record in recordings.read(part, True)]
     assert isinstance(first, BadRecord)
     assert [episode.length for episode in others if isinstance(episode, Episode)] == [5, 10]
+
+
 @pytest.mark.parametrize(
     "kind",
     [
