@@ -128,7 +128,8 @@ class NormStatsFile:
     """norm_stats.json as openpi writes and reads it; our entries have more keys, which it ignores.
 
     Attributes:
-        norm_stats: "actions" and "state", or "NAME/actions" and "NAME/state" if there are several embodiments.
+        norm_stats: "actions" and "state" of the only embodiment that processor_config.json describes, or of chunks without one;
+            else "NAME/actions" and "NAME/state".
     """
 
     norm_stats: dict[str, NormStatsEntry] = field(default_factory=dict)
@@ -232,13 +233,15 @@ def load(path: Path) -> TokenizerFolder:
     own = config.fasttok or FasttokBlock(FORMAT_VERSION)
     special = own.format_version == TRANSFORM_VERSION
     bpe = _own_vocabulary(path) if special else _vocabulary(path)
-    transforms = transform_file.read(path / TRANSFORM_FILE, own.embodiments) if special else {}
     stats_file = path / "norm_stats.json"
     stats = NormStatsFile()
     if stats_file.is_file():
         stats = json_files.read(NormStatsFile, stats_file.read_bytes(), str(stats_file))
     alone = next(iter(own.embodiments)) if len(own.embodiments) == 1 else ""
     actions, states = (_named(stats.norm_stats, what, alone) for what in ("actions", "state"))
+    transforms: dict[str, Transform] = {}
+    if special:
+        transforms = transform_file.read(path / TRANSFORM_FILE, own.embodiments, {*actions, *own.embodiments} or {""})
     for what, every in (("action", actions), ("state", states)):
         for name, found in every.items():
             if erased := found.erased:
@@ -342,8 +345,9 @@ def _named(entries: Mapping[str, NormStatsEntry], what: str, alone: str) -> dict
 def _stats_entries(content: TokenizerFolder) -> dict[str, NormStatsEntry]:
     """Returns the entries of norm_stats.json. They are flat, so that openpi's loader takes them."""
     names = sorted({*content.stats, *content.state_stats, *content.embodiments})
+    short = len(names) == 1 and names[0] in ("", *content.embodiments)  # else `load` would not know the name
     return {
-        (what if len(names) == 1 else f"{name}/{what}"): stats[name].to_entry()
+        (what if short else f"{name}/{what}"): stats[name].to_entry()
         for name in names
         for what, stats in (("actions", content.stats), ("state", content.state_stats))
         if name in stats

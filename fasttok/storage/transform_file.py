@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,13 @@ def digest(transforms: Mapping[str, Transform]) -> str:
     return hashlib.sha256(text(ordered).encode()).hexdigest()[:16]
 
 
-def read(file: Path, embodiments: Mapping[str, Embodiment]) -> dict[str, Transform]:
+def read(file: Path, embodiments: Mapping[str, Embodiment], names: Collection[str]) -> dict[str, Transform]:
     """Reads the transforms of a folder.
 
     Args:
         file: transform.json.
         embodiments: embodiments of the folder.
+        names: names of all that the folder has statistics or a description of; "" for chunks without a name.
 
     Raises:
         InputError: the file is missing or damaged, is for other embodiments, or has a transform that would make errors grow.
@@ -128,8 +129,12 @@ def read(file: Path, embodiments: Mapping[str, Embodiment]) -> dict[str, Transfo
     transforms: dict[str, Transform] = {}
     for name, entry in found.items():
         where = f"{file}: {name or 'the data'}"
-        if embodiments and name not in embodiments:
-            raise InputError(f"{file}: {unknown_name('embodiment', name, embodiments)}")
+        if name not in names:
+            raise InputError(
+                f"{file}: {unknown_name('embodiment', name, names)} in norm_stats.json and processor_config.json beside it; copy "
+                "these from the folder that fasttok saved, or fit again. If an older fasttok saved statistics of this one name, "
+                f"rename the key 'actions' in norm_stats.json to '{name}/actions'"
+            )
         try:
             transforms[name] = _transform(entry)
         except InputError as error:

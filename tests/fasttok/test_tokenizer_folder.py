@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +74,43 @@ def test_shards_get_the_vocabulary_wherever_it_lies(saved: Path, tmp_path: Path)
     for out in (str(tmp_path / "out"), f"memory://{tmp_path.name}/tokenizer"):
         copy_tokenizer(str(saved), out)
         assert load_tokenizer(out).fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize("described", [(), ("arm",), ("other",)])
+@pytest.mark.parametrize("transform", ["dct", "rotation", "fixed"])
+def test_named_statistics_keep_their_name(transform: Any, described: tuple[str, ...], tmp_path: Path) -> None:
+    """`described` are the embodiments that processor_config.json describes beside the statistics of `arm`."""
+    stats, embodiments = {"arm": NormStats.fit(CHUNKS.reshape(-1, 3))}, {name: Embodiment(8, 3) for name in described}
+    if transform == "fixed":
+        tok = ActionTokenizer.fit({"arm": CHUNKS}, 64, mode="fixed", stats=stats)
+    else:
+        tok = ActionTokenizer.fit({"arm": CHUNKS}, 600, stats=stats, transform=transform)
+    tok = replace(tok, embodiments=embodiments, state_stats=stats)
+    tok.save(tmp_path / "tok")
+    again = ActionTokenizer.load(tmp_path / "tok")
+    assert (list(again.stats), list(again.state_stats), list(again.embodiments)) == (["arm"], ["arm"], [*described])
+    assert again.fingerprint == tok.fingerprint
+    ids = tok.encode(CHUNKS, embodiment="arm")
+    assert all(np.array_equal(a, b) for a, b in zip(again.encode(CHUNKS, embodiment="arm"), ids, strict=True))
+    first, second = (one.decode(ids, horizon=8, action_dim=3, embodiment="arm").actions for one in (tok, again))
+    assert np.array_equal(first, second)
+
+
+def test_transforms_of_unknown_names_are_refused(tmp_path: Path) -> None:
+    """Else their ids were decoded by the DCT; an older fasttok saved the statistics of one name as `actions`."""
+    stats = {"arm": NormStats.fit(CHUNKS.reshape(-1, 3))}
+    tok = ActionTokenizer.fit({"arm": CHUNKS}, 600, stats=stats, transform="rotation")
+    tok.save(tmp_path / "tok")
+    file = tmp_path / "tok" / "norm_stats.json"
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps({"norm_stats": {"actions": entries["norm_stats"]["arm/actions"]}}))
+    with pytest.raises(
+        InputError, match=r"transform\.json: unknown embodiment 'arm'.*rename the key 'actions'.*'arm/actions'"
+    ):
+        ActionTokenizer.load(tmp_path / "tok")
+    file.unlink()
+    with pytest.raises(InputError, match=r"transform\.json: unknown embodiment 'arm'"):
+        ActionTokenizer.load(tmp_path / "tok")
 
 
 @pytest.fixture
