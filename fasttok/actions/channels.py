@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.actions.embodiment import Embodiment
-from fasttok.actions.normalize import NormStats
+from fasttok.actions.normalize import NormStats, float_type
 from fasttok.errors import InputError
 
 
@@ -68,14 +68,14 @@ class Channels:
         return action_dim if self.kept is None else len(self.kept)
 
     def forward(self, chunks: NDArray[Any], reference: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Converts raw (B, T, D) to (B, T, C); float32 stays float32.
+        """Converts raw (B, T, D) to (B, T, C). float32 stays float32, everything else becomes float64, unless this is `plain`.
 
         Raises:
             InputError: dims do not fit, or a reference is missing.
         """
         if self.dim is not None and chunks.shape[-1] != self.dim:
             raise InputError(f"action chunks have {chunks.shape[-1]} dims, the embodiment has {self.dim}")
-        x = chunks
+        x = chunks if self.plain else chunks.astype(float_type(chunks), copy=False)
         if self.relative:
             x = x - self.offset(reference, x)
         if self.stats is not None:
@@ -123,7 +123,7 @@ class Channels:
                 f"dims {list(self.relative)} are relative: pass reference=, (batch, {x.shape[-1]}), such as the state "
                 "at the chunk's first step"
             )
-        reference = np.atleast_2d(np.asarray(reference, x.dtype))
+        reference = np.atleast_2d(np.asarray(reference, float_type(x)))
         if reference.shape not in ((1, x.shape[-1]), (len(x), x.shape[-1])):
             raise InputError(f"reference has shape {reference.shape}, expected ({len(x)}, {x.shape[-1]})")
         if not np.isfinite(reference[:, list(self.relative)]).all():

@@ -287,7 +287,7 @@ class NormStats:
             out[..., constant] = self._flat[constant]
         if self.clip and self.mode != "none":
             out = np.where(self.mask, np.clip(out, -1.0, 1.0), out)
-        return out.astype(_float(x), copy=False)
+        return out.astype(float_type(x), copy=False)
 
     def unnormalize(self, x: NDArray[Any]) -> NDArray[Any]:
         """Converts normalised x (..., D) to raw units. Undoes `normalize` for values that it neither clipped nor flattened."""
@@ -297,7 +297,7 @@ class NormStats:
         out += centre
         if constant.any():
             out[..., constant] = centre[constant]
-        return out.astype(_float(x), copy=False)
+        return out.astype(float_type(x), copy=False)
 
     def clipped_share(self, x: NDArray[Any]) -> float:
         """Returns the share of values of x (..., D) that are outside the normaliser's range, or differ from a constant dim's."""
@@ -381,5 +381,6 @@ class NormStats:
         return cls.from_entry(json_files.decode(NormStatsEntry, data, "NormStats"))
 
 
-def _float(x: NDArray[Any]) -> np.dtype:
+def float_type(x: NDArray[Any]) -> np.dtype:
+    """Returns the dtype in which we compute with x: float32 stays float32, everything else becomes float64."""
     return x.dtype if x.dtype in (np.float32, np.float64) else np.dtype(np.float64)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
 from fasttok.actions.quantiles import FirstReading, SecondReading, Summary, summarize, summary_of
 from fasttok.errors import InputError
+from fasttok.evaluation.metrics import measure
 
 RNG = np.random.default_rng(1)
 ENCODING = ("absolute", "delta", "gripper")
@@ -54,6 +56,23 @@ def test_an_omitted_gripper_costs_nothing_and_comes_back_as_nan(tmp_path: Path) 
         while len(choices := tok.allowed_next(prefix, horizon=10, action_dim=3, embodiment=named)):
             prefix.append(int(choices[len(prefix) % len(choices)]))
         assert tok.decode([prefix], horizon=10, action_dim=3, embodiment=named).ok.all()
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.int32, np.float16, np.float32])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_chunks_of_other_types_are_the_same_numbers_as_floats(dtype: Any, statistics: bool) -> None:
+    """An integer's reference is not cut to whole numbers, nor is its gain; differences do not wrap around."""
+    ticks: NDArray[Any] = RNG.integers(0, 2, (60, 10, 3)).astype(dtype)
+    given: NDArray[Any] = np.asarray(ticks, np.float32 if dtype is np.float32 else np.float64)
+    state = given[:, 0] + 0.75
+    moved = given - state[:, None]
+    stats = {"a": NormStats.fit(moved.reshape(-1, 3))} if statistics else None
+    what = {"a": Embodiment(10, 3, relative=(0, 2), gain=(0.5, 1.5, 1.0))}
+    tok = ActionTokenizer.fit({"a": moved}, 1000, stats=stats, embodiments=what)
+    expected = tok.coefficients(given, reference=state)
+    assert np.abs(expected).max() > 5
+    assert np.array_equal(tok.coefficients(ticks, reference=state), expected)
+    assert measure(tok, ticks, reference=state).rms_normalized == measure(tok, given, reference=state).rms_normalized
 
 
 def test_gain_divides_a_dims_error() -> None:
