@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -114,14 +114,14 @@ class ActionTokenizer:
 
         Args:
             chunks: (n, T, D) in raw units, an iterable of (T, D) or (n, T, D), or {embodiment: either} if there are several.
-                Relative dims must be relative already.
+                Without a name, they are those of the only embodiment. Relative dims must be relative already.
             vocab_size: number of ids.
             scale: factor before rounding: coarse at 1, fine at 100.
             stats: None (chunks are normalised already), one NormStats, or {embodiment: NormStats}.
             mode: `native` has every code that a chunk normalised to [-1, 1] can have, and all that the fit saw. `published` gives
                 the files and tokens of the published code, byte for byte. `fixed` codes the control points of splines, in as many
                 bins as there are ids: every chunk has the same number of tokens, and the fit learns only the range of the points.
-            embodiments: what is tokenised of each embodiment, if it is not simply every dim.
+            embodiments: what is tokenised of each embodiment, if it is not simply every dim. Each needs chunks.
             track: wraps the loop over merges, to show progress.
             transform: `dct`, as published; `auto`, the one that needs the fewest ids at the DCT's error on held-out chunks (a
                 fifth of the chunks, or those of a `TransformPlan`), or the DCT if no other saves 3 % of the ids; or `basis`,
@@ -129,27 +129,31 @@ class ActionTokenizer:
                 `fixed`, a `SplineConfig` says how many control points there are.
 
         Raises:
-            InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, or a transform that the mode or
-                the chunks do not allow.
+            InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, a transform that the mode or the
+                chunks do not allow, or names that do not go together.
         """
         plan = TransformPlan.of(transform)
         made = CodecFit(scale, vocab_size, mode, plan, track)
-        by_name: Mapping[str, NormStats] = {"": stats} if isinstance(stats, NormStats) else stats or {}
-        groups = chunks if isinstance(chunks, Mapping) else {"": chunks}
+        shapes = dict(embodiments or {})
+        named = {} if isinstance(stats, NormStats) else stats or {}
+        alone = "" if isinstance(chunks, Mapping) else _only_name({*named, *shapes})
+        by_name: Mapping[str, NormStats] = {alone: stats} if isinstance(stats, NormStats) else named
+        groups = chunks if isinstance(chunks, Mapping) else {alone: chunks}
+        known = by_name or shapes
+        _check_names("chunks", groups if known else (), known)
+        _check_names("embodiments", shapes, groups)
+        _check_names("held-out chunks of the transform", plan.held_out, groups)
         with Corpus() as corpus:
             for name, group in groups.items():
-                if by_name and name not in by_name:
-                    raise unknown_name("embodiment", name, by_name)
-                whole = Channels.of(by_name.get(name), (embodiments or {}).get(name))
+                whole = Channels.of(by_name.get(name), shapes.get(name))
                 values = replace(whole, relative=())  # references are subtracted already
                 batches = (values.forward(_finite(_chunks(batch))) for batch in _batches(group))
                 near = plan.held_out.get(name)
                 near = None if near is None else values.forward(_finite(_chunks(near)))
-                made.add(corpus, name if by_name or embodiments else "", batches, values.unit, near)
+                made.add(corpus, name if known else "", batches, values.unit, near)
             if not corpus.rows:
                 raise InputError("ActionTokenizer.fit: no chunks; nothing to learn from")
             learned, low, high = made.vocabulary(corpus)
-        shapes = dict(embodiments or {})
         return cls(learned, made.scale, low, high, dict(by_name), {}, shapes, made.other_transforms, made.tried)
 
     @property
@@ -515,6 +519,27 @@ class ActionTokenizer:
             if fitted.fingerprint == content.fingerprint:
                 return fitted
         return tok
+
+
+def _only_name(names: Collection[str]) -> str:
+    """Returns the name of chunks that were given without one: the only one of `names`, or "" if there is none.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(names) > 1:
+        raise InputError(
+            f"ActionTokenizer.fit: stats and embodiments have several names ({', '.join(sorted(names))}), but the chunks have "
+            "none; pass {name: chunks}"
+        )
+    return next(iter(names), "")
+
+
+def _check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses names without which a fit would ignore what they stand for."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"ActionTokenizer.fit: {what}: {unknown_name('embodiment', name, known)}")
 
 
 def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> Iterator[NDArray[Any]]:

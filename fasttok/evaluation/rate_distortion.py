@@ -93,7 +93,7 @@ def sweep(
     """
     train = samples(data, "train", LEARNED)
     spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
-    plain = _without_references(tok)
+    plain = {name: what for name, what in _without_references(tok).items() if name in train}
     for scale in sorted({*scales, tok.scale}):
         errors = {name: float(rms(spectrum.rounding(scale))) for name, spectrum in spectra.items()}
         largest = None

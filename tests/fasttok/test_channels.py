@@ -15,6 +15,7 @@ from fasttok import ActionTokenizer
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
 from fasttok.actions.quantiles import FirstReading, SecondReading, Summary, summarize, summary_of
+from fasttok.codec.learn_transform import TransformPlan
 from fasttok.errors import InputError
 from fasttok.evaluation.metrics import measure
 
@@ -73,6 +74,39 @@ def test_chunks_of_other_types_are_the_same_numbers_as_floats(dtype: Any, statis
     assert np.abs(expected).max() > 5
     assert np.array_equal(tok.coefficients(ticks, reference=state), expected)
     assert measure(tok, ticks, reference=state).rms_normalized == measure(tok, given, reference=state).rms_normalized
+
+
+@pytest.mark.parametrize("transform", ["dct", "rotation"])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_chunks_without_a_name_are_those_of_the_only_embodiment(transform: Any, statistics: bool) -> None:
+    chunks, stats = CHUNKS[:, :, :2], NormStats.fit(CHUNKS[:, :, :2].reshape(-1, 2)) if statistics else None
+    what = {"arm": Embodiment(10, 2, gain=(4.0, 2.0))}
+    named = ActionTokenizer.fit(
+        {"arm": chunks}, 900, stats=stats and {"arm": stats}, embodiments=what, transform=transform
+    )
+    for one in (stats, stats and {"arm": stats}):
+        tok = ActionTokenizer.fit(chunks, 900, stats=one, embodiments=what, transform=transform)
+        assert tok.fingerprint == named.fingerprint
+        assert not tok.encode_report(chunks, embodiment="arm").clamped.any()
+
+
+def test_names_that_a_fit_would_ignore_are_refused() -> None:
+    arm, stats = Embodiment(10, 3), {"arm": STATS, "planar": STATS}
+    plan = TransformPlan("rotation", {"amr": CHUNKS[:9]})
+    with pytest.raises(
+        InputError, match=r"several names \(arm, planar\), but the chunks have none; pass \{name: chunks\}"
+    ):
+        ActionTokenizer.fit(CHUNKS, 700, embodiments={"arm": arm, "planar": arm})
+    with pytest.raises(InputError, match=r"several names \(arm, planar\)"):
+        ActionTokenizer.fit(CHUNKS, 700, stats=stats)
+    with pytest.raises(InputError, match=r"embodiments: unknown embodiment 'planar'.*Known: arm"):
+        ActionTokenizer.fit({"arm": CHUNKS}, 700, embodiments={"arm": arm, "planar": arm})
+    with pytest.raises(InputError, match=r"chunks: unknown embodiment 'planar'.*Known: arm"):
+        ActionTokenizer.fit({"arm": CHUNKS, "planar": CHUNKS}, 700, embodiments={"arm": arm})
+    with pytest.raises(
+        InputError, match=r"held-out chunks of the transform: unknown embodiment 'amr'.*did you mean 'arm'"
+    ):
+        ActionTokenizer.fit({"arm": CHUNKS}, 700, stats=stats, transform=plan)
 
 
 def test_gain_divides_a_dims_error() -> None:
