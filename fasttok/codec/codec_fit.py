@@ -109,10 +109,14 @@ class CodecFit:
     ) -> None:
         """Appends the coefficients of normalised chunks."""
         self.transforms[name] = transform
+        most: dict[tuple[int, int], NDArray[Any]] = {}  # (T, C) -> (C,) largest |value| of all chunks, not of one batch
         for x in values:
             corpus.add(transform.coefficients(x, self.scale))
-            seen = np.minimum(units(x.shape[2]), np.abs(x).max((0, 1)))
-            self._reach = max(self._reach, transform.reach(seen, x.shape[1], self.scale))
+            shape = (x.shape[1], x.shape[2])
+            most[shape] = np.maximum(most.get(shape, 0.0), np.abs(x).max((0, 1)))
+        for (horizon, width), largest in most.items():
+            seen = np.minimum(units(width), largest)
+            self._reach = max(self._reach, transform.reach(seen, horizon, self.scale))
 
 
 def _spline(kept: KeptChunks, config: SplineConfig, bins: int) -> Spline:

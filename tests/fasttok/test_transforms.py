@@ -108,6 +108,20 @@ def test_every_chunk_in_range_has_codes(name: str) -> None:
         assert not tok.encode_report(chunks).clamped.any()
 
 
+@pytest.mark.parametrize("name", ["basis", "rotation", "both"])
+def test_the_range_does_not_depend_on_the_order_of_the_chunks(name: Any) -> None:
+    """One task after the other: no batch of 1,024 chunks has both dims at the ends of their ranges."""
+    rng = np.random.default_rng(6)
+    motion = np.sin(rng.uniform(0, 3, (2048, 1, 1)) + rng.uniform(-3, 3, (2048, 1, 1)) * np.linspace(0, 1, 8)[:, None])
+    chunks = motion * np.repeat([[[1.0, 0.5]], [[0.5, 1.0]]], 1024, axis=0)
+    corners = rng.choice([-1.0, 1.0], (100, 8, 2)) * np.abs(chunks).max((0, 1))
+    for given in (chunks, rng.permutation(chunks)):
+        tok = ActionTokenizer.fit(given, 2000, transform=name)
+        assert not tok.encode_report(np.concatenate([corners, np.abs(corners)])).clamped.any()
+        limit = tok.transform().reach(np.abs(chunks).max((0, 1)), 8, tok.scale)
+        assert (tok.min_token, tok.max_token) == (-np.ceil(limit), np.ceil(limit))
+
+
 @pytest.mark.parametrize("name", SPECIAL)
 def test_masked_sampling_always_ends_in_a_chunk(name: str) -> None:
     tok, rng = made(name), np.random.default_rng(5)
