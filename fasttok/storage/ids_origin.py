@@ -63,7 +63,7 @@ def parse(raw: object, where: str) -> IdsOrigin | None:
     if isinstance(raw, str):
         try:
             raw = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: {KEY} is not JSON: {error}") from None
     return json_files.decode(IdsOrigin, raw, f"{where}: {KEY}", FORMAT_VERSION)
 

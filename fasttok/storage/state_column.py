@@ -146,11 +146,11 @@ class StateColumn:
         if kind_of(self.path) == "parquet":
             try:
                 return list(pq.read_schema(self.path).names)
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, pa.ArrowException, ValueError) as error:
                 raise InputError(f"{self.path} is not a readable Parquet file: {error}") from None
         try:
             with Path(self.path).open(encoding="utf-8") as stream:
                 first: Any = json.loads(next((line for line in stream if line.strip()), "{}"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.path}: line 1 is not a JSON object: {error}") from None
         return list(first) if isinstance(first, dict) else []

@@ -10,10 +10,15 @@ or `state`, see `state_column`.
 import io
 import itertools
 import json
+import lzma
+import math
 import shutil
 import sys
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, TextIO, get_args
@@ -34,6 +39,19 @@ from fasttok.storage.ids_origin import KEY, STRUCT, IdsOrigin, parse
 
 BATCH = 4096
 LONGEST_TEXT = 1 << 16  # bytes
+# What zipfile and numpy raise if bytes of an archive are not what they were. RuntimeError: a flipped bit says it is encrypted.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    SyntaxError,
+    tokenize.TokenError,
+)
 FileKind = Literal["npz", "parquet", "jsonl"]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
@@ -151,7 +169,7 @@ def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, A
     if kind_of(path) == "parquet":
         try:
             file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ValueError) as error:
             refuse_pointer_at(path)
             raise InputError(f"{path} is not a readable Parquet file: {error}") from None
         with file:
@@ -170,19 +188,21 @@ def read_columns(path: str, field: str, also: str = "") -> Iterator[tuple[int, A
 
 
 def _parquet_rows(file: pq.ParquetFile, path: str, field: str, also: str) -> Iterator[tuple[int, Any, Any]]:
-    names = file.schema_arrow.names
-    if field not in names:
-        raise InputError(f"{path} has no column {field!r}; it has {', '.join(names)}")
     number = 0
     try:
+        names = file.schema_arrow.names
+        if field not in names:
+            raise InputError(f"{path} has no column {field!r}; it has {', '.join(names)}")
         for batch in file.iter_batches(BATCH, columns=[field, *([also] if also in names else [])]):
             values = batch.column(field).to_pylist()
             others = batch.column(also).to_pylist() if also in names else itertools.repeat(None)
             for value, other in zip(values, others, strict=False):
                 yield number, value, other
                 number += 1
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is damaged after row {number}: {error}") from None
+    except InputError:
+        raise
+    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a text that is not UTF-8
+        raise InputError(f"{path} is damaged after row {number}: {error}; copy or write the file again") from None
 
 
 def _lines(stream: TextIO, path: str) -> Iterator[str]:
@@ -199,6 +219,17 @@ def _open_lines(path: str) -> TextIO:
         raise InputError(f"{path}: {error.strerror}") from None
 
 
+@contextmanager
+def _damage_is_said(what: str) -> Iterator[None]:
+    """Turns what a damaged archive raises into an error that says so."""
+    try:
+        yield
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(f"{what} is damaged: {error or type(error).__name__}; copy or write the file again") from None
+
+
 class NpzFile:
     """Reads arrays of an npz file piece by piece. It unpickles nothing."""
 
@@ -206,7 +237,7 @@ class NpzFile:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             refuse_pointer_at(path)
             raise InputError(f"{path} is not a readable npz: {error}") from None
 
@@ -223,7 +254,7 @@ class NpzFile:
     @property
     def names(self) -> list[str]:
         """Names of the arrays."""
-        return [name.removesuffix(".npy") for name in self._zip.namelist()]
+        return [name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")]
 
     def text(self, name: str) -> str:
         """Reads an array that is one short text.
@@ -232,7 +263,7 @@ class NpzFile:
             InputError: the array is something else.
         """
         stream, shape, _, dtype = self._opened(name)
-        with stream:
+        with stream, _damage_is_said(f"{self.path}: {name}"):
             raw = stream.read(LONGEST_TEXT)
         if dtype.kind != "U" or shape != () or len(raw) != dtype.itemsize:
             raise InputError(f"{self.path}: {name} is {dtype} {shape}, expected one short text")
@@ -242,20 +273,21 @@ class NpzFile:
         """Returns (stream at the first value, shape, whether in Fortran order, dtype) of an array."""
         if name not in self.names:
             raise InputError(f"{self.path} has no array {name!r}; it has {', '.join(self.names) or 'none'}")
-        stream = self._zip.open(f"{name}.npy")
-        try:
+        with _damage_is_said(f"{self.path}: {name}"):
+            stream = self._zip.open(f"{name}.npy")
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return stream, *read(stream)
-        except ValueError as error:
-            raise InputError(f"{self.path}: {name} is not an array: {error}") from None
+            shape, fortran, dtype = read(stream)
+            if min(shape, default=0) < 0:
+                raise ValueError(f"its shape is {shape}")
+            return stream, shape, fortran, dtype
 
     def rows(self, name: str, ndim: int) -> Iterator[NDArray[Any]]:
         """Yields batches along the first axis."""
         values = self.values(name)
         if len(values.shape) != ndim:
             raise InputError(f"{self.path}: {name} has shape {values.shape}, expected {ndim} axes")
-        width = int(np.prod(values.shape[1:]))
+        width = math.prod(values.shape[1:])
         step = max(1, min(BATCH, (1 << 22) // max(1, width)))
         for start in range(0, values.shape[0], step):
             count = min(step, values.shape[0] - start)
@@ -271,8 +303,9 @@ class NpzFile:
         if dtype.kind not in "fiub":
             raise InputError(f"{self.path}: {name} is {dtype}; expected plain numbers")
         if fortran and len(shape) > 1:  # such as a choice of columns; it has to be in memory to be transposed
-            columns = np.frombuffer(stream.read(), dtype)
-            if columns.size == np.prod(shape):
+            with _damage_is_said(f"{self.path}: {name}"):
+                columns = np.frombuffer(stream.read(), dtype)
+            if columns.size == math.prod(shape):
                 stream = io.BytesIO(np.ascontiguousarray(columns.reshape(shape[::-1]).T).tobytes())
         return NpzArray(stream, shape, dtype, f"{self.path}: {name}")
 
@@ -282,7 +315,7 @@ class NpzArray:
 
     def __init__(self, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
         self._stream, self.shape, self.dtype, self._where = stream, shape, dtype, where
-        self.left = int(np.prod(shape))
+        self.left = math.prod(shape)
 
     def take(self, count: int) -> NDArray[Any]:
         """Returns the next `count` numbers.
@@ -290,7 +323,8 @@ class NpzArray:
         Raises:
             InputError: there are fewer numbers left.
         """
-        raw = b"" if count > self.left else self._stream.read(count * self.dtype.itemsize)
+        with _damage_is_said(self._where):
+            raw = b"" if count > self.left else self._stream.read(count * self.dtype.itemsize)
         if len(raw) < count * self.dtype.itemsize:
             raise InputError(f"{self._where} ends early: {count} more values expected, {self.left} there")
         self.left -= count

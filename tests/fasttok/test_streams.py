@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fasttok import ActionTokenizer
@@ -126,6 +128,50 @@ def test_nothing_is_unpickled_and_lengths_must_add_up(tmp_path: Path) -> None:
         archive.writestr("actions.npy", stream.getvalue()[:-8])
     with pytest.raises(InputError, match="ends early"):
         list(read_chunks(str(tmp_path / "cut.npz")))
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_flipped_bit_is_said(folder: Path, tmp_path: Path, save: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the values, the header of the array, the headers of the archive, its directory; and a file that was cut."""
+    ids = ActionTokenizer.load(folder).encode(CHUNKS[:300])
+    good = {"encode": tmp_path / "chunks.npz", "decode": tmp_path / "ids.npz"}
+    save(good["encode"], actions=CHUNKS[:300])
+    save(good["decode"], ids=np.concatenate(ids), lengths=[len(row) for row in ids])
+    bad, out = tmp_path / "bad.npz", tmp_path / "out.npz"
+    for verb, file in good.items():
+        raw, more = file.read_bytes(), ("--horizon", 8, "--action-dim", 3) if verb == "decode" else ()
+        assert call(verb, folder, file, "--out", out, *more, "--overwrite") == 0
+        for place in (0, 2, 8, 14, 60, 130, len(raw) // 3, len(raw) // 2, len(raw) - 60, len(raw) - 3):
+            for bit in (0, 6):
+                bad.write_bytes(raw[:place] + bytes([raw[place] ^ 1 << bit]) + raw[place + 1 :])
+                assert call(verb, folder, bad, "--out", out, *more, "--overwrite") in (0, 1)  # not a traceback
+        bad.write_bytes(raw[: len(raw) // 2] + bytes([raw[len(raw) // 2] ^ 1]) + raw[len(raw) // 2 + 1 :])
+        capsys.readouterr()
+        assert call(verb, folder, bad, "--out", out, *more, "--overwrite") == 1
+        assert "bad.npz: " in (said := capsys.readouterr().err)
+        assert " is damaged: " in said
+
+
+def test_archives_of_strange_members_are_refused(tmp_path: Path) -> None:
+    header, path = io.BytesIO(), tmp_path / "strange.npz"
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (-1, 2, 2)})
+    for member, content, says in (
+        ("actions.npy", header.getvalue(), r"strange\.npz: actions is damaged: its shape is \(-1, 2, 2\)"),
+        ("actions.npy", header.getvalue().replace(b"-1, 2, 2", b"9, 9, 9 "), "ends early"),
+        ("actions.npy", header.getvalue()[:-20], "actions is damaged"),
+        ("actions", header.getvalue(), "has no array 'actions'; it has none"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(member, content)
+        with pytest.raises(InputError, match=says):
+            list(read_chunks(str(path)))
+
+
+def test_text_of_parquet_that_is_not_utf8_is_said(tmp_path: Path) -> None:
+    path, text = tmp_path / "a.parquet", pa.array([b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"ids": text}), path)
+    with pytest.raises(InputError, match=r"a\.parquet is damaged after row 0: .*utf-8"):
+        list(read_ids(str(path)))
 
 
 def test_a_failed_run_leaves_nothing(folder: Path, tmp_path: Path) -> None:
