@@ -315,7 +315,7 @@ class ActionTokenizer:
             tile = x[start : start + step]
             near = reference[start : start + step] if reference is not None and np.ndim(reference) > 1 else reference
             coefs = self._coefficients(tile, embodiment, near, start)
-            rows = coefs.reshape(len(coefs), -1).astype(np.float64, copy=False)
+            rows = coefs.reshape(len(coefs), coefs.shape[1] * coefs.shape[2]).astype(np.float64, copy=False)
             try:
                 ids, lengths, clamped, moved = self.bpe.encode(rows, self.min_token, self.max_token, start)
             except bpe.NotFiniteError:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
+    from fasttok.storage.ids_origin import IdsOrigin
     from fasttok.tokenizer import ActionTokenizer
 
 OnErrorInFiles = Literal["raise", "mask", "pad"]  # without "hold", which needs an action to repeat
@@ -79,7 +80,7 @@ class Decode:
         columns: dict[str, DTypeLike] = {"actions": np.float64, "ok": bool, "error": "U1"}
         with (
             beside(tok, self.data, self.embodiment, self.state_key) as (path, states),
-            RowWriter(self.out, columns) as writer,
+            RowWriter(self.out, columns, {"actions": self._shape(tok, name)}) as writer,
         ):
             for horizon, dim, rows in self._batches(tok, name, path):
                 reference = None if states is None else states.take(len(rows))
@@ -116,7 +117,6 @@ class Decode:
         from fasttok.storage.ids_origin import Decoder
         from fasttok.storage.streams import kind_of, read_encoded
 
-        own = tok.embodiments.get(name) if name is not None else None
         decoder = Decoder(self.tokenizer, tok.fingerprint, name, self.horizon, self.action_dim)
         done, assumed = 0, False
         for origin, rows in track(read_encoded(path), "decoding", unit="batches"):
@@ -128,11 +128,17 @@ class Decode:
                     f"note: {self.data} does not say which tokenizer made its ids (row {done} is the first such row); they are "
                     f"taken for ids of {self.tokenizer} ({tok.fingerprint})"
                 )
-            horizon = self.horizon or (origin and origin.horizon) or (own and own.horizon)
-            dim = self.action_dim or (origin and origin.action_dim) or (own and own.action_dim)
+            horizon, dim = self._shape(tok, name, origin)
             if not horizon or not dim:
                 raise InputError(
                     "neither the ids nor this tokenizer say a horizon and dims; pass --horizon and --action-dim"
                 )
             yield horizon, dim, rows
             done += len(rows)
+
+    def _shape(self, tok: "ActionTokenizer", name: str | None, origin: "IdsOrigin | None" = None) -> tuple[int, int]:
+        """Returns (horizon, dims), as the user says, or else what made the ids, or else the tokenizer; 0 if none of them does."""
+        own = tok.embodiments.get(name) if name is not None else None
+        horizon = self.horizon or (origin and origin.horizon) or (own and own.horizon)
+        dim = self.action_dim or (origin and origin.action_dim) or (own and own.action_dim)
+        return horizon or 0, dim or 0

@@ -331,11 +331,12 @@ def split(flat: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
 
     >>> split(np.array([7, 8, 9]), np.array([2, 1]))
     [array([7, 8]), array([9])]
+    >>> split(np.array([], int), np.array([], int))
+    []
     """
     if len(lengths) == 1:
         return [flat]
-    ends = np.cumsum(lengths).tolist()
-    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [flat[start:end] for start, end in itertools.pairwise([0, *np.cumsum(lengths).tolist()])]
 
 
 def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

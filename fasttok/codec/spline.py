@@ -95,7 +95,7 @@ class Spline:
             InputError: the chunks have another number of channels.
         """
         self._check(width)
-        points = coefs.reshape(len(coefs), -1, width) * self.step + self.centre
+        points = coefs.reshape(len(coefs), self.rows(horizon), width) * self.step + self.centre
         forward, _ = matrices(horizon, self.rows(horizon), self.config.degree)
         return np.asarray(np.matmul(forward, points))
 

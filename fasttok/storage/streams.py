@@ -17,7 +17,7 @@ import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -334,15 +334,17 @@ class NpzArray:
 class RowWriter:
     """Writes rows to a file that is complete or not there at all; a context manager."""
 
-    def __init__(self, path: str, fields: dict[str, DTypeLike]) -> None:
+    def __init__(self, path: str, fields: dict[str, DTypeLike], row_shapes: Mapping[str, tuple[int, ...]] = {}) -> None:
         """Nothing is written until the first `write`.
 
         Args:
             path: .npz, .parquet, .jsonl, or - for JSON lines on stdout.
             fields: fields of each row, with the dtype that npz stores. "ids" may vary in length; other fields have equal shapes.
+            row_shapes: shape of a row of fields that are more than one number per row, for a file in which no row is written.
         """
         self.path, self.kind, self.fields = path, kind_of(path), fields
         self._columns = {name: unnamed_file() for name in fields} if self.kind == "npz" else {}
+        self._row_shapes = row_shapes
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._counts = dict.fromkeys(fields, 0)
         self._temporary = Path(path).with_name(f".{Path(path).name}.part") if path != "-" else None
@@ -361,13 +363,14 @@ class RowWriter:
         try:
             if self._lines is not None and self._temporary is not None:
                 self._lines.close()
+            if kind is None and self.kind == "parquet" and self._parquet is None:
+                self._parquet = pq.ParquetWriter(str(self._temporary), self._schema())
             if self._parquet is not None:
                 self._parquet.close()
             if kind is None and self._temporary is not None:
                 if self.kind == "npz":
                     self._join()
-                if self._temporary.exists():
-                    self._temporary.replace(self.path)
+                self._temporary.replace(self.path)
         finally:
             for column in self._columns.values():
                 column.close()
@@ -403,6 +406,17 @@ class RowWriter:
         for values in zip(*plain.values(), strict=True):
             self._lines.write(json.dumps(dict(zip(plain, values, strict=True))) + "\n")
 
+    def _schema(self) -> pa.Schema:
+        """Returns the schema of a Parquet file without rows: that which pyarrow gives to rows of plain numbers."""
+        columns = []
+        for name, dtype in self.fields.items():
+            if name not in ("lengths", "error"):
+                column = {"b": pa.bool_(), "i": pa.int64(), "f": pa.float64()}[np.dtype(dtype).kind]
+                for _ in ("ids",) if name == "ids" else self._row_shapes.get(name, ()):
+                    column = pa.list_(column)
+                columns.append((name, column))
+        return pa.schema(columns)
+
     def _join(self) -> None:
         with zipfile.ZipFile(str(self._temporary), "w", allowZip64=True) as archive:
             for name, column in self._columns.items():
@@ -410,9 +424,8 @@ class RowWriter:
                     continue
                 column.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                    _copy_npy(
-                        column, stream, (self._counts[name], *self._shapes.get(name, ())), np.dtype(self.fields[name])
-                    )
+                    shape = self._shapes.get(name, self._row_shapes.get(name, ()))
+                    _copy_npy(column, stream, (self._counts[name], *shape), np.dtype(self.fields[name]))
             if self._origin is not None:
                 with archive.open(f"{KEY}.npy", "w") as stream:
                     text = np.array(json.dumps(json_files.encode(self._origin)))

@@ -60,6 +60,40 @@ def test_files_there_and_back(folder: Path, tmp_path: Path, data: str, ids: str)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in (chunks, tokens, back))
 
 
+@pytest.mark.parametrize("ids", ["npz", "parquet", "jsonl"])
+@pytest.mark.parametrize("data", ["npz", "parquet", "jsonl"])
+def test_files_without_rows(folder: Path, tmp_path: Path, data: str, ids: str) -> None:
+    """They are written, replace older files, and each command reads what the other wrote."""
+    chunks, tokens, back = (
+        tmp_path / f"{name}.{kind}" for name, kind in (("chunks", data), ("ids", ids), ("back", data))
+    )
+    with RowWriter(str(chunks), {"actions": np.float64}, {"actions": (8, 3)}):
+        pass
+    with RowWriter(str(tokens), {"ids": np.int32, "lengths": np.int64}) as writer:
+        writer.write(ids=[np.array([0])], lengths=[1])
+    assert call("encode", folder, chunks, "--out", tokens, "--overwrite") == 0
+    assert list(read_ids(str(tokens))) == []
+    assert call("decode", folder, tokens, "--out", back, "--horizon", 8, "--action-dim", 3) == 0
+    assert list(read_chunks(str(back))) == []
+    assert call("encode", folder, back, "--out", tokens, "--overwrite") == 0
+    if data == "npz":
+        assert np.load(back)["actions"].shape == (0, 8, 3)
+
+
+def test_a_parquet_without_rows_has_the_columns_of_one_with_rows(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"ids": np.int32, "lengths": np.int64, "reference": np.float64, "ok": bool, "error": "U1"}
+    for name, count in (("none", 0), ("some", 2)):
+        with RowWriter(str(tmp_path / f"{name}.parquet"), fields, {"reference": (3,)}) as writer:
+            if count:
+                rows: dict[str, Any] = {
+                    "ids": [np.arange(2)] * count,
+                    "lengths": [2] * count,
+                    "reference": np.ones((count, 3)),
+                }
+                writer.write(None, **rows, ok=np.ones(count, bool), error=[""] * count)
+    assert pq.read_schema(tmp_path / "none.parquet").equals(pq.read_schema(tmp_path / "some.parquet"))
+
+
 def test_a_pipe_of_json_lines(folder: Path) -> None:
     lines = "".join(json.dumps({"actions": chunk.tolist()}) + "\n" for chunk in CHUNKS[:3])
     command = [sys.executable, "-m", "fasttok.cli"]

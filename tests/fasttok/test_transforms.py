@@ -84,6 +84,14 @@ def test_ids_are_exact_both_ways(name: str) -> None:
     assert np.array_equal(one, back.actions[3])
 
 
+@pytest.mark.parametrize("name", [*SPECIAL, "dct"])
+def test_no_chunks_are_no_ids(name: str) -> None:
+    tok = made(name)
+    assert tok.encode(CHUNKS[:0]) == tok.encode_report(CHUNKS[:0]).ids == []
+    assert tok.coefficients(CHUNKS[:0]).size == 0
+    assert tok.decode([], horizon=T, action_dim=C).actions.shape == (0, T, C)
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_the_error_of_each_coefficient_has_the_bound_that_is_said(name: str) -> None:
     tok = made(name)
