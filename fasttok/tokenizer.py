@@ -264,6 +264,7 @@ class ActionTokenizer:
         embodiment: str | None = None,
         on_range: OnRange = "clamp",
         reference: NDArray[Any] | None = None,
+        first: int = 0,
     ) -> list[NDArray[np.int32]]:
         """Encodes action chunks to FAST ids.
 
@@ -273,6 +274,7 @@ class ActionTokenizer:
             on_range: what to do with coefficients outside [min_token, max_token]: "clamp" moves them to the edge and warns how
                 many there were (`ClampWarning`), "raise" raises an error.
             reference: (B, D) or (D,) raw units, for embodiments with relative dims.
+            first: number of the first chunk, for messages about chunks that are a part of more.
 
         Returns:
             B arrays of ids in [0, vocab_size).
@@ -283,49 +285,52 @@ class ActionTokenizer:
         """
         if on_range not in ON_RANGE:
             raise unknown_name("on_range policy", on_range, ON_RANGE)
-        ids, lengths, clamped, first = self._encode(chunks, embodiment, reference)
-        if first:
-            what = (
-                f"{int(clamped.sum())} coefficients are outside [{self.min_token}, {self.max_token}], the first {first}"
-            )
+        ids, lengths, clamped, outside = self._encode(chunks, embodiment, reference, first)
+        if outside:
+            what = f"{int(clamped.sum())} coefficients are outside [{self.min_token}, {self.max_token}], the first {outside}"
             if on_range == "raise":
                 raise InputError(f"{what}; fit on data of this range, or encode with on_range='clamp'")
             warnings.warn(f"{what}; clamped", ClampWarning, stacklevel=2)
         return bpe.split(ids, lengths)
 
     def encode_report(
-        self, chunks: NDArray[Any], *, embodiment: str | None = None, reference: NDArray[Any] | None = None
+        self,
+        chunks: NDArray[Any],
+        *,
+        embodiment: str | None = None,
+        reference: NDArray[Any] | None = None,
+        first: int = 0,
     ) -> Encoded:
         """Encodes as `encode` does with on_range "clamp", but counts the clamped coefficients of each chunk instead of warning.
 
         Raises:
             InputError: as `coefficients`; or the fit of a published vocabulary never saw a code.
         """
-        ids, lengths, clamped, _ = self._encode(chunks, embodiment, reference)
+        ids, lengths, clamped, _ = self._encode(chunks, embodiment, reference, first)
         return Encoded(bpe.split(ids, lengths), clamped)
 
     def _encode(
-        self, chunks: NDArray[Any], embodiment: str | None, reference: NDArray[Any] | None
+        self, chunks: NDArray[Any], embodiment: str | None, reference: NDArray[Any] | None, first: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
         """Returns (ids of all chunks joined, ids per chunk, clamped coefficients per chunk, the first of these in words)."""
         x = _chunks(chunks)
         step = max(1, TILE // (x.shape[1] * x.shape[2]))
-        parts, first = [], ""
+        parts, outside = [], ""
         for start in range(0, max(len(x), 1), step):
             tile = x[start : start + step]
             near = reference[start : start + step] if reference is not None and np.ndim(reference) > 1 else reference
-            coefs = self._coefficients(tile, embodiment, near, start)
+            coefs = self._coefficients(tile, embodiment, near, first + start)
             rows = coefs.reshape(len(coefs), coefs.shape[1] * coefs.shape[2]).astype(np.float64, copy=False)
             try:
-                ids, lengths, clamped, moved = self.bpe.encode(rows, self.min_token, self.max_token, start)
+                ids, lengths, clamped, moved = self.bpe.encode(rows, self.min_token, self.max_token, first + start)
             except bpe.NotFiniteError:
-                self._refuse(tile, coefs, start)
-            if moved and not first:
-                first = self._first_outside(coefs, start)
+                self._refuse(tile, coefs, first + start)
+            if moved and not outside:
+                outside = self._first_outside(coefs, first + start)
             parts.append((ids, lengths, clamped))
         if len(parts) > 1:
             ids, lengths, clamped = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        return ids, lengths, clamped, first
+        return ids, lengths, clamped, outside
 
     def _first_outside(self, coefs: NDArray[Any], start: int) -> str:
         limit = np.inf if self.max_token is None else self.max_token

@@ -11,6 +11,7 @@ from fasttok.common.console import log, track
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_tokenizer
 from fasttok.common.output_file import check_output_file
+from fasttok.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -74,11 +75,18 @@ class Encode:
             with RowWriter(self.out, columns, {"reference": (tok.channels(self.embodiment).dim or 0,)}) as writer:
                 for batch in track(read_chunks(path), "encoding", unit="batches"):
                     reference = None if states is None else states.take(len(batch))
-                    if self.on_range == "raise":
-                        ids = tok.encode(batch, embodiment=self.embodiment, on_range="raise", reference=reference)
-                    else:
-                        report = tok.encode_report(batch, embodiment=self.embodiment, reference=reference)
-                        ids, clamped = report.ids, clamped + int(report.clamped.sum())
+                    try:
+                        if self.on_range == "raise":
+                            ids = tok.encode(
+                                batch, embodiment=self.embodiment, on_range="raise", reference=reference, first=chunks
+                            )
+                        else:
+                            report = tok.encode_report(
+                                batch, embodiment=self.embodiment, reference=reference, first=chunks
+                            )
+                            ids, clamped = report.ids, clamped + int(report.clamped.sum())
+                    except InputError as error:
+                        raise InputError(f"{self.data}: {error}") from None
                     channels = tok.channels(self.embodiment)
                     if channels.stats is not None and channels.stats.clip:
                         cut += channels.stats.clipped_share(batch - channels.offset(reference, batch)) * batch.size

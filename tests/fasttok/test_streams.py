@@ -208,6 +208,23 @@ def test_text_of_parquet_that_is_not_utf8_is_said(tmp_path: Path) -> None:
         list(read_ids(str(path)))
 
 
+@pytest.mark.parametrize("kind", ["npz", "jsonl"])
+@pytest.mark.parametrize(("value", "flags"), [(50.0, ("--on-range", "raise")), (1e30, ()), (float("nan"), ())])
+def test_encode_names_the_file_and_the_chunk_of_it(
+    folder: Path, tmp_path: Path, kind: str, value: float, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the chunk of a batch."""
+    data, wrong = tmp_path / f"a.{kind}", BATCH + 21
+    chunks = CHUNKS.copy()
+    chunks[wrong, 4, 1] = value
+    with RowWriter(str(data), {"actions": np.float64}) as writer:
+        writer.write(actions=chunks)
+    assert call("encode", folder, data, "--out", tmp_path / "ids.npz", *flags) == 1
+    said = capsys.readouterr().err
+    assert f"{data}: " in said
+    assert f" chunk {wrong}," in said
+
+
 def test_a_failed_run_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     bad = CHUNKS[:5].copy()
     bad[3, 2, 1] = np.nan
