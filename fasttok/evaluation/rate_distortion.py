@@ -92,15 +92,14 @@ def sweep(
     compared at its own. All have the DCT, so the point of a tokenizer with another transform is below the curve by what it saves.
     """
     train = samples(data, "train", LEARNED)
-    spectra = {name: Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()}
     plain = {name: what for name, what in _without_references(tok).items() if name in train}
     for scale in sorted({*scales, tok.scale}):
-        errors = {name: float(rms(spectrum.rounding(scale))) for name, spectrum in spectra.items()}
-        largest = None
+        largest, errors = None, {}
         for size in sorted({*VOCABULARIES, tok.vocab_size}, reverse=True):
             try:
                 if largest is None:
                     largest = ActionTokenizer.fit(train, size, scale, "native", tok.stats, plain)
+                    errors = {name: _error(largest, chunks, name) for name, chunks in held_out.items()}
                 candidate = replace(largest, bpe=largest.bpe.truncated(min(size, largest.vocab_size)))
             except InputError:  # the vocabulary is too small for the coefficients at this scale
                 continue
@@ -125,10 +124,11 @@ def own_points(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]]) -> li
 
 
 def _error(tok: ActionTokenizer, chunks: NDArray[Any], name: str) -> float:
-    """Returns the root mean square error of coding, in normalised units, of chunks whose references are subtracted."""
+    """Returns the root mean square error of coding, in normalised units, of chunks whose references are subtracted.
+
+    It is that of `measure`: rounded coefficients, those outside the range moved to its edge.
+    """
     embodiment = tok.embodiment_argument(name)
-    if not tok.transforms:
-        return float(rms(Spectrum.of(tok, chunks, name).rounding(tok.scale)))
     channels, transform = tok.channels(embodiment), tok.transform(embodiment)
     x = channels.forward(chunks)
     coefs = np.clip(transform.coefficients(x, tok.scale), tok.min_token, tok.max_token).astype(np.float64)

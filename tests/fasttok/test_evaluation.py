@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from fasttok.episodes.index import NUMBERED
 from fasttok.evaluation.entropy_floor import Coded, entropy_floor
 from fasttok.evaluation.metrics import measure
 from fasttok.evaluation.partial_curve import partial_curve
+from fasttok.evaluation.rate_distortion import own_points
 from fasttok.evaluation.shared_tokens import compare, in_order, shared_tokens
 
 RNG = np.random.default_rng(0)
@@ -154,6 +156,18 @@ def test_json_says_all_that_is_measured(folder: Path, capsys: pytest.CaptureFixt
     (alike,) = [p for p in found["sweep"] if (p["scale"], p["vocab_size"]) == (12, 600)]
     assert own["tokens"] == pytest.approx(alike["tokens"]), "a fit of the same data is on its own curve"
     assert own["rms"] == pytest.approx(alike["rms"])
+
+
+@pytest.mark.parametrize("transform", ["dct", "rotation"])
+def test_clamped_coefficients_count_in_every_error(transform: Any) -> None:
+    """Held-out chunks that go further than the fit's: the error is that of decoding, not of rounding alone."""
+    walks = np.cumsum(np.random.default_rng(3).normal(0, 0.05, (200, 10, 3)), axis=1)
+    tok, far = ActionTokenizer.fit(walks[:100], 600, transform=transform), 4 * walks[100:]
+    metrics = measure(tok, far)
+    assert metrics.clamped > 0
+    (own,) = own_points(tok, {"": far})
+    assert own.rms == pytest.approx(metrics.rms_normalized, rel=1e-9)
+    assert own.tokens == metrics.fast_tokens
 
 
 def test_the_page_and_the_tables_show_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
