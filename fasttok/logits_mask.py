@@ -278,21 +278,32 @@ class LogitsMask:
         object.__setattr__(self, "_seen", seen)  # in one assignment, as threads may share the mask
         return allowed, forced
 
-    def decode(self, sequences: Any, *, on_error: OnError = "raise", partial: bool = False) -> Decoded:
+    def decode(
+        self,
+        sequences: Any,
+        *,
+        on_error: OnError = "raise",
+        hold: NDArray[Any] | None = None,
+        reference: NDArray[Any] | None = None,
+        partial: bool = False,
+    ) -> Decoded:
         """Decodes the chunks of generated rows.
 
         Args:
             sequences: (rows, length) as `generate` returns them, a numpy array or a torch tensor; with the prompt, unless
                 prompt_length is 0.
             on_error: as in `ActionTokenizer.decode`.
+            hold: the action to repeat for on_error="hold", see `ActionTokenizer.decode`.
+            reference: (rows, action_dim) or (action_dim,) raw units, for tokenizers with relative dims, see
+                `ActionTokenizer.decode`.
             partial: whether to accept rows whose generation was stopped before their end, see `ActionTokenizer.decode`.
 
         Returns:
             As `ActionTokenizer.decode`.
 
         Raises:
-            InputError: a row is not a whole chunk (with `partial`, not the beginning of one) and `on_error` is "raise"; or a row
-                has no opening.
+            InputError: a row is not a whole chunk (with `partial`, not the beginning of one) and `on_error` is "raise"; a row has
+                no opening; or `hold` or `reference` is missing.
         """
         rows = np.asarray(sequences if isinstance(sequences, np.ndarray) else sequences.cpu().numpy(), np.int64)
         found = []
@@ -306,6 +317,8 @@ class LogitsMask:
             action_dim=self.action_dim,
             embodiment=self.embodiment,
             on_error=on_error,
+            hold=hold,
+            reference=reference,
             partial=partial,
         )
 

@@ -239,6 +239,29 @@ def test_dims_that_are_left_out_have_no_tokens() -> None:
     assert mask.decode(rows).actions.shape == (4, 10, 3)
 
 
+def test_rows_of_a_relative_tokenizer_decode_beside_their_reference() -> None:
+    """And a row that is no chunk becomes the action to hold."""
+    stats = NormStats.fit(SMOOTH.reshape(-1, 3))
+    what = {"arm": Embodiment(10, 3, relative=(0, 2))}
+    tok = ActionTokenizer.fit({"arm": SMOOTH}, vocab_size=300, stats={"arm": stats}, embodiments=what)
+    mask = LogitsMask.of(tok, form(tok), horizon=10, action_dim=3, prompt_length=0)
+    states, hold = np.array([[5.0, 0, -7], [50, 0, 70], [0, 0, 0]]), np.array([0.1, 0.2, 0.3])
+    ids = tok.encode(SMOOTH[:3], reference=np.zeros(3))
+    rows = np.full((3, max(map(len, ids)) + len(OPENING) + len(CLOSING) + 1), EOS)
+    for row, own in zip(rows, ids, strict=True):
+        written = [*OPENING, *mask.form.placement.place(own), *CLOSING]
+        row[: len(written)] = written
+    expected = tok.decode(ids, horizon=10, action_dim=3, reference=states).actions
+    assert np.array_equal(mask.decode(rows, reference=states).actions, expected)
+    with pytest.raises(InputError, match="pass reference="):
+        mask.decode(rows)
+    rows[1, len(OPENING) + 1 :] = EOS
+    held = mask.decode(rows, on_error="hold", hold=hold, reference=states)
+    assert held.ok.tolist() == [True, False, True]
+    assert np.array_equal(held.actions[[0, 2]], expected[[0, 2]])
+    assert (held.actions[1] == hold).all()
+
+
 def test_what_does_not_fit_together_is_refused() -> None:
     tok = fitted("native")
     whole = form(tok)
