@@ -377,6 +377,8 @@ class ActionTokenizer:
         """
         if on_error not in ON_ERROR:
             raise unknown_name("on_error policy", on_error, ON_ERROR)
+        if horizon < 1 or action_dim < 1:
+            raise InputError(f"decode: {horizon} steps x {action_dim} dims, expected at least one of each")
         if on_error == "hold" and hold is None:
             raise InputError("decode: on_error='hold' needs hold=, the action to repeat, (action_dim,) in raw units")
         channels = self.channels(embodiment)

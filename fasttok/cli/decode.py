@@ -65,6 +65,9 @@ class Decode:
 
     def run(self) -> None:
         """Writes the actions."""
+        for flag, number in (("--horizon", self.horizon), ("--action-dim", self.action_dim)):
+            if number is not None and number < 1:
+                raise InputError(f"{flag} is {number}, expected at least 1")
         check_tokenizer(self.tokenizer)  # before the slow imports
         import numpy as np
 

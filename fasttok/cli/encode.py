@@ -72,7 +72,8 @@ class Encode:
         columns: dict[str, DTypeLike] = {"ids": np.int32, "lengths": np.int64}
         with beside(tok, self.data, self.embodiment, self.state_key) as (path, states):
             columns |= {} if states is None else {"reference": np.float64}
-            with RowWriter(self.out, columns, {"reference": (tok.channels(self.embodiment).dim or 0,)}) as writer:
+            row_shapes = {} if states is None else {"reference": (states.dim,)}
+            with RowWriter(self.out, columns, row_shapes) as writer:
                 for batch in track(read_chunks(path), "encoding", unit="batches"):
                     reference = None if states is None else states.take(len(batch))
                     try:

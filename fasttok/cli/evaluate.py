@@ -65,6 +65,8 @@ class Eval:
 
     def run(self) -> None:
         """Prints the tables, and writes the page."""
+        if self.max_chunks < 1:
+            raise InputError(f"--max-chunks is {self.max_chunks}, expected at least 1")
         if self.html is not None:  # before the slow imports
             check_output_file(self.html, self.data, overwrite=self.overwrite, flag="--html")
         check_tokenizer(self.tokenizer, self.data)

@@ -71,7 +71,7 @@ class EntropyFloor:
     @property
     def fewest_ids(self) -> float:
         """Ids per chunk at best, if each id has log2(vocabulary size) bits."""
-        return self.bits / self.id_bits
+        return self._ids(self.bits)
 
     @property
     def id_bits(self) -> float:
@@ -81,13 +81,17 @@ class EntropyFloor:
     @property
     def above(self) -> float:
         """Share by which the tokenizer needs more ids than `fewest_ids`."""
-        return self.tokens / self.fewest_ids - 1 if self.bits else 0.0
+        return self.tokens / self.fewest_ids - 1 if self.fewest_ids else 0.0
 
     def rows(self) -> list[tuple[str, float, float]]:
         """Returns (model, bits per chunk, ids at best) for the tokens as they are, and for each model."""
         models = [(what, float(getattr(self, name))) for name, what in MODELS.items()]
         whole = [("the tokens as they are", self.tokens * self.id_bits), *models]
-        return [(what, bits, bits / self.id_bits) for what, bits in whole]
+        return [(what, bits, self._ids(bits)) for what, bits in whole]
+
+    def _ids(self, bits: float) -> float:
+        """Returns the ids that have so many bits. The ids of a vocabulary of one have none, and none are needed."""
+        return bits / self.id_bits if self.vocab_size > 1 else 0.0
 
     @property
     def model(self) -> str:

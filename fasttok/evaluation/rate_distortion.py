@@ -173,7 +173,7 @@ def scale_for(tok: ActionTokenizer, held_out: Mapping[str, NDArray[Any]], target
     >>> scale_for(tok, {"arm": chunks}, 0.001) > scale_for(tok, {"arm": chunks}, 0.01)
     True
     """
-    if not target > 0:
+    if not 0 < target < np.inf:
         raise InputError(f"target error is {target}, expected a positive number in normalised units, such as 0.01")
     spectra = [Spectrum.of(tok, chunks, name) for name, chunks in held_out.items()]
 

@@ -69,6 +69,8 @@ class FitConfig(ChunkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.control_hz is not None and not 0 < self.control_hz < np.inf:
+            raise InputError(f"control frequency is {self.control_hz:g} Hz, expected a positive number, such as 10")
         if self.max_chunks < 1:
             raise InputError(f"max chunks is {self.max_chunks}, expected at least 1")
         if self.clip:

@@ -73,6 +73,11 @@ class StateColumn:
         if self._npz is not None:
             self._npz.close()
 
+    @property
+    def dim(self) -> int:
+        """D, dims of a reference."""
+        return self._what.action_dim
+
     def take(self, count: int) -> NDArray[np.float64]:
         """Returns the references of the next `count` rows, (count, D).
 

@@ -133,9 +133,11 @@ def read_encoded(path: str) -> Iterator[tuple[IdsOrigin | None, list[NDArray[np.
             if flat.dtype.kind not in "iu":
                 raise InputError(f"{path}: ids is {flat.dtype}, expected whole numbers")
             for lengths in other.rows("lengths", 1):
+                if lengths.dtype.kind not in "iu":
+                    raise InputError(f"{path}: lengths is {lengths.dtype}, expected whole numbers")
                 if (lengths < 0).any():
                     raise InputError(f"{path}: negative lengths")
-                yield origin, split(flat.take(int(lengths.sum())), lengths)
+                yield origin, split(flat.take(sum(lengths.tolist())), lengths)
             if flat.left:
                 raise InputError(f"{path}: {flat.left} ids more than the lengths say")
         return

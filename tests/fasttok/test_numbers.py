@@ -1,0 +1,90 @@
+"""Numbers that mean nothing are refused, each with its flag or its place; a vocabulary of one id is measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fasttok import ActionTokenizer
+from fasttok.cli.commands import main
+from fasttok.errors import InputError
+from fasttok.storage.streams import read_ids
+
+WALKS = np.cumsum(np.random.default_rng(0).normal(0, 0.05, (12, 40, 3)), axis=1)
+CHUNKS = WALKS[:, :10]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("numbers")
+    np.savez(out / "data.npz", action=WALKS)
+    tok = ActionTokenizer.fit(CHUNKS, 400)
+    tok.save(out / "tok")
+    ids = tok.encode(CHUNKS)
+    np.savez(out / "ids.npz", ids=np.concatenate(ids), lengths=[len(row) for row in ids])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *(
+            (f"fit data.npz --out new --control-hz {hz}", f"control frequency is {hz} Hz")
+            for hz in ("0", "-5", "nan", "inf")
+        ),
+        *((f"eval tok data.npz --max-chunks {most}", f"--max-chunks is {most}") for most in ("0", "-3")),
+        *(
+            (f"eval tok data.npz --horizon 10 --target-error {wanted}", f"target error is {wanted}")
+            for wanted in ("nan", "inf")
+        ),
+        *(
+            (f"decode tok ids.npz --out a.npz --horizon {n}", f"--horizon is {n}, expected at least 1")
+            for n in ("0", "-5")
+        ),
+        ("decode tok ids.npz --out a.npz --horizon 10 --action-dim 0", "--action-dim is 0, expected at least 1"),
+    ],
+)
+def test_flags_without_meaning_are_refused(
+    words: str, says: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=says):
+        main(words.split())
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (-5, 3), (10, 0)])
+def test_decoding_needs_a_step_and_a_dim(shape: tuple[int, int], folder: Path) -> None:
+    tok = ActionTokenizer.load(folder / "tok")
+    with pytest.raises(InputError, match=rf"decode: {shape[0]} steps x {shape[1]} dims, expected at least one of each"):
+        tok.decode([[0]], horizon=shape[0], action_dim=shape[1])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "says"),
+    [
+        (np.array([2.0, 3.0]), "lengths is float64, expected whole numbers"),
+        (np.array([True, True]), "lengths is bool"),
+        (np.full(4, 2**62), "ends early"),  # whose sum is 0 in 64 bits
+    ],
+)
+def test_lengths_are_whole_numbers(lengths: Any, says: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "ids.npz", ids=np.arange(5), lengths=lengths)
+    with pytest.raises(InputError, match=says):
+        list(read_ids(str(tmp_path / "ids.npz")))
+
+
+def test_a_vocabulary_of_one_id_needs_no_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an arm that never moves: every chunk is the same."""
+    data, tok = str(tmp_path / "still.npz"), str(tmp_path / "tok")
+    np.savez(data, action=np.full((4, 20, 1), 2.5))
+    main(["fit", data, "--out", tok, "--horizon", "5", "--vocab-size", "1"])
+    assert ActionTokenizer.load(tok).vocab_size == 1
+    main(["eval", tok, data])
+    capsys.readouterr()
+    main(["eval", tok, data, "--json"])
+    (measured,) = json.loads(capsys.readouterr().out)["embodiments"].values()
+    floor = measured["entropy_floor"]
+    assert (floor["bits"], floor["fewest_ids"], floor["tokens_above_share"], floor["bits_per_id"]) == (0, 0, 0, 0)
