@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.whole_numbers import whole_numbers
 from fasttok.errors import InputError
 
 Ids = Sequence[int] | NDArray[np.integer[Any]]
@@ -59,9 +60,9 @@ class Placement:
         """Converts FAST ids to language-model ids, of the same shape.
 
         Raises:
-            InputError: an id outside [0, action_vocab).
+            InputError: an id is no whole number, or outside [0, action_vocab).
         """
-        array = np.asarray(ids, np.int64)
+        array = whole_numbers(ids, "FAST ids")
         _check(array, array, self.action_vocab, "FAST id", "actions")
         return self._token(array)
 
@@ -69,9 +70,9 @@ class Placement:
         """Converts state ids to language-model ids, of the same shape.
 
         Raises:
-            InputError: an id outside [0, state_vocab).
+            InputError: an id is no whole number, or outside [0, state_vocab).
         """
-        array = np.asarray(ids, np.int64)
+        array = whole_numbers(ids, "state ids")
         _check(array, array, self.state_vocab, "state id", "states")
         return self._token(self.action_vocab + array)
 
@@ -83,9 +84,9 @@ class Placement:
             check: False accepts tokens that stand for no action; their ids are negative, or `action_vocab` and more.
 
         Raises:
-            InputError: a token that stands for no action.
+            InputError: a token is no whole number, or stands for no action.
         """
-        array = np.asarray(tokens, np.int64)
+        array = whole_numbers(tokens, "tokens")
         ids = array - self.vocab_size if self.skip is None else self.vocab_size - 1 - self.skip - array
         if check:
             _check(ids, array, self.action_vocab, "token", "actions")
@@ -98,7 +99,7 @@ class Placement:
 
     def is_text(self, tokens: Ids) -> NDArray[np.bool_]:
         """Returns for each token whether it is in the language model's vocabulary and stands for no action and no state."""
-        array = np.asarray(tokens, np.int64)
+        array = whole_numbers(tokens, "tokens")
         ids = self.ids_of(array, check=False)
         ours = (ids >= 0) & (ids < self.action_vocab + self.state_vocab)
         return (array >= 0) & (array < self.vocab_size) & ~ours
@@ -128,7 +129,7 @@ def pad(
         (rows, length) ids, and (rows, length) bool, False for padding.
 
     Raises:
-        InputError: a row is longer than `length`; rows are never cut.
+        InputError: a row is longer than `length`, as rows are never cut; or an id is no whole number.
 
     >>> pad([[7, 8], [9]], 4, pad_id=0, eos_id=1)[0]
     array([[7, 8, 1, 0],
@@ -137,10 +138,12 @@ def pad(
     out = np.full((len(rows), length), pad_id, np.int64)
     mask = np.zeros((len(rows), length), bool)
     for i, row in enumerate(rows):
-        full = [*row] if eos_id is None else [*row, eos_id]
-        if len(full) > length:
-            raise InputError(f"row {i} has {len(full)} ids with its end, more than {length}; make length larger")
-        out[i, : len(full)], mask[i, : len(full)] = full, True
+        count = len(row) + (eos_id is not None)
+        if count > length:
+            raise InputError(f"row {i} has {count} ids with its end, more than {length}; make length larger")
+        out[i, : len(row)], mask[i, :count] = whole_numbers(row, f"ids of row {i}"), True
+        if eos_id is not None:
+            out[i, len(row)] = eos_id
     return out, mask
 
 
@@ -151,7 +154,7 @@ def unpad(batch: NDArray[np.integer[Any]], *, pad_id: int, eos_id: int | None = 
     [array([7, 8]), array([9])]
     """
     rows = []
-    for row in np.asarray(batch, np.int64):
+    for row in whole_numbers(batch, "ids"):
         if eos_id is not None and (row == eos_id).any():
             rows.append(row[: int((row == eos_id).argmax())])
         else:

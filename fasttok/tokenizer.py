@@ -314,11 +314,14 @@ class ActionTokenizer:
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
         """Returns (ids of all chunks joined, ids per chunk, clamped coefficients per chunk, the first of these in words)."""
         x = _chunks(chunks)
+        own = reference is not None and np.ndim(reference) > 1 and len(reference) != 1  # whether each chunk has its own
+        if reference is not None and own and len(reference) != len(x) and self.channels(embodiment).relative:
+            raise InputError(f"reference has shape {np.shape(reference)}, expected ({len(x)}, {x.shape[2]})")
         step = max(1, TILE // (x.shape[1] * x.shape[2]))
         parts, outside = [], ""
         for start in range(0, max(len(x), 1), step):
             tile = x[start : start + step]
-            near = reference[start : start + step] if reference is not None and np.ndim(reference) > 1 else reference
+            near = reference[start : start + step] if reference is not None and own else reference
             coefs = self._coefficients(tile, embodiment, near, first + start)
             rows = coefs.reshape(len(coefs), coefs.shape[1] * coefs.shape[2]).astype(np.float64, copy=False)
             try:

@@ -13,6 +13,7 @@ Encoding and decoding are compiled: `fasttok.codec.merge` and `fasttok.codec.exp
 
 import itertools
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -348,12 +349,13 @@ def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64
     >>> join([[7, 8], [9]])
     (array([7, 8, 9]), array([2, 1]))
     """
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     try:
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         if len(rows) == 1 and isinstance(rows[0], np.ndarray):  # a robot's call: one row, not copied
             return rows[0].astype(np.int64, casting="same_kind", copy=False), lengths
         if rows and isinstance(rows[0], np.ndarray):
             return np.concatenate(rows, dtype=np.int64, casting="same_kind"), lengths
-        return np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
-    except (TypeError, ValueError) as error:
-        raise InputError(f"ids must be whole numbers, one sequence a row: {error}") from None
+        numbers = map(operator.index, itertools.chain.from_iterable(rows))  # fromiter alone would cut 38.9 to 38
+        return np.fromiter(numbers, np.int64, int(lengths.sum())), lengths
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"ids must be whole numbers, one sequence per row: {error}") from None

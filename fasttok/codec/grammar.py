@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.codec.bpe import Bpe
+from fasttok.common.whole_numbers import whole_numbers
 from fasttok.errors import InputError
 
 NEVER = np.int64(2**40)
@@ -33,7 +34,7 @@ class Grammar:
         Raises:
             InputError: the prefix cannot be completed.
         """
-        done, pending = self._read(np.asarray(prefix, np.int64).reshape(-1))
+        done, pending = self._read(whole_numbers(prefix, "allowed_next: ids").reshape(-1))
         left = size - done
         if left < bool(pending):
             raise InputError(
@@ -44,7 +45,7 @@ class Grammar:
     def begins(self, prefix: Sequence[int] | NDArray[Any], size: int) -> bool:
         """Whether ids, complete or not, may begin a sequence of `size` codes."""
         try:
-            done, pending = self._read(np.asarray(prefix, np.int64).reshape(-1))
+            done, pending = self._read(whole_numbers(prefix, "allowed_next: ids").reshape(-1))
         except InputError:
             return False
         return done + bool(pending) <= size

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fasttok import ActionTokenizer
+from fasttok.actions.embodiment import Embodiment
 from fasttok.cli.commands import main
 from fasttok.errors import InputError
+from fasttok.placement import Placement, pad
 from fasttok.storage.streams import read_ids
 
 WALKS = np.cumsum(np.random.default_rng(0).normal(0, 0.05, (12, 40, 3)), axis=1)
@@ -74,6 +76,46 @@ def test_lengths_are_whole_numbers(lengths: Any, says: str, tmp_path: Path) -> N
     np.savez(tmp_path / "ids.npz", ids=np.arange(5), lengths=lengths)
     with pytest.raises(InputError, match=says):
         list(read_ids(str(tmp_path / "ids.npz")))
+
+
+@pytest.mark.parametrize("wrong", [[38.9], ["38"], "38", [np.float64(38.9)], [None], [2**70], np.array([38.9])])
+def test_ids_are_whole_numbers(wrong: Any, folder: Path) -> None:
+    """They are neither cut nor read from text, whether they come in lists or in arrays."""
+    tok, lm = ActionTokenizer.load(folder / "tok"), Placement(1000, skip=None, action_vocab=400)
+    for rows in (wrong, [wrong], [[0], wrong]):
+        with pytest.raises(InputError, match="whole numbers"):
+            tok.decode(rows, horizon=10, action_dim=3, on_error="pad")
+    for takes in (lm.place, lm.place_state, lm.ids_of, lm.is_action, lm.is_text, lambda ids: pad([ids], 4, pad_id=0)):
+        with pytest.raises(InputError, match="expected whole numbers"):
+            takes(wrong)
+    with pytest.raises(InputError, match="expected whole numbers"):
+        tok.allowed_next(wrong, horizon=10, action_dim=3)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.int32, np.uint16, np.uint64])
+def test_ids_of_every_whole_type_are_taken(kind: Any, folder: Path) -> None:
+    tok, lm = ActionTokenizer.load(folder / "tok"), Placement(1000, skip=None, action_vocab=400)
+    ids = tok.encode(CHUNKS[:2])
+    rows = [row.astype(kind) if isinstance(kind, type) and issubclass(kind, np.integer) else kind(row) for row in ids]
+    expected = tok.decode(ids, horizon=10, action_dim=3).actions
+    assert np.array_equal(tok.decode(rows, horizon=10, action_dim=3).actions, expected)
+    assert np.array_equal(lm.place(rows[0]), ids[0] + 1000)
+    assert np.array_equal(pad(rows, 50, pad_id=0, eos_id=1)[0][1, : len(ids[1]) + 1], [*ids[1], 1])
+    assert len(tok.allowed_next(rows[0][:1], horizon=10, action_dim=3))
+
+
+@pytest.mark.parametrize("count", [4_000, 5_000, 13_107])
+def test_one_reference_is_that_of_every_chunk_however_many(count: int) -> None:
+    """Chunks are encoded some thousand at a time."""
+    what = {"a": Embodiment(10, 3, relative=(0, 1, 2))}
+    tok = ActionTokenizer.fit({"a": CHUNKS}, 900, embodiments=what)
+    chunks, one = np.repeat(CHUNKS[:1], count, axis=0) + 5, np.full((1, 3), 5.0)
+    many = tok.encode(chunks, reference=np.repeat(one, count, axis=0))
+    for reference in (one, one[0]):
+        assert all(np.array_equal(a, b) for a, b in zip(tok.encode(chunks, reference=reference), many, strict=True))
+    for rows in (2, 4369, count - 1, count + 1):
+        with pytest.raises(InputError, match=rf"reference has shape \({rows}, 3\), expected \({count}, 3\)"):
+            tok.encode(chunks, reference=np.repeat(one, rows, axis=0))
 
 
 def test_a_vocabulary_of_one_id_needs_no_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
