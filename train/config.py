@@ -23,7 +23,24 @@ Resize = Literal["pad", "stretch"]
 LossNorm = Literal["tokens", "samples"]
 RateSchedule = Literal["cosine", "constant"]
 ComponentName = Literal["vision", "backbone", "expert", "action"]
+SMALLEST_SEED, LARGEST_SEED = -(2**31), 2**31 - 1  # a compiled step takes the seed as an int32
 COMPONENTS: tuple[ComponentName, ...] = get_args(ComponentName)
+
+
+def check_seed(seed: int, where: str) -> None:
+    """Checks that a run can be trained with a seed.
+
+    Args:
+        seed: seed of a run.
+        where: what gives the seed, for the message, such as "--seed".
+
+    Raises:
+        InputError: the seed is no 32-bit integer.
+    """
+    if not SMALLEST_SEED <= seed <= LARGEST_SEED:
+        raise InputError(
+            f"{where} is {seed}, expected {SMALLEST_SEED} to {LARGEST_SEED}; give a smaller number, such as 0"
+        )
 
 
 @dataclass(frozen=True)
@@ -467,6 +484,7 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        check_seed(self.seed, "--seed")
         if self.rtc_delay < 0:
             raise InputError(f"--rtc-delay is {self.rtc_delay}, expected 0 (off) or the most steps that pass meanwhile")
         if self.batch_size % self.accumulate:

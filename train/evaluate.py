@@ -357,11 +357,14 @@ def _check_numbers(config: EvaluateConfig) -> None:
     """Refuses numbers that allow no evaluation, before any work is done.
 
     Raises:
-        InputError: --episodes or --batch is below 1, --execute is not above 0 and at most 1, or --splits is empty.
+        InputError: --episodes or --batch is below 1, --seed is negative, --execute is not above 0 and at most 1, or --splits
+            is empty.
     """
     for name, value in (("episodes", config.episodes), ("batch", config.batch)):
         if value < 1:
             raise InputError(f"--{name} is {value}; expected at least 1")
+    if config.seed < 0:
+        raise InputError(f"--seed is {config.seed}; expected at least 0: worlds have no episodes of negative seeds")
     if not 0 < config.execute <= 1:
         raise InputError(
             f"--execute is {config.execute:g}; expected a share of each chunk, above 0 and at most 1, such as 0.5"

@@ -17,7 +17,7 @@ from train.acting import rtc
 from train.acting.observations import images_of, state_of
 from train.acting.robots import Robot
 from train.acting.rows import ActingRow
-from train.acting.sampling_numbers import check_sampling
+from train.acting.sampling_numbers import check_noise_seed, check_sampling
 from train.batches import Batcher, NumpyBatch, decode_image
 from train.config import ModelConfig
 from train.examples import Encoder, Example
@@ -101,6 +101,7 @@ class Player:
             InputError: `run` is no run, has no such checkpoint, or has a damaged file; or a number is out of range.
         """
         check_sampling(flow_steps, batch, temperature)
+        check_noise_seed(seed, "seed")
         config, params, step = load_params(run, step)
         saved = SavedRun.load(run, shards)
         encoder = Encoder(saved.robots, saved.text, config.model, config.data, saved.tok)

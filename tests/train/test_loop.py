@@ -105,6 +105,14 @@ def test_what_does_not_fit_is_refused(chain: Chain, trained: Path, tmp_path: Pat
         run(config(chain, tmp_path / "short", data={"text_length": 16}))
 
 
+def test_a_seed_that_no_step_takes_is_refused_before_an_earlier_run_is_deleted(chain: Chain, tmp_path: Path) -> None:
+    for seed in (2**31, -(2**31) - 1):
+        with pytest.raises(InputError, match=rf"--seed is {seed}, expected -2147483648 to 2147483647"):
+            config(chain, tmp_path / "run", seed=seed, overwrite=True)
+    for seed in (2**31 - 1, -(2**31)):
+        assert int(np.int32(config(chain, tmp_path / "run", seed=seed).seed)) == seed
+
+
 def test_a_run_is_not_resumed_with_another_tokenizer(chain: Chain, trained: Path, tmp_path: Path) -> None:
     """Same shapes, other ids and units: nothing else would notice, and RUN's own tokenizer would be replaced."""
     other, cut = shutil.copytree(chain.tokenizer, tmp_path / "other"), shutil.copytree(trained, tmp_path / "run")
@@ -178,6 +186,8 @@ def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path)
     for read in (trained / "config.json", vqa / "dataset.yaml"):
         with pytest.raises(InputError, match=f"--out {read} is a file of"):
             main(EvaluateConfig(trained, vqa=vqa, out=read, overwrite=True))
+    with pytest.raises(InputError, match="--seed is -1; expected at least 0"):
+        main(EvaluateConfig(trained, env="examples.tabletop.env:make", seed=-1))
     with pytest.raises(InputError, match="is also --out"):
         main(EvaluateConfig(trained, env="examples.tabletop.env:make", out=tmp_path / "a", rollouts=tmp_path / "a"))
     with pytest.raises(InputError, match="module:factory"):

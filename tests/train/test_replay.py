@@ -294,6 +294,12 @@ def test_flags_that_a_server_does_not_follow_are_refused(tmp_path: Path) -> None
         replay(ReplayConfig("d", policy="ws://x", flow_steps=3, seed=1, checkpoint="best", out=tmp_path / "page.html"))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_draws_no_noise_is_refused(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(InputError, match=f"--seed is {seed}; expected 0 to 9223372036854775807"):
+        replay(ReplayConfig("d", run=tmp_path, seed=seed, out=tmp_path / "page.html"))
+
+
 def test_text_of_the_data_is_never_markup() -> None:
     text = page(HOSTILE)
     parsed = ParsedPage(text)

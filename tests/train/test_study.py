@@ -85,6 +85,7 @@ arms: {ki: --preset ki, joint: --preset joint}
         (("joint: --preset joint", "joint: --bogus 3"), "bogus"),
         (("joint: --preset joint", "joint: {flags: --preset joint, match: time}"), "match"),
         (("seeds: [0]", "seeds: many"), "seeds"),
+        (("seeds: [0]", "seeds: [3000000000]"), "seeds: a seed is 3000000000, expected -2147483648 to 2147483647"),
         (("robot_samples: 100", "robot_samples: 0"), "robot_samples"),
         (("name: s", "name: s\nreference: pi0"), "pi0"),
         (("name: s", "name: s\nspeed: 3"), "speed"),

@@ -18,6 +18,7 @@ from fasttok.common.output_file import check_output_file
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError, require, require_installed
 from pipelines.stored_episode import StoredEpisode, StoredPlace, stored_episode
+from train.acting.sampling_numbers import check_noise_seed
 from train.devices.jax_setup import set_up_jax
 from train.given_paths import TRAINING
 from train.judging.measurements import Decoding
@@ -112,6 +113,7 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
         check_server_flags(config, ("flow_steps", "checkpoint", "seed"))
     if config.batch < 1 or config.every < 0:
         raise InputError(f"--batch is {config.batch} and --every {config.every}; expected at least 1, and at least 0")
+    check_noise_seed(config.seed, "--seed")
     check_output_file(config.out, overwrite=config.overwrite)
     _check_not_read(config)
     if config.run is not None:

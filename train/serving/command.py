@@ -10,12 +10,11 @@ import tyro
 
 from fasttok.common import completion, json_files
 from fasttok.errors import InputError, require, require_installed
-from train.acting.sampling_numbers import check_sampling
+from train.acting.sampling_numbers import check_noise_seed, check_sampling
 from train.devices.jax_setup import set_up_jax
 from train.runs.run_folder import load_config
 from train.scripts import serve as script
 from train.serving import access
-from train.serving.connection import LARGEST_SEED
 from train.serving.keys import presets
 from train.serving.serve_config import ServeConfig
 
@@ -35,8 +34,7 @@ def main(config: ServeConfig) -> None:
     require_installed(packages, "serve", "fasttok-serve")
     if config.max_frame_mb < 1:
         raise InputError(f"--max-frame-mb is {config.max_frame_mb}; expected at least 1")
-    if not 0 <= config.seed <= LARGEST_SEED:
-        raise InputError(f"--seed is {config.seed}; expected 0 to {LARGEST_SEED}")
+    check_noise_seed(config.seed, "--seed")
     check_sampling(config.flow_steps, 1, config.temperature)
     key = access.read_key(config.api_key_file)
     with access.bound(config.host, config.port) as sock:

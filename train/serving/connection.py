@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fasttok.errors import InputError, unknown_name
 from fasttok.packed_arrays import Packed
+from train.acting.sampling_numbers import LARGEST_SEED
 from train.serving.asking import Answer, Ask, BatchPolicy
 
 PREFIX = "fasttok/"
@@ -26,7 +27,6 @@ OPTIONS = {
 """Optional keys of a request that the server defines, and not the robot's key map -> what their values mean."""
 SAY = "say"
 MOST_TEXT = 1000  # characters of a text value
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(eq=False)

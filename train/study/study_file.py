@@ -11,6 +11,7 @@ import yaml
 from fasttok.common import json_files
 from fasttok.common.names import relative_path
 from fasttok.errors import InputError, unknown_name
+from train.config import check_seed
 from train.study.arm_config import training
 from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Arm, Evaluation, Match, Purpose, Study, Tuning
 
@@ -45,8 +46,10 @@ def load_study(path: Path) -> Study:
         if key not in values:
             raise InputError(f"{path}: {key} is missing")
     seeds = values.get("seeds")
-    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds) or not seeds:
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds) or not seeds:
         raise InputError(f"{path}: seeds is {seeds!r}, expected a list of numbers, such as [0, 1, 2]")
+    for seed in seeds:
+        check_seed(seed, f"{path}: seeds: a seed")
     robot_samples = values["robot_samples"]
     if not isinstance(robot_samples, int) or robot_samples < 1:
         raise InputError(f"{path}: robot_samples is {robot_samples!r}, expected a number of rows, at least 1")
