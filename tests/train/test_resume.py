@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from fasttok.errors import InputError
+from pipelines.shards import ReadState
 from tests.chain import Chain
 from tests.train.tiny_runs import TINY, config, digests, losses
+from train import loop
 from train.config import OptimConfig, TrainConfig
 from train.loop import run
 from train.runs.checkpoint import load_params
@@ -114,6 +116,27 @@ def test_what_is_named_and_what_is_free_goes_on(
     saved = load_config(cut)
     assert (saved.shards, saved.batch_size, saved.seed, saved.steps) == (moved, 4, 1, 6)
     assert [p.name for p in (cut / "checkpoints").iterdir()] == ["6"]  # --keep, and no rest of the killed one
+
+
+@pytest.mark.parametrize(
+    ("named", "more"), [("seed", {"seed": 1}), ("data.kinds", {"data": {"kinds": ("robot", "vqa")}})]
+)
+def test_a_run_that_was_killed_before_its_next_checkpoint_goes_on_with_other_settings(
+    chain: Chain, cut: Path, monkeypatch: pytest.MonkeyPatch, named: str, more: dict[str, Any]
+) -> None:
+    """Its config.json has the new order of the rows already, its checkpoint has a position in the old one."""
+    first, asked = config(chain, cut, resume=True, steps=5), config(chain, cut, resume=True, steps=5, **more)
+    begun: list[ReadState | None] = []
+    monkeypatch.setattr(loop, "_steps", lambda *given: begun.append(given[4]))  # killed while the step compiles
+    run(dataclasses.replace(asked, resume_with=(named,)))
+    assert settings(load_config(cut))[named] == settings(asked)[named]
+    run(dataclasses.replace(asked, resume_with=(named,)))
+    run(asked)
+    assert begun == [None, None, None]  # the rows begin anew each time
+    run(dataclasses.replace(first, resume_with=(named,)))
+    (*_, position) = begun
+    assert position is not None
+    assert position.consumed == 32  # four steps of eight rows in the old order
 
 
 def test_every_switch_and_share_is_compared(chain: Chain, cut: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import jax
 import orbax.checkpoint as ocp
 
+from fasttok.common import json_files
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from train import model, optim
@@ -81,6 +82,17 @@ class Checkpoints:
             if self.last_step is None
             else ReadState.from_json(self._read({"data": ocp.args.JsonRestore()})["data"])
         )
+
+    def config(self) -> TrainConfig:
+        """Returns the configuration that wrote the newest checkpoint.
+
+        RUN/config.json may be newer: a resumed run writes it before its first checkpoint.
+
+        Raises:
+            InputError: there is no checkpoint, or it is damaged.
+        """
+        saved = self._read({"config": ocp.args.JsonRestore()})["config"]
+        return json_files.decode(TrainConfig, saved, f"{self.run}: configuration of its checkpoint")
 
     def restore(self, state: State) -> tuple[int, State, ReadState]:
         """Returns the step, the state and the position in the shards of the newest checkpoint.

@@ -178,7 +178,9 @@ def restore(setup: Setup, mesh: Mesh) -> tuple[int, State, ReadState | None] | N
                 f"{config.out} has a checkpoint of step {last}, --steps is {config.steps}: expected at least that"
             )
         start, state, position = checkpoints.restore(abstract_state(setup, config, mesh))
-    there, asked = settings(load_config(config.out)), settings(config)
+        # Not of config.json, which another resumed run may have written before it was killed, without a checkpoint.
+        there = settings(checkpoints.config())
+    asked = settings(config)
     anew = position.manifest != setup.reader.digest or any(there[n] != asked[n] for n in ORDERS_ROWS)
     logger.info(f"resuming after step {start}")
     return start, state, None if anew else position
