@@ -455,7 +455,7 @@ class Player:
         """Predicts chunks in the units of the shards.
 
         Args:
-            examples: n examples without a suffix, at most `batch`.
+            examples: n examples without a suffix, at most `batch`, all with the same horizon.
             embodiment: embodiment of all examples.
             decode: as in `act`.
             left: remaining actions of the chunks being executed, for `batch` rows, which the new chunks continue; only by flow.
@@ -465,9 +465,14 @@ class Player:
             (n, horizon, D).
 
         Raises:
-            InputError: the run was not trained to act in this way.
+            InputError: the run was not trained to act in this way, or the examples have several horizons.
         """
         self.check_decode(decode)
+        if len(horizons := dict.fromkeys(example.horizon for example in examples)) > 1:
+            raise InputError(
+                f"the examples have chunks of {', '.join(map(str, horizons))} steps, expected one length; predict those of each "
+                "length by themselves"
+            )
         if decode == "flow":
             return self._flow(examples, embodiment, left, rngs)
         return self._tokens(examples, embodiment, rngs)

@@ -16,10 +16,17 @@ import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from tests.chain import Chain
 from tests.train.tiny_runs import config
+from train.examples import Example
+from train.judging.measurements import Decoding
+from train.judging.open_loop import action_errors
+from train.loop import run
 from train.player import Player
 
+DECODINGS: tuple[Decoding, ...] = ("flow", "tokens")
 ROOT = Path(__file__).resolve().parents[2]
 SEEN: dict[str, np.ndarray] = {
     "image/primary": np.zeros((64, 64, 3), np.uint8),
@@ -61,7 +68,6 @@ def player(trained: Path) -> Player:
 @pytest.mark.slow
 def test_a_copied_run_acts_is_measured_and_exported_without_what_it_was_made_of(chain: Chain, tmp_path: Path) -> None:
     """Another folder, another process; the shards, and what config.json says that the run began with, are gone."""
-    from train.loop import run
 
     made = tmp_path / "made"
     shards, tokenizer = shutil.copytree(chain.shards, made / "shards"), shutil.copytree(chain.tokenizer, made / "tok")
@@ -118,6 +124,36 @@ def test_a_player_knows_the_robots_of_the_shards(chain: Chain, player: Player) -
             robot = player.robot(source.embodiment_name)
             for name in ("horizon", "action_dim", "action_names", "state_names", "control_hz", "cameras"):
                 assert getattr(robot, name) == getattr(source, name), name
+
+
+def test_chunks_of_two_lengths_are_not_predicted_together(player: Player) -> None:
+    examples = [Example({}, [1, 2], [], True, horizon=horizon, dim=3) for horizon in (4, 8)]
+    for decode in DECODINGS:
+        with pytest.raises(InputError, match="chunks of 4, 8 steps, expected one length"):
+            player.predict(examples, "planar", decode)
+
+
+TWO_LENGTHS = """
+chunk: {seconds: 1.0}
+sources:
+  - {name: short, dataset: tabletop_planar, weight: 1, chunk: {seconds: 0.5}}
+  - {name: long, dataset: tabletop_planar, weight: 1}
+"""
+
+
+@pytest.mark.slow
+def test_a_robot_whose_sources_have_chunks_of_two_lengths_is_measured(chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(TWO_LENGTHS)
+    index, tokenizer, shards = str(chain.index), str(chain.tokenizer), tmp_path / "shards"
+    run_build(BuildConfig(str(tmp_path / "two.yaml"), str(shards), 60, index, tokenizer, shards=1), [])
+    run(dataclasses.replace(config(chain, tmp_path / "run", steps=1), shards=shards))
+    players = [Player.load(tmp_path / "run", batch=batch) for batch in (8, 1)]
+    assert [robot.horizon for robot in players[0].encoder.robots.robots.values()] == [5, 10]
+    (together,), (alone,) = (action_errors(player, shards, 16, "tokens") for player in players)
+    np.testing.assert_allclose(together.rmse, alone.rmse, rtol=1e-4)  # greedy tokens do not depend on the batch
+    (by_flow,) = action_errors(players[0], shards, 16, "flow")
+    assert by_flow.rows == together.rows == 16
+    assert np.isfinite(by_flow.nrmse)
 
 
 def test_one_camera_less_is_masked_and_the_others_count(player: Player) -> None:

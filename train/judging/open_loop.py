@@ -40,16 +40,17 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
     ours = player.encoder
     encoder = fitting_encoder(reader.manifest, ours, player.config, shards)
     robots = encoder.robots
-    chosen: dict[str, list[int]] = {}
+    chosen: dict[str, list[tuple[int, int]]] = {}  # number and horizon of each row, by embodiment
     parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
     for number, name in enumerate(name for part in parts for name in part.column("source").to_pylist()):
         if name in robots.robots:
-            chosen.setdefault(robots.robots[name].embodiment, []).append(number)
+            robot = robots.robots[name]
+            chosen.setdefault(robot.embodiment, []).append((number, robot.horizon))
     if not chosen:
         raise InputError(f"{shards} contains no robot rows")
     out = []
-    for embodiment, numbers in chosen.items():
-        spaced = [numbers[i] for i in evenly(len(numbers), most)]
+    for embodiment, rows in chosen.items():
+        spaced = [rows[i] for i in evenly(len(rows), most)]
         out.append(_of_embodiment(player, encoder, reader, embodiment, spaced, decode, draws))
     return out
 
@@ -59,7 +60,7 @@ def _of_embodiment(
     encoder: Encoder,
     reader: ShardReader,
     embodiment: str,
-    numbers: list[int],
+    numbered: list[tuple[int, int]],
     decode: Decoding,
     draws: int,
 ) -> ActionErrors:
@@ -67,8 +68,8 @@ def _of_embodiment(
     right: list[NDArray[np.float32]] = []
     drawn = recipe_of(player.config).drawn if decode == "flow" else player.temperature > 0
     seconds, draws = [], draws if drawn else 1
-    for first in track(range(0, len(numbers), player.batch), f"held-out actions of {embodiment}", unit="batches"):
-        rows = [reader.row(number) for number in numbers[first : first + player.batch]]
+    for numbers in track(_batches(numbered, player.batch), f"held-out actions of {embodiment}", unit="batches"):
+        rows = [reader.row(number) for number in numbers]
         examples = [encoder.acting(row) for row in rows]
         began = time.monotonic()
         chunks = np.mean([player.predict(examples, embodiment, decode) for _ in range(draws)], axis=0)
@@ -82,7 +83,7 @@ def _of_embodiment(
         embodiment=embodiment,
         decode=decode,
         draws=draws,
-        rows=len(numbers),
+        rows=len(numbered),
         names=player.robot(embodiment).action_names,
         rmse=tuple(rmse.tolist()),
         mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
@@ -90,3 +91,22 @@ def _of_embodiment(
         nrmse=normalized_rmse(rmse, spread),
         ms_per_chunk=1000 * float(np.median(seconds)),
     )
+
+
+def _batches(numbered: list[tuple[int, int]], size: int) -> list[list[int]]:
+    """Divides rows into batches of one horizon each, as the sources of one embodiment may have chunks of several lengths.
+
+    >>> _batches([(0, 8), (1, 4), (2, 8), (3, 8)], 2)
+    [[0, 2], [3], [1]]
+
+    Args:
+        numbered: number and horizon of each row.
+        size: maximum rows per batch.
+
+    Returns:
+        The numbers of the rows of each batch.
+    """
+    by_horizon: dict[int, list[int]] = {}
+    for number, horizon in numbered:
+        by_horizon.setdefault(horizon, []).append(number)
+    return [part[first : first + size] for part in by_horizon.values() for first in range(0, len(part), size)]
