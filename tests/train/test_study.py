@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fasttok.errors import InputError
+from pipelines.shards.manifest import Manifest, RowCounts
 from train import loop
 from train.__main__ import main as train_main
 from train.config import TrainConfig
@@ -19,7 +20,7 @@ from train.judging import rollout_videos
 from train.judging.measurements import ActionErrors, WorldResult
 from train.rollouts import Film, closed_loop
 from train.study.arm_config import parse, training
-from train.study.grid import StudyRun
+from train.study.grid import RunGrid, StudyRun
 from train.study.intervals import difference, estimate
 from train.study.processes import Pool
 from train.study.run_result import CurvePoint, RunResult, RunSeconds
@@ -213,6 +214,54 @@ def test_a_run_is_known_by_what_is_trained() -> None:
     more = spec("--preset", "ki", evaluate=Evaluation(episodes=7))
     assert more.training_digest == ki.training_digest
     assert more.digest != ki.digest
+
+
+def shards_of(folder: Path, seed: int) -> None:
+    """Shards without rows, which differ by their seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Manifest({}, {}, seed, "", "", None, (), RowCounts(0, 0, 0)).save(str(folder))
+
+
+def test_a_run_is_known_by_what_its_data_contains_wherever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(GOOD)
+    study = load_study(tmp_path / "s.yaml")
+
+    def spec(data: Path, env: str = "w:make", out: str = "studies") -> RunSpec:
+        start = Path(out) / "runs" / "base-0123456789" / "model"
+        return RunGrid(study, StudyInputs(data, env)).run(study.arms[0], 0, start, ()).spec
+
+    for place in ("here", "there"):
+        for seed, folder in enumerate(("shards", "held_out")):
+            shards_of(tmp_path / place / folder, seed)
+        for name, text in (("dataset.yaml", "kind: vqa"), ("val.jsonl", "{}"), ("images/0.png", "012")):
+            (tmp_path / place / "vqa" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / "vqa" / name).write_text(text)
+    here, there = tmp_path / "here", tmp_path / "there"
+    first = spec(here)
+    assert first.digest == spec(there, out="elsewhere").digest
+    assert first.training_digest == spec(there, out="elsewhere").training_digest
+    shards_of(there / "held_out", 7)
+    assert spec(there).training_digest == first.training_digest
+    assert spec(there).digest != first.digest
+    shards_of(there / "held_out", 1)
+    for name, text in (("val.jsonl", "[]"), ("images/0.png", "0123")):
+        before = (there / "vqa" / name).read_text()
+        (there / "vqa" / name).write_text(text)
+        assert spec(there).training_digest == first.training_digest
+        assert spec(there).digest != first.digest
+        (there / "vqa" / name).write_text(before)
+    assert spec(there).digest == first.digest
+    shards_of(there / "shards", 7)
+    assert spec(there).training_digest != first.training_digest
+    world = tmp_path / "world.yaml"
+    digests = set()
+    for size in (96, 64):
+        world.write_text(f"world: gymnasium\nsize: {size}\n")
+        digests.add(spec(here, str(world)).digest)
+    assert len(digests) == 2
+    (here / "shards" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        spec(here)
 
 
 def test_intervals_cover() -> None:
@@ -428,8 +477,8 @@ def test_what_each_study_asks_of_its_runs(path: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Pool, "carry_out", answer)
     study = load_study(path)
-    for arm in study.arms:
-        (tmp_path / arm.held_out).mkdir(exist_ok=True)
+    for folder in (*study.shards, *(arm.held_out for arm in study.arms)):
+        shards_of(tmp_path / folder, 0)
     found = carry_out(study, StudyInputs(tmp_path, "module:factory"), Pool(tmp_path / "runs"))
     base, runs = asked[0].spec, [run for run in asked[1:] if run.spec.measure == "all"]
     assert base.measure == "vqa"

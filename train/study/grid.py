@@ -2,10 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from train.study.arm_config import parse, training
-from train.study.run_spec import MODEL, RunSpec
+from train.study.data_digests import questions_digest, shards_digest, world_digest
+from train.study.run_spec import MODEL, RunSpec, started_from
 from train.study.spec import HELD_OUT, Arm, Study
 from train.study.study_data import VQA, StudyInputs
 
@@ -55,7 +57,8 @@ class RunGrid:
         """Returns the run of the VLM that all other runs start from."""
         study = self.study
         config = parse(study.base.flags, self.inputs.data / study.base.shards, Path(MODEL))
-        return StudyRun("base", "base VLM", RunSpec(config, study.evaluate, vqa=self.vqa, measure="vqa"))
+        spec = RunSpec(config, study.evaluate, vqa=self.vqa, measure="vqa", contents=self._contents(config.shards))
+        return StudyRun("base", "base VLM", spec)
 
     def tries(self, start: Path) -> list[tuple[Arm, str, StudyRun]]:
         """Returns the runs of the search, each with its arm and the value that it tries; none if the study has no search.
@@ -98,4 +101,23 @@ class RunGrid:
         study, inputs = self.study, self.inputs
         config = training(study, arm, inputs.data, Path(MODEL), seed, ("--init-from", str(start), *extra))
         held_out, samples = self._folder(arm.held_out), self._samples(arm)
-        return RunSpec(config, study.evaluate, inputs.env, study.world, held_out, self.vqa, robot_samples=samples)
+        return RunSpec(
+            config, study.evaluate, inputs.env, study.world, held_out, self.vqa, robot_samples=samples, start=started_from(start),
+            contents=self._contents(config.shards, held_out) | {"world": self._world},
+        )  # fmt: skip
+
+    def _contents(self, shards: Path, held_out: str = "") -> dict[str, str]:
+        """Returns the digests of what a run learns from and of what it is measured on, "" for what does not exist."""
+        return {
+            "shards": shards_digest(shards),
+            "held_out": shards_digest(Path(held_out)) if held_out else "",
+            "vqa": self._questions,
+        }
+
+    @cached_property
+    def _questions(self) -> str:
+        return questions_digest(Path(self.vqa)) if self.vqa else ""
+
+    @cached_property
+    def _world(self) -> str:
+        return world_digest(self.inputs.env)

@@ -30,6 +30,9 @@ class RunSpec:
         robot_samples: number of robot rows to learn from, which decides the number of steps; None: `tflop` decides.
         tflop: TFLOP to spend, which decides the number of steps and wins over `robot_samples`; None, and no `robot_samples`: as
             many steps as `train` says.
+        start: digest of the training of the run that it starts from, whose folder `train.init_from` names; "" if `train` alone
+            says how it starts.
+        contents: digests of what it reads (`train.study.data_digests`): "shards", "held_out", "vqa" and "world".
     """
 
     train: TrainConfig
@@ -41,17 +44,25 @@ class RunSpec:
     measure: Measure = "all"
     robot_samples: int | None = None
     tflop: float | None = None
+    start: str = ""
+    contents: dict[str, str] = field(default_factory=dict)
 
     @property
     def training_digest(self) -> str:
-        """Digest of everything that decides what is trained; it names the run's folder."""
-        training = {name: value for name, value in self.train.to_json().items() if name not in ("out", "preset")}
-        return _digest([training, self.robot_samples, self.tflop, self.evaluate.checkpoints])
+        """Digest of everything that decides what is trained; it names the run's folder.
+
+        The shards and the run that it starts from count by what they contain, wherever they are.
+        """
+        moves = {"out", "preset", "shards", *(["init_from"] if self.start else [])}
+        training = {name: value for name, value in self.train.to_json().items() if name not in moves}
+        read = [self.contents.get("shards", ""), self.start]
+        return _digest([training, read, self.robot_samples, self.tflop, self.evaluate.checkpoints])
 
     @property
     def digest(self) -> str:
-        """Digest of the whole spec, including how the run is measured; it names the result."""
-        return _digest(json_files.encode(self))
+        """Digest of the whole spec, including how the run is measured and on what; it names the result."""
+        measured = [json_files.encode(self.evaluate), self.env, self.world, self.measure, self.contents]
+        return _digest([self.training_digest, measured])
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,18 @@ class RunFiles:
     def film_file(self) -> Path:
         """File with the frames of some episodes (`train.judging.rollout_videos`)."""
         return self.folder / f"films-{self.digest}.npz"
+
+
+def started_from(model: Path) -> str:
+    """Returns the digest in the name of a run's folder.
+
+    >>> started_from(Path("studies/runs/base-0123456789/model"))
+    '0123456789'
+
+    Args:
+        model: folder NAME-DIGEST/model.
+    """
+    return model.parent.name.rpartition("-")[2]
 
 
 def _digest(value: object) -> str:

@@ -99,7 +99,8 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
         checkpoints.close()
         if last == config.steps:
             return config, cost
-        config = dataclasses.replace(config, overwrite=last is None, resume=last is not None)
+        begun = load_config(out).init_from if last is not None else config.init_from  # where it was then
+        config = dataclasses.replace(config, init_from=begun, overwrite=last is None, resume=last is not None)
     train_run(config)
     return config, cost
 
