@@ -85,6 +85,9 @@ def test_another_world_or_stage_is_another_condition() -> None:
     result = committed("longer")
     other = replace(result, world="correlation 0.5, task reach")
     assert len(find_pairs([result, other]).pairs) == 6
+    for elsewhere in (replace(result, env="another_world:make"), replace(result, data="another_data")):
+        found = find_pairs([result, replace(elsewhere, date="2027-01-01")])
+        assert (len(found.pairs), found.repeats) == (6, 0)
     ours, theirs = result.arms
     stage = arm_like(theirs, "stage", "--preset joint --model.state text")
     late = [replace(arm, start="stage") for arm in (ours, theirs)]

@@ -106,7 +106,7 @@ def main(config: StudyConfig) -> None:
     check_output(out, tables.STUDY, resume=True).begin()
     inputs = StudyInputs(prepare_data(study, config.data, root / "data", config.smoke), config.env)
     done = carry_out(study, inputs, pool)
-    result = summarize(study, done)
+    result = summarize(study, done, config.env, config.data)
     typed = shlex.join(["fasttok-study", *sys.argv[1:]])
     tables.write(result, typed, out)
     study_page.write(study, result, done.film_files, out / "study.html", typed)

@@ -172,7 +172,7 @@ def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: Tr
         shared.to_json(),
         stage,
         ours.held_out,
-        result.world,
+        [result.world, result.env, result.data],
         result.base.flags,
         result.base.shards,
         round(ours.robot_samples),

@@ -1,6 +1,7 @@
 """results.json: the result of a study, with all numbers that its tables and its page show."""
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,9 @@ class StudyResult:
         date: date of the summary, as YYYY-MM-DD.
         versions: versions of fasttok-vla (older files call it fasttok) and of the libraries that the numbers depend on.
         world: options of the environment, in words; "" in older files, which do not have them.
+        env: module:factory or file of the environment (`--env`). `read_result` takes it and `data` of older files, which do not
+            have them, from the command.
+        data: folder of the data, or module:function that made it (`--data`).
     """
 
     study: str
@@ -138,6 +142,8 @@ class StudyResult:
     date: str
     versions: dict[str, str]
     world: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
+    env: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
+    data: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, as the file has them."""
@@ -160,6 +166,7 @@ def read_result(path: Path) -> tuple[str, StudyResult]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         command = str(values.pop("command"))
+        values = {name: _flag(command, f"--{name}") for name in ("env", "data")} | values
         for arm in values["arms"]:
             for i, row in enumerate(arm["curve"]):
                 numbers = {name: row.pop(name) for name in CURVE_NUMBERS}
@@ -169,3 +176,13 @@ def read_result(path: Path) -> tuple[str, StudyResult]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not results.json of a study: {error!r}") from None
     return command, json_files.decode(StudyResult, values, str(path))
+
+
+def _flag(command: str, flag: str) -> str:
+    """Returns the value of a flag in a command line; "" without one.
+
+    >>> _flag("fasttok-study run presets --env w:make --data=here", "--data")
+    'here'
+    """
+    words = shlex.split(command.replace(f"{flag}=", f"{flag} "))
+    return words[words.index(flag) + 1] if flag in words[:-1] else ""

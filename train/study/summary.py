@@ -61,8 +61,15 @@ def steps_to(result: RunResult, threshold: float, split: str) -> float:
     return float("nan")
 
 
-def summarize(study: Study, done: StudyRuns) -> StudyResult:
-    """Returns everything that the tables and the page show."""
+def summarize(study: Study, done: StudyRuns, env: str, data: str) -> StudyResult:
+    """Returns everything that the tables and the page show.
+
+    Args:
+        study: the study.
+        done: the results of its runs.
+        env: environment of the study, as the command line names it.
+        data: data of the study, as the command line names it.
+    """
     base = done.base.curve[-1].vqa
     values = {name: [values_of(run) for run in runs.values()] for name, runs in done.runs.items()}
     before = None if base is None else np.array(base.each, float)
@@ -87,6 +94,8 @@ def summarize(study: Study, done: StudyRuns) -> StudyResult:
         hardware=done.base.device,
         date=date.today().isoformat(),
         world=", ".join(f"{name} {value}" for name, value in sorted(study.world.items())),
+        env=env,
+        data=data,
         versions={name: version(name) for name in (DISTRIBUTION, "jax", "optax", "numpy")},
     )
 
