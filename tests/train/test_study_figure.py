@@ -10,15 +10,23 @@ import pytest
 
 from fasttok.common.html import Dot, ScatterAxes, scatter
 from fasttok.errors import InputError
+from train.judging.measurements import WorldResult
 from train.study import command as study_command
 from train.study import figure, figure_command
+from train.study.arm_config import parse
 from train.study.figure_command import FigureConfig
 from train.study.intervals import Estimate
-from train.study.pairs import FoundPairs, find_pairs
+from train.study.pairs import FoundPairs, find_pairs, newcombe
 from train.study.regression import fit_line
+from train.study.run_result import CurvePoint, RunResult, RunSeconds
+from train.study.run_spec import RunSpec
+from train.study.spec import Evaluation
+from train.study.study_file import load_study
 from train.study.study_result import ArmResult, StudyResult, read_result
+from train.study.summary import summarize_arm, values_of
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS, CONFIGS = ROOT / "benchmarks" / "results", ROOT / "train" / "configs"
 
 
 def committed(name: str) -> StudyResult:
@@ -96,6 +104,34 @@ def test_another_world_or_stage_is_another_condition() -> None:
         pair.condition for pair in find_pairs([staged]).pairs
     )
     assert names(find_pairs([replace(result, arms=(stage, late[0], theirs))])) == set()
+
+
+def test_the_interval_counts_the_episodes_of_all_robots() -> None:
+    result = committed("longer")
+    study = load_study(CONFIGS / "longer.yaml")
+
+    def arm(like: ArmResult, *successes: int) -> ArmResult:
+        """An arm whose runs have so many successes in 100 episodes of each robot."""
+        world = tuple(
+            WorldResult(
+                embodiment=f"robot {robot}",
+                split="seen",
+                episodes=100,
+                each={"success": (1,) * n + (0,) * (100 - n)},
+                ms_per_prediction=1.0,
+            )
+            for robot, n in enumerate(successes)
+        )
+        spec = RunSpec(parse((), Path("S"), Path("O")), Evaluation())
+        run = RunResult(spec, "a CPU", 1, 1.0, 1.0, (CurvePoint(1, world, (), None, 1.0, 1.0),), RunSeconds(1.0, 1.0))
+        values = {study.reference: [values_of(run)] * 3}
+        made = summarize_arm(study, study.arm(study.reference), [run] * 3, values, None)
+        return replace(like, metrics=like.metrics | made.metrics, counts=made.counts)
+
+    arms = (arm(result.arms[0], 61, 40), arm(result.arms[1], 50, 50))
+    assert arms[0].counts == {"success/seen": 200}
+    pairs = find_pairs([replace(result, arms=arms, splits=("seen",))]).pairs
+    assert [pair.success["seen"] for pair in pairs] == [newcombe(101, 200, 100, 200)] * 3
 
 
 def test_arms_that_a_search_drove_apart_are_a_pair_only_if_asked_for() -> None:

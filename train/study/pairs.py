@@ -183,9 +183,7 @@ def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: Tr
     for i, seed in enumerate(result.seeds):
         success = {}
         for split in splits:
-            n = result.episodes
-            first, second = (round(n * arm.metrics[f"{SUCCESS}{split}"].seeds[i]) for arm in (ours, theirs))
-            success[split] = newcombe(first, n, second, n)
+            success[split] = newcombe(*_successes(result, ours, split, i), *_successes(result, theirs, split, i))
         vqa = result.base.vqa
         out.append(
             InsulationPair(
@@ -201,6 +199,20 @@ def _by_seed(result: StudyResult, ours: ArmResult, theirs: ArmResult, shared: Tr
             )
         )
     return out
+
+
+def _successes(result: StudyResult, arm: ArmResult, split: str, seed: int) -> tuple[int, int]:
+    """Returns the successes of an arm's run on a split, and its episodes of all embodiments.
+
+    Args:
+        result: the study; older files say only how many episodes each embodiment has, and are taken to have one embodiment.
+        arm: the arm.
+        split: the split.
+        seed: place of the run's seed among the study's seeds.
+    """
+    name = f"{SUCCESS}{split}"
+    episodes = arm.counts.get(name, result.episodes)
+    return round(episodes * arm.metrics[name].seeds[seed]), episodes
 
 
 def find_pairs(results: Iterable[StudyResult], own_values: bool = False) -> FoundPairs:

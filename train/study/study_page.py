@@ -51,7 +51,7 @@ def headline(result: StudyResult) -> Markup:
     """Returns tiles with the few numbers that a reader wants first."""
     first, reference = result.splits[0], result.reference
     values: dict[str, str | int] = {"arms": len(result.arms), "seeds": len(result.seeds)}
-    values["episodes per split and seed"] = result.episodes
+    values["episodes per split, embodiment and seed"] = result.episodes
     ours = next(arm for arm in result.arms if arm.arm == reference)
     name = f"success/{first}"
     if name in ours.metrics:

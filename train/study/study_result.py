@@ -51,6 +51,9 @@ class ArmResult:
         curve: metrics along training.
         start: arm from whose runs it started; "" for the base VLM.
         held_out: folder of the shards on which its actions were measured.
+        compared_with: arm that `against` compares it with; "" for the reference arm.
+        counts: maps the names of `metrics` to the number of values of each seed, such as the episodes of all embodiments; {} in
+            older files, which do not have it.
     """
 
     arm: str
@@ -68,6 +71,7 @@ class ArmResult:
     start: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
     held_out: str = field(default=HELD_OUT, metadata=json_files.IF_NOT_DEFAULT)
     compared_with: str = field(default="", metadata=json_files.IF_NOT_DEFAULT)
+    counts: dict[str, int] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ def summarize_arm(
         start=arm.start,
         held_out=arm.held_out,
         compared_with=arm.against,
+        counts={name: len(own[0][name]) for name in names},
     )
 
 
