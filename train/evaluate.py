@@ -22,7 +22,7 @@ from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
-from fasttok.errors import InputError, require, require_installed
+from fasttok.errors import InputError, require, require_installed, unknown_name
 from train.devices.jax_setup import set_up_jax
 from train.given_paths import TRAINING, check_questions, check_shards
 from train.judging.chosen_films import SmallFilms
@@ -62,7 +62,7 @@ class EvaluateConfig:
     env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml", help_behavior_hint="(optional)")] = ""
     """World to act in: module:factory (train/rollouts.py), or a YAML file with a world and its settings (docs/worlds.md)."""
     embodiments: Annotated[tuple[str, ...], OPTIONAL] = ()
-    """Robots (embodiments) to evaluate. By default all that the run knows."""
+    """Robots (embodiments) to evaluate, in the world and on --held-out. By default all that the run knows."""
     splits: tuple[str, ...] = ("seen", "held_out")
     """Splits of the world to play. Each world has its own names for them."""
     episodes: int = 40
@@ -217,6 +217,12 @@ def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[Evalua
     player = Player.load(
         config.run, config.flow_steps, config.batch, 0, config.checkpoint, config.temperature, config.shards
     )
+    _check_embodiments(config.embodiments, player.embodiments, "of the run")
+    if config.held_out is not None:
+        manifest = Manifest.load(str(config.held_out))
+        there = [source.embodiment_name for source in manifest.sources.values() if source.robot and source.written]
+        _check_embodiments(config.embodiments, there, f"of --held-out {config.held_out}")
+        warn_of_training_rows(config.run, manifest, config.held_out)
     watched = Watched([], {}, [], [])
     if factory is not None:
         watched = _watch(config, player, factory, config.embodiments or player.embodiments)
@@ -224,8 +230,8 @@ def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[Evalua
     if config.vqa is not None:
         vqa = answer_questions(player, config.vqa, config.vqa_questions)
     if config.held_out is not None:
-        warn_of_training_rows(config.run, Manifest.load(str(config.held_out)), config.held_out)
-        actions = action_errors(player, config.held_out, config.held_out_rows, config.decode or player.usual_decode)
+        decode, only = config.decode or player.usual_decode, config.embodiments or None
+        actions = action_errors(player, config.held_out, config.held_out_rows, decode, embodiments=only)
     companions = tuple(watched.companions) if config.films_page else None
     told = EvaluationResult(str(config.run), player.step, tuple(watched.results), vqa, tuple(actions), companions)
     return told, watched
@@ -238,6 +244,7 @@ def _ask_server(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[Eva
     assert factory is not None
     with ServedPolicy(config.policy, api_key=os.environ.get(API_KEY) or None, most=config.batch) as policy:
         log(f"{policy.served.run}, step {policy.served.step}, acts at {config.policy}")
+        _check_embodiments(config.embodiments, policy.embodiments, f"of the run at {config.policy}")
         watched = _watch(config, policy, factory, config.embodiments or policy.embodiments)
     companions = tuple(watched.companions) if config.films_page else None
     run, step = policy.served.run, policy.served.step
@@ -263,6 +270,22 @@ def _check_who_acts(config: EvaluateConfig) -> None:
         if value is not None:
             raise InputError(f"{flag} with --policy: a server acts, and answers no such questions; pass it with --run")
     check_server_flags(config, ("shards", "checkpoint", "flow_steps", "temperature"))
+
+
+def _check_embodiments(asked: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Refuses --embodiments that do not exist, before any work is done.
+
+    Args:
+        asked: embodiments that the user names.
+        known: embodiments that exist.
+        where: what they belong to, for the message.
+
+    Raises:
+        InputError: there is no such embodiment.
+    """
+    for name in asked:
+        if name not in known:
+            raise unknown_name(f"embodiment {where}", name, set(known), "Give some of these with --embodiments")
 
 
 def _check_given(config: EvaluateConfig) -> None:

@@ -312,6 +312,18 @@ def test_the_best_of_a_run_stays(chain: Chain, measured: Path, tmp_path: Path) -
     assert load_params(out, "best")[2] == 8
 
 
+def test_only_the_named_robots_are_measured(measured: Path, val_shards: Path, tmp_path: Path) -> None:
+    from train import evaluate
+
+    asked = evaluate.EvaluateConfig(measured, held_out=val_shards, held_out_rows=4, embodiments=("arm",))
+    assert [errors.embodiment for errors in evaluate.main(asked).actions] == ["arm"]
+    with pytest.raises(InputError, match=r"unknown embodiment of the run 'leg'.*arm, planar"):
+        evaluate.main(replace(asked, embodiments=("arm", "leg")))
+    without = other_manifest(val_shards, tmp_path / "other", embodiment="planar")
+    with pytest.raises(InputError, match=r"unknown embodiment of --held-out .*other 'arm'.*Known: planar"):
+        evaluate.main(replace(asked, held_out=without))
+
+
 def test_the_best_is_evaluated_and_exported_by_name(measured: Path, val_shards: Path, tmp_path: Path) -> None:
     from train import evaluate, export
 

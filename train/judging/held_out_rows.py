@@ -96,7 +96,14 @@ def demonstrated(row: Mapping[str, Any], example: Example) -> NDArray[np.float32
     return np.asarray(row["action"], np.float32).reshape(example.horizon, example.dim)[: example.steps]
 
 
-def fitting_encoder(manifest: Manifest, ours: Encoder, model: ModelConfig, shards: Path, acts: bool = True) -> Encoder:
+def fitting_encoder(
+    manifest: Manifest,
+    ours: Encoder,
+    model: ModelConfig,
+    shards: Path,
+    acts: bool = True,
+    embodiments: Collection[str] | None = None,
+) -> Encoder:
     """Returns an encoder for rows of other shards that makes examples as the run does, with its tokenizers and its cameras.
 
     Args:
@@ -105,12 +112,18 @@ def fitting_encoder(manifest: Manifest, ours: Encoder, model: ModelConfig, shard
         model: model configuration of the run.
         shards: path of the other shards, for messages.
         acts: whether their robot rows are used at all.
+        embodiments: the embodiments whose rows are used; None: all.
 
     Raises:
         InputError: the shards have a robot that the run does not know, or its actions or states in another form.
     """
     robots = dataclasses.replace(Robots.of(manifest, ours.data.kinds), slots=ours.slots)
-    robots = robots if acts else dataclasses.replace(robots, robots={})
+    used = {
+        name: robot
+        for name, robot in robots.robots.items()
+        if acts and (embodiments is None or robot.embodiment in embodiments)
+    }
+    robots = dataclasses.replace(robots, robots=used)
     for name, robot in robots.robots.items():
         known = [one for one in ours.robots.robots.values() if one.embodiment == robot.embodiment]
         if not known:

@@ -1,6 +1,7 @@
 """Compares predicted chunks with demonstrated ones on held-out shards (open loop), per dimension in the units of the data."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from train.player import Player
 from train.recipe import recipe_of
 
 
-def action_errors(player: Player, shards: Path, most: int, decode: Decoding, draws: int = DRAWS) -> list[ActionErrors]:
+def action_errors(
+    player: Player,
+    shards: Path,
+    most: int,
+    decode: Decoding,
+    draws: int = DRAWS,
+    embodiments: Collection[str] | None = None,
+) -> list[ActionErrors]:
     """Measures the errors on evenly spaced robot rows of `shards`, per embodiment.
 
     A demonstration is one of many things that could have been done. Even a policy that samples all of them perfectly has an error
@@ -31,6 +39,7 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
         decode: how actions are predicted.
         draws: samples per chunk. It is one if all samples would be equal: for recipes that draw no noise, and for tokens that are
             decoded greedily.
+        embodiments: embodiments to measure; None: all of the shards.
 
     Raises:
         InputError: `shards` is not a folder of shards, has no robot rows, or has embodiments or chunks that the run does not
@@ -38,7 +47,7 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
     """
     reader = ShardReader(str(shards))
     ours = player.encoder
-    encoder = fitting_encoder(reader.manifest, ours, player.config, shards)
+    encoder = fitting_encoder(reader.manifest, ours, player.config, shards, embodiments=embodiments)
     robots = encoder.robots
     chosen: dict[str, list[tuple[int, int]]] = {}  # number and horizon of each row, by embodiment
     parts = (part for shard in range(len(reader.manifest.shards)) for part in reader.record_batches(shard))
@@ -47,7 +56,8 @@ def action_errors(player: Player, shards: Path, most: int, decode: Decoding, dra
             robot = robots.robots[name]
             chosen.setdefault(robot.embodiment, []).append((number, robot.horizon))
     if not chosen:
-        raise InputError(f"{shards} contains no robot rows")
+        of = "" if embodiments is None else f" of {', '.join(embodiments)}"
+        raise InputError(f"{shards} contains no robot rows{of}")
     out = []
     for embodiment, rows in chosen.items():
         spaced = [rows[i] for i in evenly(len(rows), most)]
