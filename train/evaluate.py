@@ -380,12 +380,11 @@ def _check_numbers(config: EvaluateConfig) -> None:
     """Refuses numbers that allow no evaluation, before any work is done.
 
     Raises:
-        InputError: --episodes or --batch is below 1, --seed is negative, --execute is not above 0 and at most 1, or --splits
-            is empty.
+        InputError: a number is below what is expected, --execute is not above 0 and at most 1, or --splits is empty.
     """
-    for name, value in (("episodes", config.episodes), ("batch", config.batch)):
-        if value < 1:
-            raise InputError(f"--{name} is {value}; expected at least 1")
+    for name in ("episodes", "batch", "vqa_questions"):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
     if config.seed < 0:
         raise InputError(f"--seed is {config.seed}; expected at least 0: worlds have no episodes of negative seeds")
     if not 0 < config.execute <= 1:

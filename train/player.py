@@ -530,12 +530,13 @@ class Player:
         )
         return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
 
-    def answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
+    def answer(self, prompts: list[str], images: list[bytes], most: int = ANSWER_TOKENS) -> list[str]:
         """Answers prompts about images greedily.
 
         Args:
             prompts: n questions.
             images: an encoded image for each.
+            most: maximum number of tokens of an answer; longer ones are cut.
 
         Raises:
             InputError: the run sees no images.
@@ -543,15 +544,15 @@ class Player:
         if not self.encoder.slots:
             raise InputError("this run was trained on shards without images, so it answers no questions about them")
         calls = [slice(i, i + self.batch) for i in range(0, len(prompts), self.batch)]
-        return [answer for rows in calls for answer in self._answer(prompts[rows], images[rows])]
+        return [answer for rows in calls for answer in self._answer(prompts[rows], images[rows], most)]
 
-    def _answer(self, prompts: list[str], images: list[bytes]) -> list[str]:
+    def _answer(self, prompts: list[str], images: list[bytes], most: int) -> list[str]:
         slot = self.encoder.slots[0]
         examples = [
             Example({slot: image}, self.encoder.prefix(text_prompt(prompt)), [])
             for prompt, image in zip(prompts, images, strict=True)
         ]
-        return self._generated(examples, ANSWER_TOKENS)
+        return self._generated(examples, most)
 
     def _generated(self, examples: list[Example], most: int) -> list[str]:
         """Generates text greedily after each example's prefix, with at most `most` tokens."""

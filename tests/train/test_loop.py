@@ -186,6 +186,8 @@ def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path)
     for read in (trained / "config.json", vqa / "dataset.yaml"):
         with pytest.raises(InputError, match=f"--out {read} is a file of"):
             main(EvaluateConfig(trained, vqa=vqa, out=read, overwrite=True))
+    with pytest.raises(InputError, match="--vqa-questions is -1; expected at least 1"):
+        main(EvaluateConfig(trained, vqa=vqa, vqa_questions=-1))
     with pytest.raises(InputError, match="--seed is -1; expected at least 0"):
         main(EvaluateConfig(trained, env="examples.tabletop.env:make", seed=-1))
     with pytest.raises(InputError, match="is also --out"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
@@ -20,11 +21,13 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from tests.chain import Chain
 from tests.train.tiny_runs import config
+from train import policy
 from train.examples import Example
 from train.judging.measurements import Decoding
 from train.judging.open_loop import action_errors
+from train.judging.vqa_accuracy import answer_questions
 from train.loop import run
-from train.player import Player
+from train.player import ANSWER_TOKENS, Player
 
 DECODINGS: tuple[Decoding, ...] = ("flow", "tokens")
 ROOT = Path(__file__).resolve().parents[2]
@@ -265,6 +268,32 @@ def test_what_is_no_robots_file_is_refused(trained: Path, tmp_path: Path, text: 
 def first(raw: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = next(iter(raw["robots"].values()))
     return found
+
+
+@pytest.mark.parametrize(
+    "target", ["red", "the small red circle in the upper left corner, next to the blue square and below the green star"]
+)
+def test_long_answers_are_right_if_they_are_the_target(
+    chain: Chain, player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """A model that says the target is right; one that says more is wrong, as its answer is not cut to the target."""
+    folder = shutil.copytree(chain.data / "tabletop_vqa", tmp_path / "vqa")
+    entry = yaml.safe_load((folder / "dataset.yaml").read_text())
+    file = folder / entry["splits"]["val"]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("\n".join(json.dumps(line | {entry["target"]: target}) for line in lines))
+    said = player.encoder.text.encode([target])[0]
+    assert (len(said) > ANSWER_TOKENS) == (target != "red")
+
+    def says(ids: list[int]) -> float:
+        def generated(_params: Any, _config: Any, _batch: Any, most: int, *_: Any) -> list[list[int]]:
+            return [ids[:most]] * player.batch
+
+        monkeypatch.setattr(policy, "generate", generated)
+        return answer_questions(player, folder, 400).accuracy
+
+    assert says(said) == 1
+    assert says([*said, said[0]]) == 0
 
 
 def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player: Player) -> None:

@@ -11,7 +11,7 @@ from fasttok.common.names import relative_path
 from fasttok.errors import InputError
 from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
-from train.player import Player
+from train.player import ANSWER_TOKENS, Player
 
 
 def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
@@ -20,7 +20,7 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     Args:
         player: run that answers.
         folder: folder of the dataset.
-        most: how many questions to ask, from the first on.
+        most: how many questions to ask, at least 1, from the first on.
 
     Raises:
         InputError: `folder` is not a VQA dataset, or has no val split.
@@ -28,6 +28,9 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     entry_file = folder / "dataset.yaml"
     check_questions(folder)
     entry, items = _questions(folder, entry_file, most)
+    # One more token than the longest target has, so that a longer answer is not cut to a right one.
+    longest = max((len(player.encoder.answer(item[entry["target"]].strip())) for item in items), default=0)
+    most_tokens = max(ANSWER_TOKENS, longest)
     right: list[int] = []
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
@@ -36,7 +39,7 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
             (folder / relative_path(f"{entry['images']}/{item[entry['image']]}", str(entry_file))).read_bytes()
             for item in asked
         ]
-        answers = player.answer([item[entry["prompt"]] for item in asked], images)
+        answers = player.answer([item[entry["prompt"]] for item in asked], images, most_tokens)
         for item, answer in zip(asked, answers, strict=True):
             right.append(int(answer == item[entry["target"]].strip()))
             kinds[item.get("kind", "")][item[entry["target"]].strip()] += 1
