@@ -1,6 +1,7 @@
 """`fasttok eval`: measures how good a tokenizer is on given data."""
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,14 @@ from tyro.conf import Positional, arg
 from fasttok.common.console import emit_json, log, track, write_text
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_data, check_tokenizer
-from fasttok.common.next_command import beside, command
+from fasttok.common.next_command import beside
 from fasttok.common.output_file import check_output_file
 from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
 
 if TYPE_CHECKING:
     from fasttok.actions.dataset import Dataset
+    from fasttok.tokenizer import ActionTokenizer
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Eval:
     max_chunks: int = 20_000
     """Maximum number of chunks to measure on, for each embodiment (robot and action space)."""
     target_error: float | None = None
-    """Also find the smallest scale whose rounding error is at most this, and print the command for a fit with it.
+    """Also find the smallest scale whose rounding error is at most this, and print the command for a native fit with it.
     The error is the root mean square in normalised units, such as 0.01."""
     sweep: bool = False
     """Also fit native tokenizers with other scales and vocabulary sizes, and show their tokens and errors.
@@ -113,12 +115,7 @@ class Eval:
                 fits = list(track(sweep(tok, data, held_out), "fitting other scales and sizes", unit="points"))
                 curves = RateCurves(fits, own_points(tok, held_out))
             scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
-        note = ""
-        if scale is not None:
-            again = command(
-                "fasttok", "fit", *self.data, "--scale", f"{scale:.3g}", "--out", beside(self.tokenizer, "tokenizer")
-            )
-            note = f"Scale {scale:.3g} has an error of at most {self.target_error:g}: {again}"
+            note = "" if scale is None else self._fit_with(tok, data, scale)
         if self.html is not None:
             about = EvalFacts(note, what_is_measured, names, typed_command())
             write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, curves, about))
@@ -137,6 +134,31 @@ class Eval:
             )
             return
         print_eval(rows, measured, curves, note, what_is_measured)
+
+    def _fit_with(self, tok: "ActionTokenizer", data: "Dataset", scale: float) -> str:
+        """Returns a sentence that says the command of a fit with another scale."""
+        from fasttok.codec.corpus import CodeRangeError
+        from fasttok.fitting.fit import FitConfig
+        from fasttok.fitting.fit_again import config_like, fit_command
+
+        scale = round_up(scale)
+        said = f"In a native fit with the DCT, scale {scale:g} has a rounding error of at most {self.target_error:g}"
+        read = FitConfig(scale=scale, action_key=self.action_key, state_key=self.state_key, skip_bad=self.skip_bad)
+        try:
+            config = config_like(tok, data, read)
+        except CodeRangeError as error:
+            return f"{said}, but no vocabulary has its codes: {error}"
+        return f"{said}: {fit_command(config, self.data, self.split, beside(self.tokenizer, 'tokenizer'))}"
+
+
+def round_up(scale: float) -> float:
+    """Rounds a scale up to three digits, so that its error is not larger.
+
+    >>> round_up(14.112), round_up(0.01), round_up(123400.0)
+    (14.2, 0.01, 124000.0)
+    """
+    digit = Decimal(1).scaleb(Decimal(repr(scale)).adjusted() - 2)
+    return float(Decimal(repr(scale)).quantize(digit, ROUND_CEILING))
 
 
 def _measured_on(data: "Dataset") -> str:

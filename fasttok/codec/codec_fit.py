@@ -95,14 +95,18 @@ class CodecFit:
 
     def vocabulary(self, corpus: Corpus) -> tuple[Bpe, int, int]:
         """Makes (vocabulary, smallest coefficient, largest coefficient) from what was added."""
-        low, high = corpus.low, corpus.high
+        low, high = self.limits(corpus)
+        if self._mode == "fixed":
+            return learn.without_merges(self._vocab_size), low, high
+        return learn.learn(corpus, self._mode, self._vocab_size, low, high, self._track), low, high
+
+    def limits(self, corpus: Corpus) -> tuple[int, int]:
+        """Returns the smallest and the largest coefficient that get a code, of what was added."""
         if self._mode == "fixed":
             low = -(self._vocab_size // 2)
-            return learn.without_merges(self._vocab_size), low, low + self._vocab_size - 1
-        if self._mode == "native":
-            edge = int(np.ceil(self._reach))
-            low, high = min(low, -edge), max(high, edge)
-        return learn.learn(corpus, self._mode, self._vocab_size, low, high, self._track), low, high
+            return low, low + self._vocab_size - 1
+        edge = int(np.ceil(self._reach)) if self._mode == "native" else 0
+        return min(corpus.low, -edge), max(corpus.high, edge)
 
     def _code(
         self, corpus: Corpus, name: str, values: Iterable[NDArray[Any]], units: Units, transform: Transform

@@ -139,7 +139,7 @@ def fit_on(data: Dataset, config: FitConfig, track: Track = lambda merges: merge
     """
     stats, state_stats = {}, {}
     for name, group in data.groups.items():
-        stats[name] = _action_stats(group, config)
+        stats[name] = action_stats(group, config)
         if group.proprio.lengths:
             state_stats[name] = NormStats.of(
                 functools.partial(iter, group.proprio), config.normalize, constants=config.constants
@@ -179,7 +179,9 @@ def _plan(data: Dataset, config: FitConfig) -> TransformPlan:
     return TransformPlan(config.transform, held_out, SplineConfig(config.points, config.degree))
 
 
-def _action_stats(group: EmbodimentActions, config: FitConfig) -> NormStats:
+def action_stats(group: EmbodimentActions, config: FitConfig) -> NormStats:
+    """Computes the statistics of the chunks that a fit learns from."""
+
     def rows() -> Iterable[Any]:
         chunks = group.relative_chunks("train", config.max_chunks)
         return (batch.reshape(-1, batch.shape[-1]) for batch in chunks)
