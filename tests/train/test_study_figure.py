@@ -153,10 +153,31 @@ def test_the_line_is_the_one_that_made_the_points() -> None:
         assert line is not None
         assert line.slope.value == pytest.approx(np.polyfit(x, 0.5 - 0.6 * x, 1)[0], abs=0.2)
         inside += line.slope.low <= -0.6 <= line.slope.high
+        assert line.slope_by_group is not None
         assert line.slope_by_group.low <= line.slope.value <= line.slope_by_group.high
         assert all(low <= line.at(at) <= high for at, low, high in zip(line.x, line.low, line.high, strict=True))
     assert inside >= 34
     assert fit_line(np.ones(5), np.arange(5.0), np.arange(5)) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "groups", "enough"),
+    [
+        ([0.9, 1.0, 1.1, 1.2], [0, 0, 0, 0], False),  # seeds of one condition
+        ([0.6, 0.6, 0.6, 0.5, 0.5, 0.5], [0, 0, 0, 1, 1, 1], False),  # two conditions
+        ([0.6, 0.6, 0.1 + 0.5, 0.5, 0.5, 0.5], [0, 0, 1, 1, 2, 2], True),
+        ([0.6, 0.6, 0.6, 0.6, 0.5, 0.5], [0, 0, 1, 1, 2, 2], False),  # three conditions, two base VLMs
+        ([0.6, 0.6, 0.5, 0.5, 0.4, 0.4], [0, 0, 1, 1, 2, 2], True),
+    ],
+)
+def test_too_few_conditions_have_no_interval(x: list[float], groups: list[int], enough: bool) -> None:
+    y = np.random.default_rng(0).normal(size=len(x))
+    line = fit_line(np.array(x), y, np.array(groups))
+    assert line is not None
+    assert line.slope.low < line.slope.high
+    found = line.slope_by_group
+    assert found is None or found.low < found.high
+    assert (found is not None) == (figure.points(found) != "-") == enough
 
 
 def test_the_figure_of_the_committed_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

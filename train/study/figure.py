@@ -108,12 +108,14 @@ def answer(shown: Sequence[FigurePanel], found: FoundPairs) -> list[str]:
     return out
 
 
-def points(interval: LineInterval, times: float = 1.0) -> str:
-    """Formats a share, multiplied by `times`, with its interval, in percentage points.
+def points(interval: LineInterval | None, times: float = 1.0) -> str:
+    """Formats a share, multiplied by `times`, with its interval, in percentage points; "-" if there is none.
 
     >>> points(LineInterval(-0.5, -0.75, -0.25), -0.1)
     '+5.0 [+2.5, +7.5]'
     """
+    if interval is None:
+        return "-"
     ends = sorted((100 * times * interval.low, 100 * times * interval.high))
     return f"{100 * times * interval.value:+.1f} [{ends[0]:+.1f}, {ends[1]:+.1f}]"
 
@@ -185,7 +187,7 @@ def lines_table(shown: Sequence[FigurePanel]) -> StudyTable:
     columns = ["against", "split", "pairs", "slope", "slope, by conditions", "intercept"]
     note = (
         "Difference in success (insulated minus joint, points) = intercept + slope x. Brackets: 95 % percentile bootstrap over "
-        "pairs; by conditions: over conditions, whose seeds are drawn together."
+        "pairs; by conditions: over conditions, whose seeds are drawn together (-: too few of them, or too few different x)."
     )
     return StudyTable("The lines", note, columns, rows)
 

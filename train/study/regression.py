@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 4000
 GRID = 25  # number of x values at which the band is computed
+FEWEST_GROUPS = 3  # with two, every draw has the same slope or none
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class FittedLine:
     Attributes:
         slope: change of y if x grows by 1.
         intercept: y at x = 0.
-        slope_by_group: the slope with an interval from drawing whole groups, because the points of a group are similar.
+        slope_by_group: the slope with an interval from drawing whole groups, because the points of a group are similar; None if
+            fewer than three groups, or groups whose means have fewer than three different x, say too little of it.
         x: values at which the band is computed, ascending.
         low: lower end of the line's 95 % interval at each x.
         high: upper end of the line's 95 % interval at each x.
@@ -39,7 +41,7 @@ class FittedLine:
 
     slope: LineInterval
     intercept: LineInterval
-    slope_by_group: LineInterval
+    slope_by_group: LineInterval | None
     x: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -68,18 +70,28 @@ def fit_line(x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.
         return None
     rng, n = np.random.default_rng(0), len(x)
     weights = np.stack([np.bincount(draw, minlength=n) for draw in rng.integers(n, size=(RESAMPLES, n))]).astype(float)
-    names, place = np.unique(groups, return_inverse=True)
-    draws = rng.integers(len(names), size=(RESAMPLES, len(names)))
-    by_group = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws])[:, place].astype(float)
     intercept, slope = (float(v[0]) for v in _lines(x, y, np.ones((1, n))))
     intercepts, slopes = _lines(x, y, weights)
-    _, group_slopes = _lines(x, y, by_group)
+    by_group = _by_group(x, y, groups, rng)
     grid = np.linspace(x.min(), x.max(), GRID)
     low, high = np.quantile(intercepts[:, None] + slopes[:, None] * grid, [0.025, 0.975], axis=0)
     return FittedLine(
-        _interval(slope, slopes), _interval(intercept, intercepts), _interval(slope, group_slopes),
+        _interval(slope, slopes), _interval(intercept, intercepts), None if by_group is None else _interval(slope, by_group),
         tuple(grid.tolist()), tuple(low.tolist()), tuple(high.tolist()),
     )  # fmt: skip
+
+
+def _by_group(
+    x: NDArray[np.float64], y: NDArray[np.float64], groups: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """Returns the slopes of draws of whole groups; None if there are too few groups, or too few x, for an interval."""
+    names, place = np.unique(groups, return_inverse=True)
+    means = np.bincount(place, x) / np.bincount(place)
+    if len(np.unique(np.round(means / np.ptp(x), 9))) < FEWEST_GROUPS:
+        return None
+    draws = rng.integers(len(names), size=(RESAMPLES, len(names)))
+    weights = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws])[:, place].astype(float)
+    return _lines(x, y, weights)[1]
 
 
 def _lines(
