@@ -43,6 +43,24 @@ def check_seed(seed: int, where: str) -> None:
         )
 
 
+def check_least(values: object, group: str, least: int, *names: str) -> None:
+    """Checks that numbers of a configuration are not too small.
+
+    Args:
+        values: the configuration.
+        group: what comes before a name in the message: "--model." for flags, or a file and its key.
+        least: the smallest number allowed.
+        names: names of the numbers.
+
+    Raises:
+        InputError: a number is below `least`.
+    """
+    for name in names:
+        if getattr(values, name) < least:
+            word = name.replace("_", "-") if group.startswith("--") else name
+            raise InputError(f"{group}{word} is {getattr(values, name)}, expected at least {least}")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Shapes of the model and how its components are joined. A shape that is 0 is taken from the shards."""
@@ -126,6 +144,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         recipes.check_name(self.recipe)
+        check_least(
+            self, "--model.", 1, "image_size", "patch", "vision_width", "vision_depth", "vision_heads", "vision_mlp", "width",
+            "depth", "heads", "head_dim", "mlp", "expert_width", "expert_mlp",
+        )  # fmt: skip
+        check_least(self, "--model.", 0, "vocab_size", "horizon", "action_dim", "state_dim", "cameras")
+        if self.head_dim % 2:
+            raise InputError(
+                f"--model.head-dim is {self.head_dim}, expected an even number: positions turn pairs of numbers"
+            )
         if self.image_size % self.patch:
             raise InputError(f"model: image_size {self.image_size} is not a multiple of patch {self.patch}")
         if self.vision_width % self.vision_heads:
@@ -181,6 +208,15 @@ class AugmentConfig:
     saturation: float = 0.5
     """Saturation is multiplied by a random factor between 1 - this number and 1 + this number. 0: unchanged. Use it
     when instructions name objects by colour: strong changes hide the colours."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.crop <= 1.0:
+            raise InputError(
+                f"--augment.crop is {self.crop}, expected a share of the image's side, above 0 and at most 1"
+            )
+        for name, most in (("rotation", 180.0), ("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0)):
+            if not 0.0 <= getattr(self, name) <= most:
+                raise InputError(f"--augment.{name} is {getattr(self, name)}, expected a number from 0 to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -241,8 +277,10 @@ class DataConfig:
                 raise unknown_name("kind", kind, KINDS)
         if not self.kinds:
             raise InputError("--data.kinds is empty; expected some of robot, vqa, caption")
-        if self.bins_stride < 1:
-            raise InputError(f"--data.bins-stride is {self.bins_stride}, expected at least 1")
+        check_least(self, "--data.", 1, "bins_stride", "text_vocab")
+        check_least(
+            self, "--data.", 0, "text_length", "threads", *(["action_skip"] if self.action_skip is not None else [])
+        )
         if not 0.0 <= self.subtasks <= 1.0:
             raise InputError(f"--data.subtasks is {self.subtasks}, expected a share in [0, 1]")
 
@@ -472,18 +510,12 @@ class TrainConfig:
     one model."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "fsdp",
-            "flow_draws",
-            "log_every",
-            "checkpoint_every",
-            "keep",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at least 1")
+        check_least(
+            self, "--", 1, "steps", "batch_size", "accumulate", "fsdp", "flow_draws", "log_every", "checkpoint_every", "keep",
+        )  # fmt: skip
+        check_least(self, "--", 0, "probe_every")
+        if not 0 <= self.alpha < math.inf:
+            raise InputError(f"--alpha is {self.alpha}, expected a finite number from 0 on, such as 1")
         check_seed(self.seed, "--seed")
         if self.rtc_delay < 0:
             raise InputError(f"--rtc-delay is {self.rtc_delay}, expected 0 (off) or the most steps that pass meanwhile")

@@ -382,7 +382,7 @@ def _check_numbers(config: EvaluateConfig) -> None:
     Raises:
         InputError: a number is below what is expected, --execute is not above 0 and at most 1, or --splits is empty.
     """
-    for name in ("episodes", "batch", "vqa_questions"):
+    for name in ("episodes", "batch", "vqa_questions", "held_out_rows"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
     if config.seed < 0:

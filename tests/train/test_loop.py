@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from fasttok.errors import InputError
 from tests.chain import Chain
 from tests.train.tiny_runs import FakeEnv, command, config, losses, rows_of, until_logged
-from train.config import ModelConfig, OptimConfig, TrainConfig
+from train.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from train.given_paths import check_training
 from train.loop import run
 from train.player import Player
@@ -105,6 +106,35 @@ def test_what_does_not_fit_is_refused(chain: Chain, trained: Path, tmp_path: Pat
         run(config(chain, tmp_path / "short", data={"text_length": 16}))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": {"patch": 0}}, r"--model\.patch is 0, expected at least 1"),
+        ({"model": {"vision_heads": 0}}, r"--model\.vision-heads is 0, expected at least 1"),
+        ({"model": {"depth": 0}}, r"--model\.depth is 0, expected at least 1"),
+        ({"model": {"head_dim": 15}}, r"--model\.head-dim is 15, expected an even number"),
+        ({"model": {"horizon": -1}}, r"--model\.horizon is -1, expected at least 0"),
+        ({"data": {"threads": -2}}, r"--data\.threads is -2, expected at least 0"),
+        ({"data": {"action_skip": -1}}, r"--data\.action-skip is -1, expected at least 0"),
+        ({"alpha": -1.0}, "--alpha is -1.0, expected a finite number from 0"),
+        ({"alpha": float("nan")}, "--alpha is nan"),
+        ({"probe_every": -1}, "--probe-every is -1, expected at least 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(
+    chain: Chain, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        config(chain, tmp_path / "run", **change)
+
+
+def test_changes_to_images_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(InputError, match=r"--augment\.crop is 0\.0, expected a share"):
+        AugmentConfig(crop=0.0)
+    with pytest.raises(InputError, match=r"--augment\.contrast is -0\.1, expected a number from 0 to 1"):
+        AugmentConfig(contrast=-0.1)
+
+
 def test_a_seed_that_no_step_takes_is_refused_before_an_earlier_run_is_deleted(chain: Chain, tmp_path: Path) -> None:
     for seed in (2**31, -(2**31) - 1):
         with pytest.raises(InputError, match=rf"--seed is {seed}, expected -2147483648 to 2147483647"):
@@ -186,6 +216,9 @@ def test_evaluation_refuses_clearly(chain: Chain, trained: Path, tmp_path: Path)
     for read in (trained / "config.json", vqa / "dataset.yaml"):
         with pytest.raises(InputError, match=f"--out {read} is a file of"):
             main(EvaluateConfig(trained, vqa=vqa, out=read, overwrite=True))
+    for rows in (0, -3):
+        with pytest.raises(InputError, match=f"--held-out-rows is {rows}; expected at least 1"):
+            main(EvaluateConfig(trained, held_out=tmp_path, held_out_rows=rows))
     with pytest.raises(InputError, match="--vqa-questions is -1; expected at least 1"):
         main(EvaluateConfig(trained, vqa=vqa, vqa_questions=-1))
     with pytest.raises(InputError, match="--seed is -1; expected at least 0"):

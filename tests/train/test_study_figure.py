@@ -227,6 +227,9 @@ def test_the_verb_run_may_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     study_command.command(["run", *words])
     assert asked[0] == asked[1]
     assert asked[0].smoke
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"--seeds is -3; expected how many"):
+        study_command.command(["presets", "--env", "m:f", "--data", "d", "--seeds", "-3"])
     with pytest.raises(InputError, match="nowhere"):
         study_command.command(["figure", "nowhere.json"])
 

@@ -113,7 +113,7 @@ def test_there_and_back_to_the_bit(tmp_path: Path, layout: str) -> None:
     family=st.sampled_from(["jax", "torch"]),
 )
 def test_every_number_has_exactly_one_place(sizes: dict[str, Any], family: Any) -> None:
-    even = {"vision_width": 2 * sizes["vision_heads"], "expert_width": 2 * sizes["expert_width"]}
+    even = {"vision_width": 2 * sizes["vision_heads"]} | {n: 2 * sizes[n] for n in ("expert_width", "head_dim")}
     config = dataclasses.replace(SMALL, image_size=2 * sizes["patch"], **sizes | even)
     shapes = our_shapes(config)
     ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])

@@ -80,6 +80,8 @@ def main(config: StudyConfig) -> None:
     study = load_study(config.study)
     if config.only:
         study = study.with_arms(config.only)
+    if config.seeds < 0:
+        raise InputError(f"--seeds is {config.seeds}; expected how many of the study's seeds to use, or 0 for all")
     if config.seeds:
         study = dataclasses.replace(study, seeds=study.seeds[: config.seeds])
     if config.smoke:

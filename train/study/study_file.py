@@ -1,6 +1,7 @@
 """Reads a study's file (train/configs/*.yaml) into a `Study`. Imports no JAX."""
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from fasttok.common import json_files
 from fasttok.common.names import relative_path
 from fasttok.errors import InputError, unknown_name
-from train.config import check_seed
+from train.config import check_least, check_seed
 from train.study.arm_config import training
 from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Arm, Evaluation, Match, Purpose, Study, Tuning
 
@@ -76,9 +77,17 @@ def load_study(path: Path) -> Study:
     _check_starts(path, study)
     for shards in study.shards:
         relative_path(shards, f"{path}: shards or held_out")
-    for arm in study.arms:  # parses every flag now, not after hours of training
-        training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
+    _check_flags(study)
     return study
+
+
+def _check_flags(study: Study) -> None:
+    """Parses every flag of every arm, with every value that the search tries, now and not after hours of training."""
+    for arm in study.arms:
+        training(study, arm, Path("DATA"), Path("OUT"), seed=study.seeds[0])
+        if (tune := study.tune) is not None:
+            for value in tune.values:
+                training(study, arm, Path("DATA"), Path("OUT"), tune.seed, (tune.flag, value))
 
 
 def _check_purpose(path: Path, study: Study) -> None:
@@ -152,14 +161,32 @@ def _tuning(path: Path, values: Any) -> Tuning | None:
     tried = values.get("values", ())
     if not isinstance(tried, list):
         raise InputError(f"{path}: tune: values is {tried!r}, expected a list")
-    return json_files.decode(Tuning, values | {"values": [str(value) for value in tried]}, f"{path}: tune")
+    if not tried:
+        raise InputError(f"{path}: tune: values is empty, expected at least one, such as [5e-4, 1e-3, 2e-3]")
+    tune = json_files.decode(Tuning, values | {"values": [str(value) for value in tried]}, f"{path}: tune")
+    if not 0 < tune.share <= 1:
+        raise InputError(f"{path}: tune: share is {tune.share}, expected a share above 0 and at most 1, such as 0.3")
+    return tune
 
 
 def _evaluation(path: Path, values: Any) -> Evaluation:
     if not isinstance(values, dict):
         raise InputError(f"{path}: evaluate is {values!r}, expected a mapping, such as splits: [seen]")
     _check_keys(path, values, Evaluation, "evaluate: ")
-    return json_files.decode(Evaluation, values, f"{path}: evaluate")
+    found = json_files.decode(Evaluation, values, f"{path}: evaluate")
+    if not found.splits:
+        raise InputError(f"{path}: evaluate: splits is empty, expected at least one split of the world, such as [seen]")
+    check_least(
+        found, f"{path}: evaluate: ", 1, "episodes", "checkpoints", "curve_episodes", "rows", "questions", "batch"
+    )
+    check_least(found, f"{path}: evaluate: ", 0, "seed", "films")
+    if not 0 <= found.threshold <= 1:
+        raise InputError(f"{path}: evaluate: threshold is {found.threshold}, expected a share of successes from 0 to 1")
+    if not 0 <= found.temperature < math.inf:
+        raise InputError(
+            f"{path}: evaluate: temperature is {found.temperature}, expected 0 (the likeliest tokens) or more"
+        )
+    return found
 
 
 def _arm(path: Path, name: str, arm: Any, defaults: Any) -> Arm:
