@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fasttok.common.kinds import RecordKind
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from tests.chain import Chain
@@ -23,7 +26,7 @@ from train.config import OptimConfig, TrainConfig
 from train.devices import sharding
 from train.initial_params import initial_params
 from train.judging.held_out import HeldOutNumbers
-from train.judging.held_out_rows import read_rows, refuse_trained_on, spread_rows, warn_of_training_rows
+from train.judging.held_out_rows import even_parts, read_rows, refuse_trained_on, spread_rows, warn_of_training_rows
 from train.judging.open_loop import action_errors
 from train.loop import run
 from train.player import Player
@@ -177,6 +180,30 @@ def test_rows_are_of_every_kind_and_source(chain: Chain, val_shards: Path, tmp_p
         read, digest = read_rows(setup, val_shards, most)
         assert digest == read_rows(setup, val_shards, most)[1]
         assert sum(bool(row.embodiment) for row in read) == counts["tabletop_planar"] + counts["tabletop_arm"]
+
+
+def test_as_many_rows_as_sources_are_one_row_of_each(val_shards: Path) -> None:
+    """Without questions, captions have a half of the rows; three robots need three of four."""
+    reader = ShardReader(str(val_shards))
+    names = list(reader.manifest.sources)
+    kinds: dict[str, RecordKind] = dict(zip(names, ("robot", "robot", "robot", "caption"), strict=True))
+    told = {name: replace(source, kind=kinds[name]) for name, source in reader.manifest.sources.items()}
+    reader.manifest = replace(reader.manifest, sources=told)
+    for most, parts in ((4, [1, 1, 1, 1]), (5, [1, 1, 1, 2]), (6, [1, 1, 1, 3]), (8, [2, 1, 1, 4])):
+        rows = reader.take(*spread_rows(reader, ("robot", "caption"), most, val_shards)).rows()
+        sources = [row["source"] for row in rows]
+        assert [sources.count(name) for name in names] == parts
+    with pytest.raises(InputError, match=r"--held-out-rows is 3, fewer than the 4 sources .* give at least 4"):
+        spread_rows(reader, ("robot", "caption"), 3, val_shards)
+
+
+@given(total=st.integers(0, 60), room=st.lists(st.integers(0, 30), min_size=1, max_size=6))
+def test_parts_are_as_equal_as_their_room(total: int, room: list[int]) -> None:
+    parts = even_parts(total, room)
+    assert sum(parts) == min(total, sum(room))
+    assert all(part <= most for part, most in zip(parts, room, strict=True))
+    unfilled = [part for part, most in zip(parts, room, strict=True) if part < most]
+    assert all(part <= min(unfilled, default=part) + 1 for part in parts)
 
 
 def other_manifest(folder: Path, out: Path, **source: Any) -> Path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import heapq
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,7 +192,9 @@ def warn_of_training_rows(run: Path, manifest: Manifest, shards: Path) -> None:
 
 
 def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: Path) -> tuple[IntArray, IntArray]:
-    """Chooses up to `most` rows: equally many per kind, within a kind equally many per source, evenly spaced in a source.
+    """Chooses up to `most` rows: at least one per source, equally many per kind, within a kind equally many per source.
+
+    The rows of a source are evenly spaced.
 
     Args:
         reader: reader of the shards.
@@ -216,7 +219,8 @@ def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: 
         raise InputError(
             f"--held-out-rows is {most}, fewer than the {count} sources of {shards}; give at least {count}"
         )
-    parts = even_parts(most, [sum(there[name] for name in names) for names in by_kind.values()])
+    room = [sum(there[name] for name in names) for names in by_kind.values()]
+    parts = even_parts(most, room, least=[len(names) for names in by_kind.values()])
     at = []
     for names, part in zip(by_kind.values(), parts, strict=True):
         for name, rows in zip(names, even_parts(part, [there[name] for name in names]), strict=True):
@@ -225,17 +229,22 @@ def spread_rows(reader: ShardReader, kinds: Collection[str], most: int, shards: 
     return np.concatenate([shard for shard, _ in at]), np.concatenate([row for _, row in at])
 
 
-def even_parts(total: int, room: Sequence[int]) -> list[int]:
-    """Divides `total` into parts that are as equal as the room of each allows.
+def even_parts(total: int, room: Sequence[int], least: Sequence[int] = ()) -> list[int]:
+    """Divides `total` into parts that are as equal as the least and the room of each allow; () for a least of 0 each.
 
     >>> even_parts(10, [100, 2, 100]), even_parts(4, [1, 1]), even_parts(5, [9, 9, 9])
     ([4, 2, 4], [1, 1], [2, 2, 1])
+    >>> even_parts(4, [90, 9], least=[3, 1]), even_parts(7, [90, 9], least=[3, 1])
+    ([3, 1], [4, 3])
     """
-    out = [0] * len(room)
-    while total > 0 and (open_parts := [i for i, most in enumerate(room) if out[i] < most]):
-        each = max(1, total // len(open_parts))
-        for i in open_parts:
-            add = min(each, room[i] - out[i], total)
-            out[i] += add
-            total -= add
+    out = list(least) or [0] * len(room)
+    smallest = [(part, i) for i, part in enumerate(out) if part < room[i]]
+    heapq.heapify(smallest)
+    for _ in range(total - sum(out)):
+        if not smallest:
+            break
+        part, i = heapq.heappop(smallest)
+        out[i] = part + 1
+        if out[i] < room[i]:
+            heapq.heappush(smallest, (out[i], i))
     return out
