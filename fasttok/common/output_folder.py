@@ -9,7 +9,9 @@ A command looks into the folder first, and touches only files that it wrote:
 An earlier output is recognised by one of its files (a `Mark`): JSON with the keys and the format version that this command
 writes. The name of the file alone is not enough, because many programs write a `config.json`. To replace an output, the command
 deletes the files whose names it writes, one by one: a note that somebody put there stays. Nothing is deleted before `begin`,
-`replacing` or `install`, which a command calls after it has checked all of its inputs. OUT may be an fsspec URL.
+`replacing` or `install`, which a command calls after it has checked all of its inputs. `install` deletes nothing before the new
+output is there: until then, the old files have the names of half-written ones, also if the process is killed. OUT may be an
+fsspec URL.
 """
 
 import contextlib
@@ -23,7 +25,7 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -263,12 +265,16 @@ class OutputFolder:
     def install(self, temporary: Path, last: str) -> None:
         """Moves a finished local folder to OUT: by one rename if OUT contains nothing, else file by file.
 
+        Before that, each file of an earlier output gets the name of a half-written one, and at the end these are deleted. If the
+        process is killed, OUT is the old output, or the new one, or lacks its mark and is still recognised by the renamed mark.
+
         Args:
             temporary: the folder, on the same disk; it is gone afterwards.
             last: the file in it without which OUT is not valid; it is moved last.
         """
         out = Path(self.path)
-        self._clear()
+        if self.replaces:
+            self._set_aside()
         with contextlib.suppress(OSError):
             out.rmdir()  # not every system can rename a folder over an empty one
         if not out.exists():
@@ -278,16 +284,25 @@ class OutputFolder:
         for file in files:
             (out / file).parent.mkdir(parents=True, exist_ok=True)
             (temporary / file).replace(out / file)
+        if self.replaces:
+            self._delete(half=True)
         shutil.rmtree(temporary)
+
+    def _set_aside(self) -> None:
+        """Gives each file of an earlier local output the name of a half-written one, the marks first."""
+        marks = [mark.file for mark in self.kind.marks]
+        ours = [file for file in _local_files(self.path) if self.kind.wrote(file) and not _is_half(file)]
+        for file in sorted(ours, key=lambda file: file not in marks):
+            Path(self.path, file).replace(Path(self.path, _half_name(file)))
 
     def _clear(self, keep: str = "//") -> None:
         if self.replaces:
             self._delete(keep)
 
-    def _delete(self, keep: str) -> None:
-        """Deletes the files that the command writes, except paths that begin with `keep`."""
+    def _delete(self, keep: str = "//", half: bool = False) -> None:
+        """Deletes the files that the command writes, except paths that begin with `keep`; with `half`, only half-written ones."""
         for file in _files(self.fs, self.path):
-            if self.kind.wrote(file) and not file.startswith(keep):
+            if self.kind.wrote(file) and not file.startswith(keep) and (_is_half(file) or not half):
                 with contextlib.suppress(FileNotFoundError):  # a request is repeated if the store's answer was lost
                     self.fs.rm_file(f"{self.path}/{file}")
         if isinstance(self.fs, LocalFileSystem):
@@ -420,6 +435,9 @@ def _state(fs: fsspec.AbstractFileSystem, path: str, kind: OutputKind, out: str,
     why = []
     for number, mark in enumerate(marks):
         wrong = _wrong(fs, path, mark, kind)
+        if wrong and not kind.begun:  # `install` was killed
+            renamed = _wrong(fs, path, replace(mark, file=_half_name(mark.file)), kind)
+            wrong = renamed if renamed in ("", "newer") else wrong
         if wrong == "newer":
             raise InputError(
                 f"{out} was written by a newer fasttok ({mark.file}), so it will not be overwritten; choose {other}"
@@ -456,6 +474,20 @@ def _wrong(fs: fsspec.AbstractFileSystem, path: str, mark: Mark, kind: OutputKin
         if isinstance(version, int) and version > mark.version:
             return "newer"
     return ""
+
+
+def _is_half(file: str) -> bool:
+    return HALF_WRITTEN.match(posixpath.basename(file)) is not None
+
+
+def _half_name(file: str) -> str:
+    """Returns the name of a file while it is half-written, or set aside.
+
+    >>> _half_name("stamps/1.json")
+    'stamps/.1.json.part'
+    """
+    folder, name = posixpath.split(file)
+    return posixpath.join(folder, f".{name}.part")
 
 
 def _left_alone(out: str, kind: OutputKind, why: str, other: str) -> InputError:

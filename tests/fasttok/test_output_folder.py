@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
@@ -193,6 +195,68 @@ def test_a_finished_folder_is_put_in_place(tmp_path: Path) -> None:
         check_output(out, LETTERS, overwrite=True).install(made, last="index.json")
         assert names(out) == ["index.json", *[n for n in before if n == "mine.md"], "stamps/2.json"]
         assert not made.exists()
+
+
+class KilledError(BaseException):
+    """Stands for a kill: nothing after it is run."""
+
+
+@pytest.mark.parametrize("note", [False, True])
+def test_a_kill_while_an_output_is_replaced_loses_nothing(
+    note: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each step, the old files or all new ones are there, and OUT is recognised; the next run replaces it."""
+    kind = OutputKind("desk", (Mark("desk.json", ("owner",)),), ("desk.json", "pens.txt", "ink.txt", "drawer/*.txt"))
+    texts = {"old": ("desk.json", "ink.txt", "drawer/1.txt"), "new": ("desk.json", "pens.txt", "drawer/1.txt")}
+
+    def fill(folder: Path, which: str) -> Path:
+        (folder / "drawer").mkdir(parents=True)
+        for name in texts[which]:
+            (folder / name).write_text(json.dumps({"owner": which}))
+        return folder
+
+    def contents(out: Path) -> dict[str, str]:
+        return {name: (out / name).read_text() for name in names(out)}
+
+    renames, deletions, left = Path.replace, LocalFileSystem.rm_file, [0]
+
+    def mortal(step: Callable[..., Any]) -> Callable[..., Any]:
+        def one(*given: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+            return step(*given)
+
+        return one
+
+    monkeypatch.setattr(Path, "replace", mortal(renames))
+    monkeypatch.setattr(LocalFileSystem, "rm_file", mortal(deletions))
+    mine = {"mine.md": "mine"} if note else {}
+    steps = 0
+    for steps in range(20):
+        out, left[0] = fill(tmp_path / f"{steps}" / "out", "old"), 99
+        for name, text in mine.items():
+            (out / name).write_text(text)
+        old, place = contents(out), check_output(out, kind, overwrite=True)
+        aside = fill(tmp_path / f"{steps}" / "aside", "new")
+        new = contents(aside) | mine
+        left[0] = steps
+        try:
+            place.install(aside, last="desk.json")
+        except KilledError:
+            found = contents(out)
+            whole = {
+                name: found.get(str(Path(name).parent / f".{Path(name).name}.part"), found.get(name)) for name in old
+            }
+            assert whole == old or new.items() <= found.items()
+            assert ("desk.json" in found) == (found == old or new.items() <= found.items())
+            left[0] = 99
+            check_output(out, kind, overwrite=True).install(fill(tmp_path / f"{steps}" / "again", "new"), "desk.json")
+            assert contents(out) == new
+        else:
+            assert contents(out) == new
+            break
+    assert steps == 9  # three files are set aside, three moved, three deleted
 
 
 def test_urls() -> None:
