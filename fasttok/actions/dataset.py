@@ -360,5 +360,5 @@ def _lot(episode: Episode, number: int, purpose: str) -> float:
     """
     where = episode.where
     place = f"{below(episode.folder, where.file)}:{where.number}" if where.file else str(number)
-    digest = hashlib.sha256((purpose + place).encode()).digest()
+    digest = hashlib.sha256((purpose + place).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

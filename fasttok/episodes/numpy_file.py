@@ -2,7 +2,9 @@
 
 import io
 import re
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +31,10 @@ EPISODES = (
     "",
 )
 PICKLE = b"\x80"
-FAULTS = (ValueError, OSError, EOFError, KeyError, NotImplementedError, MemoryError, OverflowError, zipfile.BadZipFile)
+FAULTS = (
+    ValueError, OSError, EOFError, KeyError, NotImplementedError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error,
+    tokenize.TokenError,
+)  # fmt: skip
 
 
 def load_arrays(path: str) -> Arrays | str:

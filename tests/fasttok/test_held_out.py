@@ -1,6 +1,7 @@
 """What is held out, and that labels claim no more than what was done."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,16 @@ def test_files_of_a_flat_folder_are_held_out_as_ever(tmp_path: Path) -> None:
         with Dataset(open_episodes(str(path)), ChunkConfig(horizon=2), every=True) as data:
             (group,) = data.groups.values()
             assert group.places["held_out"][3].lot == 0.20269237337860702
+
+
+def test_names_that_are_not_utf_8_have_a_lot(tmp_path: Path) -> None:
+    """Linux allows any bytes in names; Python reads them as lone surrogates."""
+    name = os.fsdecode(b"caf\xe9.npz")
+    try:
+        np.savez(tmp_path / name, actions=np.zeros((1, 30, 2)))
+    except (OSError, UnicodeError):
+        pytest.skip("this disk allows no such names")
+    np.savez(tmp_path / "b.npz", actions=np.ones((1, 30, 2)))
+    with Dataset(open_episodes(str(tmp_path)), ChunkConfig(horizon=2), every=True) as data:
+        (group,) = data.groups.values()
+        assert sum(len(list(group.actions[part])) for part in ("train", "held_out")) == 2
