@@ -26,6 +26,7 @@ class Batcher:
         length: tokens per row, with padding.
         pad: id of the token that fills up a row.
         resize: as in `DataConfig`.
+        held_steps: whether the flow also learns the steps after an episode's end, as in `DataConfig`.
     """
 
     model: ModelConfig
@@ -33,6 +34,7 @@ class Batcher:
     length: int
     pad: int
     resize: Resize = "pad"
+    held_steps: bool = False
 
     def __call__(self, examples: list[Example], pool: ThreadPoolExecutor | None = None) -> NumpyBatch:
         """Returns a batch.
@@ -82,8 +84,12 @@ class Batcher:
             if e.actions is not None:
                 h, d = e.actions.shape
                 out["actions"][i, :h, :d] = e.actions
-                out["action_mask"][i, : e.steps, :d] = True
+                out["action_mask"][i, : self.learned_steps(e), :d] = True
         return out
+
+    def learned_steps(self, example: Example) -> int:
+        """Returns how many steps of an example's chunk the flow learns; 0 if it has no actions."""
+        return 0 if example.actions is None else example.horizon if self.held_steps else example.steps
 
     def check_length(self, example: Example) -> int:
         """Returns how many tokens an example has.

@@ -97,7 +97,7 @@ def _steps(
     checkpoints = Checkpoints(config.out, config.keep)
     tracker = open_trackers(config.trackers, config.out, start, setup.resolved) if jax.process_index() == 0 else None
     batches = prefetch(
-        setup.reader, setup.encoder, setup.batcher, config.batch_size, train_past_end=config.data.held_steps,
+        setup.reader, setup.encoder, setup.batcher, config.batch_size,
         threads=config.data.threads, state=position, weights=setup.weights, seed=config.seed,
         rank=jax.process_index(), world=jax.process_count(),
     )  # fmt: skip

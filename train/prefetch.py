@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pipelines.shards import ReadState, ShardReader
 from train.batches import Batcher, NumpyBatch
 from train.examples import Encoder
@@ -38,7 +36,6 @@ def prefetch(
     batcher: Batcher,
     size: int,
     *,
-    train_past_end: bool = False,
     threads: int = 0,
     **order: Any,
 ) -> Generator[PrefetchedBatch]:
@@ -49,7 +46,6 @@ def prefetch(
         encoder: makes examples of their rows.
         batcher: makes batches of examples.
         size: rows of a batch, over all processes.
-        train_past_end: whether the flow also trains on the steps after an episode's end (`DataConfig.held_steps`).
         threads: number of threads that decode images; 0: one for each core that this process may use.
         order: arguments of `ShardReader.batches`: state, weights, seed, rank and world.
 
@@ -77,9 +73,6 @@ def prefetch(
                 for read in reader.batches(size, **order):
                     examples = [encoder.row(row) for row in rows_of(read.columns)]
                     batch = batcher(examples, pool)
-                    if train_past_end:
-                        acting = np.array([e.actions is not None for e in examples])
-                        batch["action_mask"] = batch["embodiment_mask"] & acting[:, None, None]
                     if not put(PrefetchedBatch(batch, read.state, list(read["sample_id"]))):
                         return
         except BaseException as error:

@@ -128,5 +128,5 @@ def prepare(config: TrainConfig) -> Setup:
         state_dim=given.state_dim or needed.get("state_dim", 0),
     )
     weights = None if len(chosen) == sum(n > 0 for n in rows.values()) else chosen
-    batcher = Batcher(shaped, encoder.slots, length, text.pad, config.data.resize)
+    batcher = Batcher(shaped, encoder.slots, length, text.pad, config.data.resize, config.data.held_steps)
     return Setup(config, shaped, reader, encoder, batcher, weights)

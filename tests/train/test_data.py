@@ -86,6 +86,17 @@ def test_batch_says_what_the_rows_say(chain: Chain, encoder: Encoder, batcher: B
         assert batch["image_mask"][i].tolist() == [True, source.embodiment == "arm"]
 
 
+def test_steps_after_an_episodes_end_are_learned_if_asked_for(chain: Chain, encoder: Encoder, batcher: Batcher) -> None:
+    reader = ShardReader(str(chain.shards))
+    examples = [encoder.row(row) for row in map(reader.row, range(reader.num_rows)) if row["kind"] != "caption"]
+    assert any(0 < example.steps < example.horizon for example in examples)
+    some, every = (replace(batcher, held_steps=held)(examples)["action_mask"] for held in (False, True))
+    for i, example in enumerate(examples):
+        acts = example.actions is not None
+        assert some[i].sum() == acts * example.steps * example.dim
+        assert every[i].sum() == acts * example.horizon * example.dim
+
+
 def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:
     reader = ShardReader(str(chain.shards))
     row = next(r for r in map(reader.row, range(50)) if r["source"] == "tabletop_planar")

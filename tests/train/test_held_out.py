@@ -5,6 +5,7 @@ import logging
 import math
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from train.devices import sharding
 from train.initial_params import initial_params
 from train.judging.held_out import HeldOutNumbers
 from train.judging.held_out_rows import even_parts, read_rows, refuse_trained_on, spread_rows, warn_of_training_rows
+from train.judging.measurements import DRAWS
 from train.judging.open_loop import action_errors
 from train.loop import run
 from train.player import Player
@@ -276,6 +278,21 @@ def test_a_text_that_is_too_long_is_found_before_the_first_step(
         InputError, match=r"row .* of source .* has \d+ tokens of text, more than the 40 .*--data.text-length"
     ):
         read_rows(short, val_shards, 20)
+
+
+@pytest.mark.parametrize("held_steps", [False, True])
+def test_the_flow_loss_counts_the_steps_that_training_counts(
+    chain: Chain, val_shards: Path, tmp_path: Path, held_steps: bool
+) -> None:
+    setup = prepare(wide(chain, tmp_path, held_out=val_shards, held_out_rows=40, data={"held_steps": held_steps}))
+    numbers = HeldOutNumbers(setup, sharding.make_mesh(1, 8))
+    text, weight = numbers._weights()
+    with ThreadPoolExecutor(1) as pool:
+        batches = [numbers._batch(first, text, weight, pool) for first in range(0, len(numbers.rows), numbers.size)]
+    counted = sum(int(batch["action_mask"].sum()) for batch in batches)
+    acting = [row.example for row in numbers.rows if row.example.actions is not None]
+    assert counted == sum((e.horizon if held_steps else e.steps) * e.dim for e in acting)
+    assert DRAWS * counted * weight == pytest.approx(1)  # a mean over the errors that count
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ and number of devices. So if the numbers of two steps or two runs differ, the ca
 in training: neither its state, nor its data order, nor its random numbers, so that its losses are the same without it.
 
     held_out_loss_vlm, held_out_loss_fast, held_out_loss_flow    the losses of training, over all rows as one batch (if a recipe
-                                                                 has another name for its action loss, so has its number here)
+                                                                 has another name for its action loss, so has its number here);
+                                                                 with --rtc-delay, no actions are given, and all steps count
     held_out_ce_vlm, held_out_ce_fast                            cross-entropy per token of this loss
     held_out_loss                                                the sum of the losses, weighted as in training
     held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, in which most of the data is in [-1, 1]
@@ -136,7 +137,7 @@ class HeldOutNumbers:
             text = np.full(len(tokens), 1.0 / max(tokens.sum(), 1))
         else:
             text = 1.0 / (max((tokens > 0).sum(), 1) * np.maximum(tokens, 1))
-        numbers = sum(row.demonstrated.size for row in self.rows)
+        numbers = sum(self.setup.batcher.learned_steps(row.example) * row.example.dim for row in self.rows)
         return text.astype(np.float32), 1.0 / (DRAWS * max(numbers, 1))
 
     def _batch(self, first: int, text: NDArray[np.float32], flow: float, pool: ThreadPoolExecutor) -> NumpyBatch:
