@@ -99,7 +99,7 @@ def test_a_copied_run_acts_is_measured_and_exported_without_what_it_was_made_of(
     results = json.loads((away / "out.json").read_text())
     assert [w["episodes"] for w in results["world"]] == [2, 2]
     assert results["vqa"]["questions"] == 2
-    assert {a["embodiment"] for a in results["actions"]} == {"planar", "arm"}
+    assert {a["embodiment"] for a in results["actions"]} == {"planar"}  # as --embodiments asks
     assert (away / "export" / "model.safetensors").is_file()
 
 
