@@ -25,6 +25,7 @@ from fasttok.episodes.lerobot import few
 from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem
 from pipelines.recordings.recordings import Section
+from pipelines.recordings.split_notes import split_notes
 
 logger = logging.getLogger(__name__)
 PART_EPISODES, PART_BYTES = 200, 1 << 30  # maximum for one job
@@ -67,7 +68,8 @@ class HdfRecordings:
         if not files:
             raise InputError(f"{self.directory} has no .hdf5 or .h5 files, in no folder below it either")
         found: dict[str, list[Section]] = {split: [] for split in self.splits}
-        for line in self._shared_or_left_out(files):
+        of = {stores.below(self.directory, file): self._chosen(file) for file in files} if self.splits else {}
+        for line in split_notes(of, "files", "the entry"):
             logger.warning("%s: %s", self.directory, line)
         for file in files:
             try:
@@ -141,16 +143,6 @@ class HdfRecordings:
         """Returns the splits of the entry whose pattern fits a file."""
         path = stores.below(self.directory, file)
         return [split for split, pattern in self.splits.items() if fits(path, pattern)]
-
-    def _shared_or_left_out(self, files: Sequence[str]) -> Iterator[str]:
-        """Yields a line for the files that are in several splits of the entry, and one for those that are in none."""
-        of = {stores.below(self.directory, file): self._chosen(file) for file in files} if self.splits else {}
-        outside = [file for file, splits in of.items() if not splits]
-        if outside:
-            yield f"{len(outside)} files are in no split of the entry and are left out: {few(outside)}"
-        twice = [file for file, splits in of.items() if len(splits) > 1]
-        if twice:
-            yield f"{len(twice)} files are in several splits ({', '.join(of[twice[0]])}): {few(twice)}"
 
     def _mask(self, file: str, split: str) -> str | None:
         """Returns the mask that chooses the episodes of a split, None if all episodes of the file belong to the split."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from fasttok.episodes.lerobot import few
 from fasttok.episodes.lerobot_folder import LerobotEpisode, LerobotFolder
 from fasttok.episodes.lerobot_info import INFO, split_range, split_ranges
+from pipelines.recordings.split_notes import split_notes
 
 SHOWN = 5
 
@@ -57,12 +58,7 @@ def assumed_places(folder: LerobotFolder, found: Mapping[int, LerobotEpisode]) -
 def _splits(folder: LerobotFolder) -> Iterator[str]:
     ranges = {split: split_range(folder.info, split) for split in split_ranges(folder.info)}
     of = {number: [s for s, (first, last) in ranges.items() if first <= number < last] for number in folder.episodes}
-    outside = [number for number, splits in of.items() if not splits]
-    if outside:
-        yield f"{len(outside)} episodes are in no split of {INFO} and are left out: {few(outside, SHOWN)}"
-    twice = [number for number, splits in of.items() if len(splits) > 1]
-    if twice:
-        yield f"{len(twice)} episodes are in several splits ({', '.join(of[twice[0]])}): {few(twice, SHOWN)}"
+    yield from split_notes(of, "episodes", INFO, SHOWN)
 
 
 def overlaps(folder: LerobotFolder) -> dict[tuple[int, str], str]:
