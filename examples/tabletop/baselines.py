@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from examples.tabletop.embodiments import EMBODIMENTS
 from examples.tabletop.env import make_vector
-from examples.tabletop.players import POLICIES, Policy
+from examples.tabletop.players import POLICIES, Policy, act_all
 from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
 from fasttok.common.console import emit_json, progress, run, table, write_text
@@ -87,12 +87,7 @@ def play(env: VectorEnv, seeds: range, policy: Policy) -> dict[str, NDArray]:
     acting = [policy(env, row, seed) for row, seed in enumerate(seeds)]
     active, actions = np.ones(len(env), bool), np.zeros((len(env), env.action_dim))
     for _ in range(env.max_steps):
-        for row in np.flatnonzero(active):
-            action = next(acting[row], None)
-            if action is None:
-                active[row] = False
-            else:
-                actions[row] = action
+        act_all(acting, active, actions)
         if not active.any():
             break
         env.step(actions, active)

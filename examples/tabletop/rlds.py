@@ -10,6 +10,7 @@ from examples.rlds_writer import DatasetKind, Demonstration, step_fields, write_
 from examples.tabletop.embodiments import Embodiment
 from examples.tabletop.expert import Expert
 from examples.tabletop.manner import HUMAN, Manner
+from examples.tabletop.players import act_all, acts
 from examples.tabletop.vector import Seen, make_vector
 from fasttok.episodes.tfds import tfds as tensorflow_datasets
 
@@ -45,17 +46,14 @@ def demonstrate(
     """
     env = make_vector(embodiment, split, len(seeds), task, correlation)
     env.reset(seeds)
-    experts = [
-        Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng([EXPERT_SEED, seed]), manner)
+    acting = [
+        acts(Expert(env.world(row), env.tasks[row], env.robot, np.random.default_rng([EXPERT_SEED, seed]), manner))
         for row, seed in enumerate(seeds)
     ]
     steps: list[list[dict[str, Any]]] = [[] for _ in seeds]
     active, actions = np.ones(len(env), bool), np.zeros((len(env), env.action_dim), np.float32)
     while True:
-        for row in np.flatnonzero(active).tolist():
-            action = experts[row].act()
-            active[row] = action is not None
-            actions[row] = 0 if action is None else action
+        act_all(acting, active, actions)
         rows = np.flatnonzero(active)
         if not rows.size:
             break
