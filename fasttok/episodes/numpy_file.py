@@ -2,14 +2,12 @@
 
 import io
 import re
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from fasttok.common import stores
+from fasttok.common.archive_damage import DAMAGE
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes.episode import ACTIONS
 from fasttok.errors import InputError
@@ -31,10 +29,7 @@ EPISODES = (
     "",
 )
 PICKLE = b"\x80"
-FAULTS = (
-    ValueError, OSError, EOFError, KeyError, NotImplementedError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error,
-    tokenize.TokenError,
-)  # fmt: skip
+FAULTS = (*DAMAGE, KeyError, MemoryError)
 
 
 def load_arrays(path: str) -> Arrays | str:

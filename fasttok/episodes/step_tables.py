@@ -296,10 +296,8 @@ def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
 
     A missing text is b"".
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(
-            column.type.value_type
-        )  # to_numpy() of a dictionary gives another row's value for a missing one
+    if pa.types.is_dictionary(column.type):  # its to_numpy() gives another row's value for a missing one
+        column = column.cast(column.type.value_type)
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
         return _stacked(column)
     if any(is_bytes(column.type) for is_bytes in BYTES):

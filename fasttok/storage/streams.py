@@ -10,13 +10,10 @@ or `state`, see `state_column`.
 import io
 import itertools
 import json
-import lzma
 import math
 import shutil
 import sys
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +28,7 @@ from numpy.typing import DTypeLike, NDArray
 from fasttok.actions.chunks import stacks
 from fasttok.codec.bpe import split
 from fasttok.common import json_files
+from fasttok.common.archive_damage import DAMAGE
 from fasttok.common.lfs_pointer import refuse_pointer, refuse_pointer_at
 from fasttok.common.output_file import make_folder
 from fasttok.common.temporary import unnamed_file
@@ -39,19 +37,6 @@ from fasttok.storage.ids_origin import KEY, STRUCT, IdsOrigin, parse
 
 BATCH = 4096
 LONGEST_TEXT = 1 << 16  # bytes
-# What zipfile and numpy raise if bytes of an archive are not what they were. RuntimeError: a flipped bit says it is encrypted.
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    SyntaxError,
-    tokenize.TokenError,
-)
 FileKind = Literal["npz", "parquet", "jsonl"]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
