@@ -19,7 +19,7 @@ import tyro
 
 from fasttok.common import completion, json_files
 from fasttok.common.console import emit_json, log, table, write_text
-from fasttok.common.flags import OPTIONAL
+from fasttok.common.flags import OPTIONAL, optional
 from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.errors import InputError, require, require_installed, unknown_name
@@ -53,13 +53,13 @@ class EvaluateConfig:
 
     run: Path | None = None
     """Folder of the run to evaluate, from `fasttok-train`. Give this or --policy."""
-    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT", help_behavior_hint="(optional)")] = ""
+    policy: Annotated[str, optional("ws://HOST:PORT")] = ""
     """Address of a server to evaluate instead of --run: one that was started with --keys ours.
     Use it with --env when the world's Python environment has no JAX.
     If the server wants an API key, put it into the variable FASTTOK_API_KEY."""
     shards: Path | None = None
     """Shards that the run was trained on. Only an old run without robots.json needs this, if its shards have moved."""
-    env: Annotated[str, tyro.conf.arg(metavar="MODULE:FACTORY|WORLD.yaml", help_behavior_hint="(optional)")] = ""
+    env: Annotated[str, optional("MODULE:FACTORY|WORLD.yaml")] = ""
     """World to act in: module:factory (train/rollouts.py), or a YAML file with a world and its settings (docs/worlds.md)."""
     embodiments: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Robots (embodiments) to evaluate, in the world and on --held-out. By default all that the run knows."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from fasttok._version import DISTRIBUTION, __version__
 from fasttok.common.console import emit_json, log, table
+from fasttok.common.flags import optional
 from fasttok.common.given_paths import check_tokenizer
 
 PACKAGES = (
@@ -31,9 +32,7 @@ class Info:
     Example: fasttok info
     """
 
-    tokenizer: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="[TOKENIZER ...]", help_behavior_hint="(optional)")
-    ] = ()
+    tokenizer: Annotated[Positional[tuple[Path, ...]], optional("[TOKENIZER ...]")] = ()
     """Tokenizer folders to describe as well."""
     json: bool = False
     """Print JSON on stdout."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from fasttok.common.flags import OPTIONAL
+from fasttok.common.flags import OPTIONAL, optional
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,10 @@ class IndexConfig:
     These are used before DATASET/dataset.yaml and the packaged entries."""
     splits: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Splits to index. By default all."""
-    control_hz: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=HZ ...]", help_behavior_hint="(optional)")] = ()
+    control_hz: Annotated[tuple[str, ...], optional("[NAME=HZ ...]")] = ()
     """NAME=HZ: control frequency in Hz of the dataset NAME.
     Use it when the dataset's entry does not give one. If the entry gives one, this replaces it."""
-    keep_ranges: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="[NAME=FILE ...]", help_behavior_hint="(optional)")
-    ] = ()
+    keep_ranges: Annotated[tuple[str, ...], optional("[NAME=FILE ...]")] = ()
     """NAME=FILE: JSON file that lists the steps to keep in each episode of the dataset NAME, as openpi publishes for DROID.
     Other steps, and episodes that the file does not name, are left out and counted."""
     max_record: Annotated[str | None, tyro.conf.arg(metavar="BYTES")] = None

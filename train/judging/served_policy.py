@@ -78,9 +78,7 @@ class ServedRun:
         }
         served = json_files.decode(cls, facts, f"{client.url}: metadata")
         if not served.decodes:
-            raise InputError(
-                f"{client.url} says of no way to predict actions that it is ready for it; expected flow or tokens"
-            )
+            raise InputError(f"{client.url} does not say how it can predict actions (decodes); expected flow or tokens")
         other = [key for key in served.keys if not key.startswith("image/") and key not in NAMES]
         if other:
             raise InputError(

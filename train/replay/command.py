@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fasttok.common.console import emit_json, log, table, write_text
-from fasttok.common.flags import OPTIONAL
+from fasttok.common.flags import OPTIONAL, optional
 from fasttok.common.output_file import check_output_file
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError, require, require_installed
@@ -46,7 +46,7 @@ class ReplayConfig:
     The command finds an episode of an INDEX at once."""
     run: Path | None = None
     """Folder of the run to ask, from `fasttok-train`. Give this or --policy."""
-    policy: Annotated[str, tyro.conf.arg(metavar="ws://HOST:PORT", help_behavior_hint="(optional)")] = ""
+    policy: Annotated[str, optional("ws://HOST:PORT")] = ""
     """Address of a policy server to ask instead of --run, such as ws://127.0.0.1:8000.
     Use it to see what a robot would get from this server.
     If the server wants an API key, put it into the variable FASTTOK_API_KEY."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.flags import optional
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.errors import InputError
 
@@ -27,9 +28,7 @@ class FigureConfig:
     Example: fasttok-study figure studies/presets/results.json studies/insulation/results.json --out figure
     """
 
-    results: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RESULTS ...]", help_behavior_hint="(optional)")
-    ] = ()
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional, optional("[RESULTS ...]")] = ()
     """results.json of each study, or the folder that has it.
     By default benchmarks/results/study_*.json, the results that come with a clone of the repository."""
     out: Path = Path("figure")
