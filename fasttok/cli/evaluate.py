@@ -75,7 +75,7 @@ class Eval:
         check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
         from fasttok.cli.eval_tables import print_eval
-        from fasttok.cli.read_data import dataset_for
+        from fasttok.cli.read_data import dataset_for, named_like
         from fasttok.evaluation.eval_page import EvalFacts, RateCurves, eval_page
         from fasttok.evaluation.measured import Measured
         from fasttok.evaluation.metrics import Cell
@@ -86,8 +86,10 @@ class Eval:
         if self.all and self.sweep:
             raise InputError("--all measures on every episode, so none is left for the fits of --sweep; leave one out")
         tok = ActionTokenizer.load(self.tokenizer)
+        fingerprint = tok.fingerprint
         config = ChunkConfig(self.horizon, action_key=self.action_key, state_key=self.state_key, skip_bad=self.skip_bad)
         with dataset_for(tok, self.data, self.split, config, self.all) as data:
+            tok = named_like(data, tok)
             far = far_lines(data, tok.stats, self.max_chunks, "held_out")
             for line in far:
                 log(f"far off: {line}")
@@ -117,14 +119,14 @@ class Eval:
             scale = None if self.target_error is None else scale_for(tok, held_out, self.target_error)
             note = "" if scale is None else self._fit_with(tok, data, scale)
         if self.html is not None:
-            about = EvalFacts(note, what_is_measured, names, typed_command())
+            about = EvalFacts(note, what_is_measured, names, typed_command(), fingerprint)
             write_text(self.html, eval_page(tok, self.tokenizer.name, rows, measured, curves, about))
             log(f"wrote {self.html}")
         if self.json:
             emit_json(
                 {
                     "tokenizer": str(self.tokenizer),
-                    "fingerprint": tok.fingerprint,
+                    "fingerprint": fingerprint,
                     "measured_on": what_is_measured,
                     "embodiments": {name: m.to_json() for name, m in measured.items()},
                     "sweep": [vars(point) for point in curves.fits],

@@ -56,7 +56,7 @@ class Inspect:
         check_tokenizer(self.tokenizer, self.data)
         check_data(self.data)
         from fasttok.actions.dataset import ChunkConfig
-        from fasttok.cli.read_data import dataset_for
+        from fasttok.cli.read_data import dataset_for, named_like
         from fasttok.evaluation.inspect_page import ShownChunk, inspect_page
         from fasttok.tokenizer import ActionTokenizer
 
@@ -64,6 +64,7 @@ class Inspect:
         shown: list[ShownChunk] = []
         config = ChunkConfig(self.horizon, action_key=self.action_key, state_key=self.state_key, skip_bad=self.skip_bad)
         with dataset_for(tok, self.data, self.split, config) as data:
+            tok = named_like(data, tok)
             for robot, group in data.groups.items():
                 chunks, references = group.sample("held_out", self.chunks)
                 for i, chunk in enumerate(chunks):

@@ -1,6 +1,7 @@
 """Reads the data that a command names: episodes with progress, or chunks as a tokenizer's embodiments need them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fasttok.actions.dataset import ChunkConfig, Dataset, embodiment_name
 from fasttok.actions.left_out import LeftOut
@@ -57,16 +58,17 @@ def dataset_for(
         raise InputError(
             f"--state-key {config.state_key}: no dims are relative here, so no state is needed; leave it out"
         )
-    only = next(iter(tok.embodiments)) if len(tok.embodiments) == 1 else None
+    named = [name for name in tok.embodiments or tok.stats if name]
+    only = named[0] if len(named) == 1 else None
 
     def episodes() -> Iterator[Episode]:
         for episode in read(paths, split, config.skip_bad):
             name = embodiment_name(episode)
-            if tok.embodiments and name not in tok.embodiments:
+            if named and name not in named:
                 own = embodiment_name(episode, apart=True)
-                if only is None and own not in tok.embodiments:
+                if only is None and own not in named:
                     tok.embodiment(name)
-                episode.metadata["embodiment"] = own if own in tok.embodiments else only
+                episode.metadata["embodiment"] = own if own in named else only
             yield episode
 
     if not tok.embodiments and config.horizon is None:
@@ -82,3 +84,16 @@ def dataset_for(
                 "feature may contain it (--state-key)"
             )
     return data
+
+
+def named_like(data: Dataset, tok: ActionTokenizer) -> ActionTokenizer:
+    """Returns the tokenizer with statistics for each embodiment of the data.
+
+    `ActionTokenizer.fit(chunks, stats=NormStats(...))` gives statistics without a name. They are for any data. All other
+    tokenizers are returned as they are.
+    """
+    if [*tok.stats] != [""]:
+        return tok
+    (stats,), transform = tok.stats.values(), tok.transforms.get("")
+    transforms = {} if transform is None else dict.fromkeys(data.groups, transform)
+    return replace(tok, stats=dict.fromkeys(data.groups, stats), transforms=transforms)

@@ -75,9 +75,9 @@ def run(command: Callable[[], Any]) -> int:
     """Runs a command and returns its exit status.
 
     The status is 0 on success, 1 with a one-paragraph message on bad input, and 130 on Ctrl-C. Use as
-    `sys.exit(run(lambda: main(argv)))`. Only two kinds of errors become messages: an `InputError`, and an error of the system
-    about a file (no permission, a folder in its place, a full disk). A bug keeps its traceback. While the command runs, log
-    messages of our packages are printed.
+    `sys.exit(run(lambda: main(argv)))`. Only three kinds of errors become messages: an `InputError`, an error of the system about
+    a file (no permission, a folder in its place, a full disk), and too little memory. A bug keeps its traceback. While the
+    command runs, log messages of our packages are printed.
     """
     try:
         with _printed_logs():
@@ -99,6 +99,10 @@ def run(command: Callable[[], Any]) -> int:
             return 1
         if isinstance(error, OSError) and error.errno in NO_ROOM:  # a failed write, whose error names no file
             _say(InputError(f"nothing more can be written: {error.strerror}; make room on the disk, and start again"))
+            return 1
+        if isinstance(error, MemoryError):
+            said = str(error).rstrip(".") or "this machine has no more"
+            _say(InputError(f"not enough memory: {said}; look for a number that is too large, or give less data"))
             return 1
         if not isinstance(error, InputError):
             raise

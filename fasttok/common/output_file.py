@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from fasttok.common.names import is_unicode
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 
@@ -31,10 +32,13 @@ def check_output_file(
         flag: the option that named the file, for messages.
 
     Raises:
-        InputError: the file is an input, exists already, is not a plain local file, or cannot be written.
+        InputError: the path is not UTF-8, or the file is an input, exists already, is not a plain local file, or cannot be
+            written.
     """
     if str(path) == STDOUT:
         return
+    if not is_unicode(str(path)):
+        raise InputError(f"{flag} {str(path)!r}: this path is not UTF-8; choose another {flag}")
     if is_url(str(path)):
         raise InputError(f"{flag} {path}: expected a local file; copy it there afterwards")
     file = Path(path)

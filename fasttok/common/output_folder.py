@@ -33,6 +33,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from fasttok.common import stores
+from fasttok.common.names import is_unicode
 from fasttok.common.output_file import check_writable
 from fasttok.errors import InputError
 
@@ -335,9 +336,12 @@ def check_output(
         reads: files and folders that the command reads: an output that contains them is not replaced.
 
     Raises:
-        InputError: OUT is not a folder, is not of this kind, is of a newer format, contains an earlier output and neither flag is
-            given, contains what the command reads, has a link where the earlier output had a folder, or cannot be written.
+        InputError: OUT is not UTF-8, is not a folder, is not of this kind, is of a newer format, contains an earlier output and
+            neither flag is given, contains what the command reads, has a link where the earlier output had a folder, or cannot be
+            written.
     """
+    if not is_unicode(str(out)):
+        raise InputError(f"{str(out)!r}: this path is not UTF-8, so files of the output cannot name it; choose {other}")
     if isinstance(out, Path) and LOST_URL.match(str(out)) and not out.parent.exists():
         raise InputError(f"{out} is a URL (shown without one `/`), expected a local folder; copy it there afterwards")
     try:

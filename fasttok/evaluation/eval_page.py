@@ -28,12 +28,14 @@ class EvalFacts:
         measured_on: which episodes were measured.
         names: names of the dims, for embodiments of which they are known.
         command: command that made the page.
+        fingerprint: of the tokenizer as it was loaded; None for that of the one that was measured.
     """
 
     note: str = ""
     measured_on: str = "held-out episodes"
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     command: str = ""
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
     sections: list[Any] = [
         tag("h1", f"FAST tokenizer {name}"),
         tag("p", f"{tok.vocab_size} ids, scale {tok.scale:g}, {tok.mode} fit, coefficients {tok.min_token}..{tok.max_token}, "
-            f"fingerprint {tok.fingerprint}. Measured on {about.measured_on}."),
+            f"fingerprint {about.fingerprint or tok.fingerprint}. Measured on {about.measured_on}."),
         tiles({"tokens per chunk": f"{mean:.1f}", "naive tokens per FAST token": f"{ratio:.1f}",
                "ids at best, by entropy": f"{np.mean([m.floor.fewest_ids for m in measured.values()]):.1f}",
                "longest chunk, tokens": max(m.metrics.fast_tokens_max for m in measured.values()),

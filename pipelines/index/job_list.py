@@ -22,7 +22,7 @@ from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.drafts import drafted
 from pipelines.index.config import IndexConfig
 from pipelines.index.given_datasets import no_dataset
-from pipelines.index.given_names import check_names
+from pipelines.index.given_names import check_for_robots, check_names
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.dataset_name import dataset_name
@@ -75,6 +75,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
         raise InputError(
             f"{contents.name} has none of the splits {', '.join(config.splits)}; it has {', '.join(contents.sections)}"
         )
+    check_for_robots(config, contents.entry)
     entry = with_ranges(with_limit(usable(contents.entry, config.control_hz), config.max_record), config.keep_ranges)
     beside = [("", file) for file in contents.described]
     if entry.format == "vqav2":

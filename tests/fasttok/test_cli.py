@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasttok import ActionTokenizer, NormStats
 from fasttok.cli import main
 from tests.chain import Chain
 
@@ -113,3 +114,24 @@ def test_mistakes_are_explained_without_a_traceback(chain: Chain, tmp_path: Path
     assert says in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "planar"])
+def test_statistics_without_embodiments_serve_any_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A tokenizer of the Python API: it has statistics, and no embodiments that say a horizon."""
+    chunks = np.cumsum(np.random.default_rng(0).normal(size=(60, 10, 2)), 1)
+    stats = NormStats.of(lambda: [chunks.reshape(-1, 2)])
+    tok = ActionTokenizer.fit(chunks, 512, stats={name: stats} if name else stats)
+    tok.save(tmp_path / "tok")
+    np.savez(tmp_path / "mine.npz", action=chunks[:4].reshape(-1, 2))
+    given = [str(tmp_path / "tok"), str(tmp_path / "mine.npz"), "--horizon", "10"]
+    assert call("eval", *given, "--sweep", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fingerprint"] == tok.fingerprint
+    assert [*found["embodiments"]] == [name or "mine"]
+    assert found["sweep"]
+    (own,) = found["this_tokenizer"]
+    assert own["rms"] < 0.1  # of actions normalised by the statistics; raw ones would be far out of range
+    assert call("inspect", *given) == 0

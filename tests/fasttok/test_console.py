@@ -5,6 +5,7 @@ import logging
 import re
 import time
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -130,6 +131,16 @@ def test_a_command_prints_what_libraries_log(monkeypatch: pytest.MonkeyPatch) ->
     assert console.run(command) == 0
     command()
     assert stream.getvalue() == "resuming after step 3 [bold]\n"
+
+
+def test_too_little_memory_is_said_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=stream, highlight=False, soft_wrap=True))
+    assert console.run(lambda: np.empty(1 << 57)) == 1
+    assert re.fullmatch(
+        r"error: not enough memory: Unable to allocate 1.00 EiB .*; look for a number that is too large, or give less data\n",
+        stream.getvalue(),
+    )
 
 
 def plain(monkeypatch: pytest.MonkeyPatch, *, at: list[float]) -> io.StringIO:

@@ -37,6 +37,7 @@ def test_inputs_existing_files_and_what_is_no_file_are_refused(tmp_path: Path) -
     cases: dict[str, Any] = {
         "also what the command reads": (given, tmp_path / "x" / ".." / "a.npz", tmp_path / "link.npz", tmp_path / "hard.npz"),
         "is a folder": (tmp_path,),
+        r"x\\udcff.npz': this path is not UTF-8": (tmp_path / "x\udcff.npz",),
         "is not a plain file": ("/dev/null",),
         "is a link to nothing": (tmp_path / "dangling",),
         "cannot be written": (given / "x.npz", tmp_path / ("a" * 300), "/proc/x.npz", "/proc/new/x.npz", "a\0b"),

@@ -164,6 +164,11 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         check_output(tmp_path / "out", LETTERS, overwrite=True)
 
 
+def test_a_path_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"x\\udcff': this path is not UTF-8, .*; choose another --out"):
+        check_output(tmp_path / "x\udcff", LETTERS)
+
+
 def test_inner_outputs_go_with_the_outer_one(tmp_path: Path) -> None:
     written(tmp_path / "letters")
     (tmp_path / "letters" / "mine.md").touch()

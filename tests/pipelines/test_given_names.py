@@ -13,6 +13,7 @@ from pipelines.datasets.find_entry import find_entry
 from pipelines.index.config import IndexConfig
 from pipelines.index.job_list import plan_all
 from pipelines.stored_episode import StoredPlace, stored_episode
+from tests.pipelines.one_question import questions
 
 ENTRY = (
     "kind: robot\ncontrol_hz: 10\ncameras: {}\nlanguage: null\nfilters: {language: false}\n"
@@ -53,6 +54,13 @@ def plan(arm: str, **flags: Any) -> None:
 def test_index_refuses_names_of_nothing(arm: str, flags: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         plan(arm, **flags)
+
+
+@pytest.mark.parametrize("flags", [{"control_hz": ("mine=5",)}, {"keep_ranges": ("mine={here}/ranges.json",)}])
+def test_index_refuses_what_only_robots_have_of_questions(arm: str, flags: dict[str, Any]) -> None:
+    folder = questions(Path(arm).parent / "questions")
+    with pytest.raises(InputError, match=r"mine=.*: mine has questions or captions and no actions; leave this out"):
+        plan(str(folder), **flags)
 
 
 def test_names_that_fit_pass_and_folders_may_have_more(arm: str) -> None:
