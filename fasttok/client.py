@@ -240,6 +240,9 @@ class Client:
                 self.url, compression=None, max_size=MOST_BYTES, additional_headers=headers, open_timeout=HANDSHAKE,
                 close_timeout=CLOSE,
             )  # fmt: skip
+            # A server that computes in its event loop, as openpi's does, answers no ping meanwhile. `timeout` is the only limit.
+            # Before websockets 15, `connect` does not take this as an argument, and such a client sends no pings.
+            ws.ping_timeout = None
         except InvalidStatus as error:
             self._refused(error.response.status_code)
         except socket.gaierror as error:

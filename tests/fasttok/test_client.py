@@ -1,9 +1,12 @@
 """The client: it waits for a server, no reply is taken for another request's, and what a server says is an error, not a crash."""
 
+import asyncio
+import functools
 import ssl
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -11,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.server import ServerConnection as AsyncConnection
+from websockets.asyncio.server import serve
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-from websockets.sync.client import ClientConnection
+from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection
 
 from fasttok.client import Client, ServerError, checked_url
@@ -145,6 +150,30 @@ def test_a_late_reply_is_never_taken_for_the_next_requests() -> None:
             policy.act({"number": 1})
         late.set()
         assert policy.act({"number": 2})[0, 0] == 2
+
+
+def test_a_server_that_answers_no_ping_while_it_computes_has_the_whole_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    # openpi's server computes in its event loop, and its first request compiles for minutes
+    pings = functools.partial(connect, ping_interval=0.05, ping_timeout=0.05)
+    monkeypatch.setattr("websockets.sync.client.connect", pings)
+
+    async def connection(ws: AsyncConnection) -> None:
+        await ws.send(pack(METADATA))
+        await ws.recv()
+        time.sleep(1.0)
+        await ws.send(pack(chunk({"number": 5})))
+        await ws.wait_closed()
+
+    async def ask() -> None:
+        sock = bound()
+        async with serve(connection, sock=sock, compression=None):
+            assert await asyncio.to_thread(first_action, address(sock)) == 5
+
+    def first_action(url: str) -> float:
+        with Client(url) as policy:
+            return float(policy.act(SEEN)[0, 0])
+
+    asyncio.run(ask())
 
 
 def test_a_cut_connection_is_an_error_and_the_next_request_connects_anew() -> None:
