@@ -25,7 +25,9 @@ def files(path: str, suffix: str) -> list[str]:
     if stores.kind_at(filesystem, root) == "file":
         return [path] if root.endswith(suffix) else []
     listed = filesystem.ls(root, detail=False)
-    return sorted(stores.join_scheme(path, file) for file in listed if file.endswith(suffix))
+    # macOS leaves a file `._x.npz` beside x.npz
+    named = [file for file in listed if file.endswith(suffix) and not file.rsplit("/", 1)[-1].startswith("._")]
+    return sorted(stores.join_scheme(path, file) for file in named)
 
 
 def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
@@ -79,7 +81,11 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
             continue
         steps: Steps = {"action": chunk, **{k: v[i, :length] for k, v in also.items()}}
         first = {"first_step": {k: v[i] for k, v in firsts.items()}} if firsts else {}
-        yield Episode(steps, shared | first, where)
+        yield _checked(
+            Episode(steps, shared | first, where),
+            f"a row of {key} {actions.shape} is read as one episode; write an array per episode (episode_0, episode_1 ...), or, "
+            "if what follows is padding, the number of real steps of each row as 'lengths'",
+        )
 
 
 def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Episode | BadRecord]:
@@ -93,18 +99,23 @@ def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Ep
         yield BadRecord(where, "empty", "an episode of 0 steps")
         return
     steps: dict[str, np.ndarray | list[bytes]] = {key: columns[key] for key in lengths}
-    found = several(steps)
+    yield _checked(
+        Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, where),
+        "an npz of arrays (T, ...) is read as one episode; write an array per episode (episode_0, episode_1 ...), a parquet file "
+        "with a column 'episode', or 'actions' of shape (n, T, D) if all have the same length",
+    )
+
+
+def _checked(episode: Episode, advice: str) -> Episode | BadRecord:
+    """Returns an episode, or a BadRecord if its rows are not neighbouring steps.
+
+    Raises:
+        InputError: its rows are several episodes.
+    """
+    where, found, fault = episode.where, several(episode.steps), rows_fault(episode.steps)
     if found:
-        raise InputError(
-            f"{where.file} contains several episodes ({found}), but an npz of arrays (T, ...) is read as one episode; write an "
-            "array per episode (episode_0, episode_1 ...), a parquet file with a column 'episode', or 'actions' of shape "
-            "(n, T, D) if all have the same length"
-        )
-    fault = rows_fault(steps)
-    if fault:
-        yield BadRecord(where, "frames", fault)
-    else:
-        yield Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, where)
+        raise InputError(f"{where.file} contains several episodes ({found}), but {advice}")
+    return BadRecord(where, "frames", fault) if fault else episode
 
 
 def read_parquet(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:

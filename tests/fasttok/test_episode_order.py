@@ -58,6 +58,37 @@ def test_padding_that_lengths_tell_is_cut_off(tmp_path: Path) -> None:
         read(tmp_path / "y.npz")
 
 
+def test_padding_after_a_marked_end_is_read_if_lengths_tell_it(tmp_path: Path) -> None:
+    lengths = np.array([12, 3, 1, 12, 7])
+    dones = np.arange(12) == lengths[:, None] - 1
+    np.savez(tmp_path / "x.npz", actions=STACK, lengths=lengths, dones=dones)
+    assert [e.length for e in read(tmp_path / "x.npz")] == lengths.tolist()
+
+
+def test_missing_frames_of_stacked_arrays_are_counted(tmp_path: Path) -> None:
+    frames = np.tile(np.arange(12), (5, 1))
+    frames[3, 6:] += 4
+    np.savez(tmp_path / "x.npz", actions=STACK, frame_index=frames)
+    source = open_episodes(str(tmp_path / "x.npz"))
+    assert [e.where.number for e in source] == [0, 1, 2, 4]
+    assert source.bad == {"frames": 1}
+    assert "episode 3: frames: frame 10 follows frame 5" in str(source.first_bad)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".parquet"])
+def test_what_macos_leaves_beside_a_table_is_no_table(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        write_parquet(tmp_path / "x.parquet", columns())
+    elif suffix == ".npz":
+        np.savez(tmp_path / "x.npz", actions=STACK)
+    else:
+        np.save(tmp_path / "x.npy", STACK)
+    (tmp_path / f"._x{suffix}").write_bytes(b"\0\5\x16\7")
+    source = open_episodes(str(tmp_path))
+    assert len(list(source)) == 5
+    assert not source.bad
+
+
 def test_unsigned_frames_are_ordered(tmp_path: Path) -> None:
     rows = columns(frame_index=np.tile(np.arange(12, dtype=np.uint8), 5))
     table = pa.table(
@@ -84,6 +115,11 @@ def test_rows_of_different_widths_name_their_column(tmp_path: Path) -> None:
         ({"action": STACK[0], "terminals": np.arange(12) % 4 == 3}, "'terminals' marks 2 end"),
         ({"action": STACK[0], "is_first": np.arange(12) % 6 == 0}, "'is_first' marks 1 more"),
         ({"action": STACK[0], "episode": np.arange(12) // 6}, "'episode' has 2 values"),
+        ({"action": STACK, "dones": np.arange(60).reshape(5, 12) == 29}, "'dones' marks 1 end.*at step 5.*'lengths'"),
+        (
+            {"actions": STACK, "is_first": np.arange(60).reshape(5, 12) % 6 == 0},
+            "'is_first' marks 1 more.*row of actions",
+        ),
     ],
 )
 def test_an_npz_of_several_episodes_in_a_row_is_refused(tmp_path: Path, arrays: dict[str, Any], says: str) -> None:
