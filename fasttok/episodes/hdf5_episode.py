@@ -29,12 +29,14 @@ from fasttok.episodes.hdf5_file import (
 )
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
 from fasttok.episodes.hdf5_layout import ACTION_GROUPS, HdfDemo
-from fasttok.episodes.order import rows_fault
+from fasttok.episodes.order import EPISODE_COLUMNS, rows_fault, several
 
 NUMBERS = "fiub"
 OBSERVED = re.compile(r"(^|/)(obs|observations?|next_obs|states?|images)(/|$)")
 PROPRIO = ("observations/qpos",)
 MOST_BYTES = 1 << 30  # largest size of a column of an episode, and of a chunk in the file
+BEGINNINGS = ("timeouts", "is_first", *EPISODE_COLUMNS)
+"""Columns that tell episodes apart. Goals that are reached do not: a robot may lose them again within its episode."""
 NO_ACTIONS = "no 'action' or 'actions'; there are {}"
 
 
@@ -104,6 +106,11 @@ def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths
     if samples is not None and demo.stop is None and samples != count:
         return BadRecord(where, "frames", f"num_samples is {samples:g}, there are {count} steps")
     fault = rows_fault({key: values for key, values in steps.items() if isinstance(values, np.ndarray)})
+    if not fault and demo.path and (found_ends := several({key: steps[key] for key in BEGINNINGS if key in steps})):
+        fault = (
+            f"{demo.path} contains several episodes ({found_ends}), but a group is read as one; write a group per episode, such "
+            "as data/demo_0, data/demo_1 ..."
+        )
     if fault:
         return BadRecord(where, "frames", fault)
     metadata = columns.metadata | _said(file, group, demo, paths.language) | {"dataset": name}

@@ -272,7 +272,7 @@ def _rows(file: Node, path: str) -> HdfContents:
         if (
             isinstance(node, h5py().Dataset)
             and node.ndim in (1, 2)
-            and node.dtype.kind in "fiubS"
+            and (node.dtype.kind in "fiub" or (is_text(node) and node.size > 1))  # one text is about the whole file
             and node.size * node.dtype.itemsize < MOST_MARKS
         ):
             marks[key] = np.asarray(node[()])

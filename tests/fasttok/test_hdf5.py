@@ -130,6 +130,31 @@ def test_a_goal_that_stays_reached_ends_an_episode_once(tmp_path: Path) -> None:
         opened(write(tmp_path / "b.h5", actions=np.arange(10.0), terminals=terminals, timeouts=timeouts[:9]))
 
 
+def test_names_of_episodes_tell_them_apart_however_their_texts_are_stored(tmp_path: Path) -> None:
+    names = [f"take {i // 4}" for i in range(10)]
+    for file, stored in (("a.h5", names), ("b.h5", np.array(names, "S"))):
+        found, _ = opened(write(tmp_path / file, action=np.arange(10.0), episode_id=stored))
+        assert [e.length for e in found] == [4, 4, 2]
+    found, _ = opened(write(tmp_path / "c.h5", action=np.zeros(10), episode_id=["take 7"], done=np.zeros(10)))
+    assert [e.length for e in found] == [10]
+
+
+@pytest.mark.parametrize(
+    ("name", "marks", "says"),
+    [
+        ("episode_index", np.arange(10) // 5, "'episode_index' has 2 values"),
+        ("episode_id", ["a"] * 5 + ["b"] * 5, "'episode_id' has 2 values"),
+        ("timeouts", np.arange(10) % 5 == 4, "'timeouts' marks 1 end"),
+    ],
+)
+def test_a_group_of_several_episodes_is_rejected(tmp_path: Path, name: str, marks: Any, says: str) -> None:
+    nodes = {"train__actions": np.zeros((10, 2)), f"train__{name}": marks}
+    found, source = opened(write(tmp_path / "a.h5", **nodes))
+    assert found == []
+    assert source.bad == {"frames": 1}
+    assert says in str(source.first_bad)
+
+
 @pytest.mark.parametrize(("rows", "says"), [(11, "has 11 rows, the actions have 9"), (8, "has 8 rows")])
 def test_observations_of_another_length_are_rejected(tmp_path: Path, rows: int, says: str) -> None:
     path = write(tmp_path / "a.h5", data__demo_0__actions=np.zeros((9, 2)), data__demo_0__obs__q=np.zeros((rows, 2)))
