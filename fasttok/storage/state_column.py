@@ -117,7 +117,7 @@ class StateColumn:
         rows = [row for _, row in itertools.islice(self._rows, count)]
         try:
             return np.asarray(rows, np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):  # OverflowError: a whole number beyond float64
             raise InputError(
                 f"{self.path}: {self.key} is not a list of as many numbers in each of the rows {self._row} to "
                 f"{self._row + len(rows) - 1}"

@@ -89,7 +89,7 @@ def _finite(path: str, batches: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]
 def _chunk(path: str, number: int, row: Any) -> NDArray[np.float64]:
     try:
         chunk = np.asarray(row, np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # OverflowError: a whole number beyond float64
         chunk = np.zeros(0)
     if chunk.ndim != 2:
         raise InputError(f"{path}: row {number}: actions are not T lists of D numbers each")

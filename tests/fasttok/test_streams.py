@@ -136,6 +136,7 @@ def test_memory_does_not_grow_with_the_file(folder: Path, tmp_path: Path) -> Non
         ("a.npz", b"nothing", "not a readable npz"),
         ("a.parquet", b"nothing", "not a readable Parquet"),
         ("a.jsonl", b'{"actions": [[1, 2], [3]]}\n', "row 0"),
+        ("a.jsonl", b'{"actions": [[1' + b"0" * 400 + b"]]}\n", "row 0"),
         ("a.jsonl", b'{"ids": [1]}\n', "line 1"),
         ("a.jsonl", b"{\n", "line 1"),
         ("a.csv", b"", r"\.parquet"),
