@@ -17,6 +17,8 @@ docs/robot.md describes the whole way to a moving arm: control rates, overlappin
 """
 
 import contextlib
+import inspect
+import ipaddress
 import logging
 import socket
 import ssl
@@ -221,7 +223,7 @@ class Client:
                 if left <= 0:
                     raise ServerError(
                         f"{self.url}: no server after {self._wait:g} s ({error}); start one with fasttok-serve, and look at the "
-                        "address, the port and the firewall"
+                        f"address, the port and the firewall{_about_proxy(self.url)}"
                     ) from None
                 if not said:
                     logger.info(f"waiting up to {self._wait:g} s for {self.url} ({error})")
@@ -231,14 +233,22 @@ class Client:
 
     def _attempt(self) -> "tuple[ClientConnection, dict[str, Packed]]":
         """Tries once to connect. Returns the connection and the metadata."""
-        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+        from websockets.exceptions import (
+            ConnectionClosed,
+            InvalidHandshake,
+            InvalidStatus,
+            InvalidURI,
+            WebSocketException,
+        )
         from websockets.sync.client import connect
 
+        # No proxy leads to this computer itself. Websockets before 15 asks none.
+        direct = {"proxy": None} if _is_here(self.url) and "proxy" in inspect.signature(connect).parameters else {}
         headers = {"Authorization": f"Api-Key {self._api_key}"} if self._api_key else None
         try:
             ws = connect(
                 self.url, compression=None, max_size=MOST_BYTES, additional_headers=headers, open_timeout=HANDSHAKE,
-                close_timeout=CLOSE,
+                close_timeout=CLOSE, **direct,
             )  # fmt: skip
             # A server that computes in its event loop, as openpi's does, answers no ping meanwhile. `timeout` is the only limit.
             # Before websockets 15, `connect` does not take this as an argument, and such a client sends no pings.
@@ -260,6 +270,8 @@ class Client:
             raise InputError(f"{self.url} is no address of a server: {error}") from None
         except (OSError, InvalidHandshake, EOFError) as error:
             raise _NoServerYetError(str(error) or type(error).__name__) from None
+        except (WebSocketException, ImportError) as error:  # a proxy of an unknown kind, or SOCKS without its package
+            raise ServerError(f"{self.url} cannot be reached: {error}{_about_proxy(self.url)}") from None
         try:
             first = ws.recv(self._timeout)
             if isinstance(first, str):
@@ -318,6 +330,25 @@ def checked_url(url: str) -> str:
             "address is in brackets, as in ws://[::1]:8000"
         )
     return f"{scheme}://{rest}"
+
+
+def _is_here(url: str) -> bool:
+    """Returns whether a URL names this computer."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def _about_proxy(url: str) -> str:
+    """Returns what to do if this computer's settings name a proxy for a URL, "" if they name none."""
+    from urllib.request import getproxies, proxy_bypass
+
+    host = urlsplit(url).hostname or ""
+    if _is_here(url) or proxy_bypass(host) or not {"ws", "wss", "socks", "https", "http"} & getproxies().keys():
+        return ""
+    return f". It was asked through a proxy, as the environment says (http_proxy and others): without one, set no_proxy={host}"
 
 
 def chunk_of(reply: Mapping[str, Packed]) -> NDArray[np.float32]:

@@ -110,6 +110,32 @@ def test_nobody_there_is_an_error_with_the_address() -> None:
     sock.close()
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "127.0.0.1:9", "socks5h://127.0.0.1:9"])
+def test_no_proxy_is_asked_for_this_computer(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    with running(answering(chunk, METADATA)) as url, Client(url) as policy:
+        assert policy.act(SEEN).shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [("", "no server after 0 s"), ("ftp://proxy", "isn't a valid proxy"), ("socks5h://proxy", "SOCKS")],
+)
+def test_a_proxy_that_does_not_lead_there_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str, says: str) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    if says == "SOCKS":
+        monkeypatch.setitem(sys.modules, "python_socks", None)
+        monkeypatch.setitem(sys.modules, "python_socks.sync", None)
+    with bound() as nobody:
+        monkeypatch.setenv("http_proxy", proxy or address(nobody).replace("ws", "http", 1))
+        for name in ("https_proxy", "all_proxy", "ws_proxy", "socks_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(ServerError, match=f"{says}.*set no_proxy=robot.invalid"):
+            Client("ws://robot.invalid:8000", wait=0.0)
+
+
 @pytest.mark.parametrize(
     ("status", "api_key", "says"),
     [
