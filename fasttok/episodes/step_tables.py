@@ -227,6 +227,9 @@ def step_columns(table: pa.Table, number: str) -> dict[str, NDArray[Any] | list[
 
 
 def _key(path: str, schema: pa.Schema) -> str:
+    twin = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if twin is not None:
+        raise UnreadableFileError(f"has several columns called {twin!r}; give each column a name of its own")
     key = next((column for column in EPISODE_COLUMNS if column in schema.names), "")
     if not key:
         raise UnreadableFileError(

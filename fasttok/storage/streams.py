@@ -180,6 +180,9 @@ def _parquet_rows(file: pq.ParquetFile, path: str, field: str, also: str) -> Ite
         names = file.schema_arrow.names
         if field not in names:
             raise InputError(f"{path} has no column {field!r}; it has {', '.join(names)}")
+        for name in (field, also):
+            if names.count(name) > 1:
+                raise InputError(f"{path} has several columns called {name!r}; give each column a name of its own")
         for batch in file.iter_batches(BATCH, columns=[field, *([also] if also in names else [])]):
             values = batch.column(field).to_pylist()
             others = batch.column(also).to_pylist() if also in names else itertools.repeat(None)

@@ -146,6 +146,14 @@ def test_rows_in_any_order_are_sorted_by_episode_and_frame(tmp_path: Path, seed:
     ] * 5
 
 
+@pytest.mark.parametrize("twin", ["episode_index", "action"])
+def test_columns_of_one_name_are_refused(tmp_path: Path, twin: str) -> None:
+    table = pq.read_table(write_parquet(tmp_path / "x.parquet", columns()))
+    pq.write_table(table.append_column(twin, table[twin]), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=f"x.parquet has several columns called '{twin}'"):
+        read(tmp_path / "x.parquet")
+
+
 def test_an_order_that_nothing_tells_is_refused(tmp_path: Path) -> None:
     order = RNG.permutation(60)
     rows = columns()

@@ -149,6 +149,13 @@ def test_bad_files_are_explained(tmp_path: Path, name: str, content: bytes, says
         list(read_chunks(str(path)))
 
 
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    column = pa.array([[[1.0, 2.0]]])
+    pq.write_table(pa.table([column, column], names=["actions", "actions"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="several columns called 'actions'"):
+        list(read_chunks(str(tmp_path / "a.parquet")))
+
+
 def test_nothing_is_unpickled_and_lengths_must_add_up(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", actions=np.array([{}], object))
     with pytest.raises(InputError, match="object"):
