@@ -391,6 +391,7 @@ class ActionTokenizer:
             )
         width = channels.count(action_dim)
         rows = [ids] if len(ids) and np.ndim(ids[0]) == 0 else list(ids)
+        repeated = _repeated(hold, len(rows), action_dim) if on_error == "hold" else None
         flat, lengths = bpe.join(rows)
         transform = self.transform(embodiment)
         size = transform.rows(horizon) * width
@@ -410,8 +411,7 @@ class ActionTokenizer:
         ok[list(errors)] = False
         if on_error == "mask":
             out[~ok] = np.nan
-        elif on_error == "hold":
-            repeated = np.broadcast_to(np.asarray(hold, np.float64), (len(rows), action_dim))
+        elif repeated is not None:
             out[~ok] = repeated[~ok, None, :]
         return Decoded(out, ok, [errors.get(row, "") for row in range(len(rows))])
 
@@ -563,6 +563,24 @@ def _batches(group: NDArray[Any] | Iterable[NDArray[Any]], size: int = 1024) -> 
         else:
             shape = next(alike).shape
             raise InputError(f"ActionTokenizer.fit: a chunk has shape {shape}, expected (horizon, action_dim)")
+
+
+def _repeated(hold: NDArray[Any] | None, rows: int, action_dim: int) -> NDArray[np.float64]:
+    """Returns (rows, action_dim), the action that replaces each row that is an error.
+
+    This is checked before there is an error: a robot should not meet it at its first wrong row.
+    """
+    try:
+        array = np.asarray(hold, np.float64)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"decode: hold is {hold!r:.60}, expected ({action_dim},) or ({rows}, {action_dim}) numbers"
+        ) from None
+    if array.shape not in ((), (action_dim,), (1, action_dim), (rows, action_dim)):
+        raise InputError(
+            f"decode: hold has shape {array.shape}, expected ({action_dim},) or ({rows}, {action_dim}) numbers"
+        )
+    return np.broadcast_to(array, (rows, action_dim))
 
 
 def _chunks(chunks: NDArray[Any]) -> NDArray[Any]:

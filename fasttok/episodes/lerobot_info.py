@@ -160,9 +160,14 @@ def open_info(path: str) -> LerobotInfo:
     if info.fps is not None and not 0 < info.fps < math.inf:
         raise InputError(f"{where}: fps is {info.fps:g}, expected a positive control frequency in Hz")
     if not info.codebase_version.startswith(VERSIONS):
+        older = re.match(r"v[01](\.|$)", info.codebase_version)
+        advice = (
+            "lerobot converts older folders with its scripts (`convert_dataset_v1_to_v2.py`)"
+            if older
+            else "a newer fasttok may read it"
+        )
         raise InputError(
-            f"{path} is LeRobot {info.codebase_version}; this fasttok reads {' and '.join(VERSIONS)}; lerobot converts older "
-            "folders with its scripts (`convert_dataset_v1_to_v2.py`)"
+            f"{path} is LeRobot {info.codebase_version}; this fasttok reads {' and '.join(VERSIONS)}; {advice}"
         )
     if info.chunks_size < 1:
         raise InputError(f"{where}: chunks_size is {info.chunks_size}, expected a number of episodes")

@@ -121,6 +121,13 @@ def test_random_ids_never_leave_the_range(tok: ActionTokenizer) -> None:
         tok.decode([[tok.vocab_size + 5]], horizon=12, action_dim=3)
 
 
+@pytest.mark.parametrize("hold", [np.zeros(2), np.zeros((4, 3)), "rest", [[0.0], [1.0, 2.0]]])
+def test_an_action_to_hold_of_another_shape_is_refused_before_a_row_fails(tok: ActionTokenizer, hold: Any) -> None:
+    ids = tok.encode(np.zeros((2, 12, 3)))
+    with pytest.raises(InputError, match=r"decode: hold .*\(3,\) or \(2, 3\)"):
+        tok.decode(ids, horizon=12, action_dim=3, on_error="hold", hold=hold)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["native", "published", "wide", "FAST+"])
 def test_every_walk_through_allowed_next_decodes(what: str, request: pytest.FixtureRequest) -> None:
