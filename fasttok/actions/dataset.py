@@ -91,7 +91,13 @@ class ChunkConfig:
 
 
 class Dataset:
-    """Episodes grouped by embodiment; a context manager that deletes its temporary files at its end."""
+    """Episodes grouped by embodiment; a context manager that deletes its temporary files at its end.
+
+    Attributes:
+        groups: the actions of each embodiment.
+        left_out: episodes that could not be used.
+        apart: whether each dataset is an embodiment of its own, whatever robot it names.
+    """
 
     def __init__(
         self,
@@ -120,6 +126,7 @@ class Dataset:
         """
         self.groups: dict[str, EmbodimentActions] = {}
         self.left_out = LeftOut()
+        self.apart = config.embodiments == "apart"
         self._recordings: dict[str, dict[str, Recording]] = {}
         self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # each one's first source, and its state columns
         self._every = every
@@ -167,6 +174,15 @@ class Dataset:
     def total(self) -> dict[str, int]:
         """Number of episodes of each embodiment."""
         return {name: sum(len(spool.lengths) for spool in g.actions.values()) for name, g in self.groups.items()}
+
+    @property
+    def embodiments(self) -> Embodiments:
+        """What a fit of this data must be told (`--embodiments`) so that it makes the same embodiments."""
+        if self.apart:
+            return "apart"
+        pairs = [pair for every in self._recordings.values() for pair in itertools.combinations(every.values(), 2)]
+        differ = any(shape_difference(*pair, False, True) or size_difference(*pair) for pair in pairs)
+        return "together" if differ else "check"
 
     def action_names(self, embodiment: str) -> tuple[str, ...]:
         """Returns the names of an embodiment's dims in its first source; () if it has none, or if a chunk has other dims."""

@@ -60,20 +60,24 @@ def dataset_for(
         )
     named = [name for name in tok.embodiments or tok.stats if name]
     only = named[0] if len(named) == 1 else None
+    apart = False
 
     def episodes() -> Iterator[Episode]:
+        nonlocal apart
         for episode in read(paths, split, config.skip_bad):
             name = embodiment_name(episode)
             if named and name not in named:
                 own = embodiment_name(episode, apart=True)
                 if only is None and own not in named:
                     tok.embodiment(name)
+                apart = apart or own in named
                 episode.metadata["embodiment"] = own if own in named else only
             yield episode
 
     if not tok.embodiments and config.horizon is None:
         raise InputError("this tokenizer does not say its horizon; pass --horizon")
     data = Dataset(episodes(), config, tok.embodiments, every=every)
+    data.apart = apart
     for line in data.left_out.lines():
         log(line)
     for name, group in data.groups.items():

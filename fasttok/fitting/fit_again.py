@@ -45,6 +45,7 @@ def config_like(tok: ActionTokenizer, data: Dataset, read: FitConfig) -> FitConf
         constants="low" if any("constant_low" in one.normalized_by for one in stats) else "zero",
         clip=any(one.clip and one.mode != "none" for one in stats),
         vocab_size=tok.vocab_size,
+        embodiments=data.embodiments,
     )
     seconds = _seconds([*embodiments.values()])
     if seconds is not None:

@@ -54,6 +54,26 @@ def test_the_printed_command_makes_the_same_tokenizer_at_another_scale(
     assert [one.to_json() for one in after.stats.values()] == [one.to_json() for one in before.stats.values()]
 
 
+@pytest.mark.parametrize(("flags", "names"), [("apart", ["a", "b"]), ("together", ["arm"])])
+def test_the_printed_command_makes_the_same_embodiments(
+    flags: str,
+    names: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, unit in (("a", 1.0), ("b", 90.0)):
+        np.savez(f"{name}.npz", action=WALKS * unit, embodiment="arm")
+    main(["fit", "a.npz", "b.npz", "--out", "tok", "--horizon", "10", "--embodiments", flags])
+    capsys.readouterr()
+    main(["eval", "tok", "a.npz", "b.npz", "--target-error", "0.02"])
+    said = next(line for line in capsys.readouterr().err.splitlines() if "fasttok fit " in line)
+    assert f" --embodiments {flags} " in said
+    main(shlex.split(said.partition(": fasttok ")[2]))
+    assert [*ActionTokenizer.load("tokenizer").embodiments] == names
+
+
 def episodes(hz: dict[str, float]) -> list[Episode]:
     return [
         Episode({"action": walk}, {"embodiment": name, "control_hz": rate})
