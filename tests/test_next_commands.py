@@ -37,6 +37,8 @@ def test_after_a_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = Fit(data=("a.npz", "b.npz"), out=Path("made/tok")).next_command()
     assert measured == "fasttok eval made/tok a.npz b.npz --html made/eval.html"
     assert not any(map(PLACEHOLDER.search, (built, measured)))
+    other = Fit(data=("d",), out=Path("t"), split="val", action_key=("arm", "grip"), skip_bad=True).next_command()
+    assert other == "fasttok eval t d --split val --action-key arm grip --skip-bad --html eval.html"
 
 
 @pytest.mark.parametrize(("kind", "begins"), [("robot", "fasttok fit d/index"), ("vqa", "fasttok-pipelines build all")])

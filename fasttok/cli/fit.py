@@ -154,7 +154,10 @@ class Fit:
             return command(
                 "fasttok-pipelines", "build", "all", "--index", self.data[0], "--tokenizer", self.out, *shards
             )
-        return command("fasttok", "eval", self.out, *self.data, "--html", beside(self.out, "eval.html"))
+        reads = [] if self.split == "train" else ["--split", self.split]
+        reads += [] if self.action_key == ("action",) else ["--action-key", *self.action_key]
+        reads += ["--skip-bad"] * self.skip_bad
+        return command("fasttok", "eval", self.out, *self.data, *reads, "--html", beside(self.out, "eval.html"))
 
 
 def print_report(tok: "ActionTokenizer", report: "FitReport", as_json: bool) -> None:
