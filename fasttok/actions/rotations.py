@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imported where it is used, since many modules need only the
 
 EULER = tuple(f"euler_{''.join(axes)}" for axes in permutations("xyz"))
 STORED = (*EULER, "quaternion_xyzw", "quaternion_wxyz", "rotation_vector")
+PARALLEL = 1e-9  # two columns have one direction if the second one's share beside the first is at most this
 WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
 
 
@@ -75,13 +76,26 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
 def from_6d(values: NDArray[Any]) -> "Rotation":
     """Reads (n, 6) as rotations, by Gram-Schmidt, since what a network predicts need not be orthonormal.
 
-    >>> from_6d(np.array([[2.0, 0.0, 0.0, 1.0, 3.0, 0.0]])).magnitude()
-    array([0.])
+    If a column is 0, or both have one direction, they do not decide the rotation; an axis then replaces what is not known.
+
+    >>> from_6d(np.array([[2.0, 0.0, 0.0, 1.0, 3.0, 0.0], [0.0] * 6])).magnitude()
+    array([0., 0.])
     """
     from scipy.spatial.transform import Rotation
 
     first, second = np.split(np.asarray(values, np.float64), 2, axis=-1)
-    x = first / np.maximum(np.linalg.norm(first, axis=-1, keepdims=True), 1e-12)
-    y = second - (x * second).sum(-1, keepdims=True) * x
-    y /= np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-12)
+    x = _unit(first, np.eye(3)[0])
+    beside = second - (x * second).sum(-1, keepdims=True) * x
+    parallel = np.linalg.norm(beside, axis=-1, keepdims=True) <= PARALLEL * np.linalg.norm(
+        second, axis=-1, keepdims=True
+    )
+    other = np.eye(3)[np.where(np.abs(x[..., 1]) < 0.9, 1, 2)]  # an axis that is not parallel to x
+    beside = np.where(parallel, other - (x * other).sum(-1, keepdims=True) * x, beside)
+    y = _unit(beside, np.eye(3)[1])
     return Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], axis=-1))
+
+
+def _unit(vectors: NDArray[np.float64], otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns vectors (n, 3) of length 1, with `otherwise` for vectors of length 0."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(lengths > 0, vectors / np.where(lengths > 0, lengths, 1.0), otherwise)

@@ -123,3 +123,12 @@ def test_a_networks_6d_need_not_be_orthonormal() -> None:
     turn = Rotation.random(20, random_state=0)
     noisy = write(turn, "6d") * 3 + 0.01 * np.random.default_rng(0).normal(size=(20, 6))
     assert (from_6d(noisy) * turn.inv()).magnitude().max() < 0.02
+
+
+def test_a_6d_that_decides_no_rotation_is_one_anyway() -> None:
+    values = np.array(np.meshgrid(*[[-1.0, 0.0, 2.0]] * 6)).reshape(6, -1).T  # zeros and parallel columns among them
+    found = from_6d(values)
+    assert np.allclose(np.linalg.det(found.as_matrix()), 1.0)
+    assert np.allclose(found.as_matrix()[:, :, 0], from_6d(write(found, "6d")).as_matrix()[:, :, 0])
+    first = np.linalg.norm(values[:, :3], axis=1, keepdims=True)
+    assert np.allclose((found.as_matrix()[:, :, 0] * first)[first[:, 0] > 0], values[first[:, 0] > 0, :3])
