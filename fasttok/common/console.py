@@ -27,7 +27,7 @@ from fasttok.common.pace import Pace
 from fasttok.errors import InputError, refused
 
 T = TypeVar("T")
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 INTERRUPTED = 130  # exit status of shells for SIGINT
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a full disk, a used-up quota, a file that is too large
 PLAIN_LINE_SECONDS = 5.0
@@ -39,7 +39,7 @@ NUMBERS = re.compile(r"[-+~(\[]?\.?\d[^A-Za-wyz]*[A-Za-z%]{0,3}|-")  # begins li
 
 def log(message: str) -> None:
     """Prints one plain line on stderr."""
-    err.print(message, markup=False)
+    err.print(message, markup=False, emoji=False)
 
 
 class _LogPrinter(logging.Handler):
@@ -160,8 +160,11 @@ def progress(
     if err.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)]
-        columns += [TimeElapsedColumn(), TextColumn("{task.fields[eta]}"), TextColumn("{task.fields[note]}")]
+        def words(text: str) -> TextColumn:
+            return TextColumn(text, markup=False)  # names of data and of files may have brackets
+
+        columns = [words("{task.description}"), BarColumn(), MofNCompleteColumn(), words(unit)]
+        columns += [TimeElapsedColumn(), words("{task.fields[eta]}"), words("{task.fields[note]}")]
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(description, total=total, completed=already, note="", eta="")
 
@@ -233,7 +236,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], fil
     ]
     width = Console(file=stream).width if stream.isatty() else UNFOLDED
     stacked = bands(measured, width)
-    out = Console(file=stream, highlight=False, width=width)
+    out = Console(file=stream, highlight=False, width=width, emoji=False)
     if title:
         out.print(title, style="bold", markup=False, soft_wrap=True)
     if note := said(measured, stacked, width):

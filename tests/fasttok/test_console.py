@@ -101,6 +101,20 @@ def test_progress_keeps_its_note_on_a_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert "loss 1.5" in last
 
 
+def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as rich's markup ([bold], [/data]) or names of emoji (:100:)."""
+    stream = Terminal()
+    monkeypatch.setattr(console, "err", Console(file=stream, force_terminal=True, width=160, highlight=False))
+    console.log("0:100:5 [red]")
+    with console.progress("reading [bold]a", 2, "episodes") as advance:
+        advance(1, "[/data/x] :100:")
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    for words in ("0:100:5 [red]", "reading [bold]a", "[/data/x] :100:"):
+        assert words in said
+    text = printed(io.StringIO(), 80, monkeypatch, ["a :100:", "b"], [["0:100:5", "[/]"]])
+    assert text.split() == ["a", "title", "a", ":100:", "b", "0:100:5", "[/]"]
+
+
 def test_progress_keeps_its_note_in_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(console, "err", Console(file=stream, highlight=False, soft_wrap=True))
