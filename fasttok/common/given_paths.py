@@ -71,5 +71,6 @@ def check_tokenizer(path: Path, data: Iterable[str] = ("DATA",)) -> None:
     if not path.is_dir():
         fit = " ".join(word if word == "DATA" else shlex.quote(word) for word in data)
         raise InputError(
-            f"{path} is not a tokenizer folder: no such folder{did_you_mean(path)}; make one with: fasttok fit {fit} --out {path}"
+            f"{path} is not a tokenizer folder: no such folder{did_you_mean(path)}; make one with: fasttok fit {fit} "
+            f"--out {shlex.quote(str(path))}"
         )

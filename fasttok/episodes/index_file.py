@@ -1,6 +1,7 @@
 """Reads index.json: what an INDEX contains, by dataset and split (docs/design.md "INDEX")."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
@@ -130,7 +131,8 @@ def open_index(path: str) -> IndexFile:
         raise InputError(f"{where} is not UTF-8 text") from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... --out {path}"
+            f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... "
+            f"--out {shlex.quote(str(path))}"
         ) from None
     return parse_index(text, where)
 

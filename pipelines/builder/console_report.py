@@ -1,5 +1,6 @@
 """Prints the plan before a build, and the counts after it."""
 
+import shlex
 from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Any
@@ -81,4 +82,4 @@ def last_line(manifest: Manifest, sidecars: Sequence[ShardSidecar], out: str) ->
             said.append(rejects_said(name, source_reasons(out, having, len(sidecars), name), source.planned, "rows"))
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
     rows = f"{manifest.num_rows:,} rows, {size:,.1f} MB"
-    return joined([f"{out}: {rows}", *said, f"next: fasttok-pipelines inspect {out} --html"])
+    return joined([f"{out}: {rows}", *said, f"next: fasttok-pipelines inspect {shlex.quote(str(out))} --html"])

@@ -1,6 +1,7 @@
 """Finds the entry of a dataset: in --entries, in its own `dataset.yaml`, then among the packaged ones, in this order."""
 
 import difflib
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +37,8 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
     others = ", ".join(sorted(entry.name for _, entry in _given(extra)))
     guess += f" --entries has entries of other names: {others}." if others else ""
     raise InputError(
-        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft {directory}; "
-        f"it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
+        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft "
+        f"{shlex.quote(directory)}; it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
     )
 
 

@@ -1,6 +1,7 @@
 """Opens the files of shards: maps local and cached ones into memory, and reads remote ones by byte ranges; names damaged ones."""
 
 import contextlib
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -150,7 +151,7 @@ class ShardFiles:
         if self._verify and self.cache is None and number not in self._verified:
             problem = file_problem(self.folder, shard)
             if problem:
-                raise InputError(f"{url}: {problem}; check all with: fasttok-pipelines lint {self.folder}")
+                raise InputError(f"{url}: {problem}; check all with: fasttok-pipelines lint {shlex.quote(self.folder)}")
             self._verified.add(number)
         try:
             if self.remote:
@@ -270,7 +271,9 @@ def most_mapped() -> int:
 def unreadable(where: str, why: object) -> InputError:
     """Returns the error for a shard that is not as it was written."""
     folder = where.split(": ")[0].rpartition("/")[0]
-    return InputError(f"{where} cannot be read as a shard ({why}); check all with: fasttok-pipelines lint {folder}")
+    return InputError(
+        f"{where} cannot be read as a shard ({why}); check all with: fasttok-pipelines lint {shlex.quote(str(folder))}"
+    )
 
 
 def size_problem(size: int, expected: int) -> str:

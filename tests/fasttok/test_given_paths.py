@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fasttok.common.given_paths import check_data, check_tokenizer, did_you_mean
+from fasttok.episodes.index_file import open_index
 from fasttok.errors import InputError, require_installed
 
 
@@ -27,6 +28,14 @@ def test_a_relative_path_is_compared_too(tmp_path: Path, monkeypatch: pytest.Mon
         check_data(["INDEX", "s3://bucket/never/asked", "INDXE"])
     with pytest.raises(InputError, match="INDXE is not a tokenizer folder: no such folder"):
         check_tokenizer(Path("INDXE"))
+
+
+def test_suggested_commands_quote_paths(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"fasttok fit 'my data' --out 'my tok'$"):
+        check_tokenizer(Path("my tok"), ["my data"])
+    missing = tmp_path / "my index"
+    with pytest.raises(InputError, match=f"index DATASET_DIR... --out '{missing}'$"):
+        open_index(str(missing))
 
 
 def test_what_is_not_installed_is_said_without_importing() -> None:

@@ -5,6 +5,7 @@ the last few are kept. Noise and flow times come from (seed, step) and the order
 resumes bit for bit.
 """
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -133,7 +134,9 @@ class Checkpoints:
     def _newest(self) -> int:
         step = self.last_step
         if step is None:
-            raise InputError(f"{self.run} has no checkpoint; train it with: fasttok-train --out {self.run}")
+            raise InputError(
+                f"{self.run} has no checkpoint; train it with: fasttok-train --out {shlex.quote(str(self.run))}"
+            )
         return step
 
     def close(self) -> None:

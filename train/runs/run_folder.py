@@ -16,6 +16,7 @@ missing (older runs). Imports no JAX.
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def load_config(run: Path) -> TrainConfig:
     if not path.is_file():
         near = did_you_mean(run) if not run.exists() else ""
         raise InputError(
-            f"{run} is not a run (no {CONFIG}){near}; train one with: fasttok-train --shards SHARDS --out {run}"
+            f"{run} is not a run (no {CONFIG}){near}; train one with: fasttok-train --shards SHARDS --out {shlex.quote(str(run))}"
         )
     return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
 

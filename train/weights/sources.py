@@ -6,6 +6,7 @@ refuse a checkpoint before it reads any tensor, and never needs memory for more 
 
 import json
 import math
+import shlex
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def open_weights(path: Path) -> StoredWeights:
     if (path / "checkpoints").is_dir() and (path / "config.json").is_file():
         raise InputError(
             f"{path} is a run; start from it with --init-from, or write its weights with: "
-            f"fasttok-export --run {path} --out DIR"
+            f"fasttok-export --run {shlex.quote(str(path))} --out DIR"
         )
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLES]
     if pickles:
