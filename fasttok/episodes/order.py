@@ -134,7 +134,7 @@ def rows_fault(steps: Mapping[str, Any], hz: float | None = None, whole: bool = 
     """
     frames, times = steps.get(frame_column(list(steps))), steps.get("timestamp")
     fault = frame_fault(frames, whole) if isinstance(frames, np.ndarray) and frames.ndim == 1 else ""
-    if not fault and isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype.kind in "fiuM":
+    if not fault and isinstance(times, np.ndarray) and times.ndim == 1 and times.dtype.kind in "fiumM":
         fault = time_fault(times, hz)
     return fault
 
@@ -143,7 +143,7 @@ def time_fault(times: NDArray[Any], hz: float | None) -> str:
     """Returns why time stamps are not evenly spaced steps of a frequency, "" if they are.
 
     Args:
-        times: (T,) in seconds, milli-, micro- or nanoseconds (see `time_unit`), or datetime64.
+        times: (T,) in seconds, milli-, micro- or nanoseconds (see `time_unit`), datetime64 or timedelta64.
         hz: the declared control frequency; None if it is not recorded, and then the median distance of the stamps is used.
 
     >>> time_fault(np.array([0.0, 0.1, 0.2, 0.5]), 10.0)
@@ -151,11 +151,11 @@ def time_fault(times: NDArray[Any], hz: float | None) -> str:
     >>> time_fault(np.array([0, 100, 200, 500]), 10.0)
     'timestamp goes from 200 ms to 500 ms at step 3, expected a step of 100 ms'
     """
-    times = times.reshape(-1)
-    if times.dtype.kind == "M":
+    times, clock = times.reshape(-1), times.dtype.kind in "mM"
+    if clock:
         if np.isnat(times).any():
             return f"timestamp is missing at step {np.flatnonzero(np.isnat(times))[0]}"
-        times = times.astype("datetime64[ns]").astype(np.int64)
+        times = times.astype(f"{times.dtype.kind}8[ns]").astype(np.int64)
     if times.dtype.kind == "f":
         times = np.asarray(times, np.float64)
         if len(times) > 1 and not np.isfinite(times).all():
@@ -166,7 +166,7 @@ def time_fault(times: NDArray[Any], hz: float | None) -> str:
     if not len(steps):
         return ""
     usual = float(np.median(steps))
-    unit = time_unit(times, usual, hz)
+    unit = "ns" if clock else time_unit(times, usual, hz)
     a_second = UNITS[unit]
     step = usual if hz is None else a_second / hz
     if hz is not None and len(steps) >= 3 and abs(usual - step) > OFF * step:

@@ -140,7 +140,11 @@ def test_time_stamps_may_have_any_unit(unit: str, a_second: int, origin: int, ki
 def test_whole_time_stamps_of_a_table_are_compared(tmp_path: Path) -> None:
     stamps = EPOCH * 10**9 + np.arange(12) * 50_000_000 + np.random.default_rng(0).integers(-9, 9, 12)
     table = {"episode": [0] * 12, "action": [[1.0, 2.0]] * 12}
-    for name, column in (("ns", pa.array(stamps)), ("time", pa.array(stamps, pa.timestamp("ns")))):
+    for name, column in (
+        ("ns", pa.array(stamps)),
+        ("time", pa.array(stamps, pa.timestamp("ns"))),
+        ("since", pa.array(stamps - stamps[0], pa.duration("ns"))),
+    ):
         pq.write_table(pa.table(table | {"timestamp": column}), tmp_path / f"{name}.parquet")
         assert [e.length for e in open_episodes(str(tmp_path / f"{name}.parquet"))] == [12]
         keep = np.delete(np.arange(12), 5)
