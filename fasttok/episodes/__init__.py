@@ -121,6 +121,7 @@ def _open(path: str, split: str) -> Episodes:
         return Episodes(name, None, functools.partial(hdf5.read, path, files, name, split))
     suffix, files = formats.tables(path)
     if files:  # also Parquet files without an episode column: their reader says which columns it expects
+        formats.warn_of_other_tables(path, suffix)
         name = root.rsplit("/", 1)[-1].removesuffix(suffix)
         return Episodes(name, None, functools.partial(arrays.READERS[suffix], files, name))
     lerobot_info.refuse_folder_of(path)

@@ -143,4 +143,4 @@ READERS: dict[str, Callable[[list[str], str], Iterator[Episode | BadRecord]]] = 
     ".parquet": read_parquet,
 }
 """Suffix -> function that reads such files, given their paths and the dataset's name. If a folder has files of several kinds,
-only the first kind counts."""
+only the first kind counts, and `formats.warn_of_other_tables` says so."""

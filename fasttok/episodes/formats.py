@@ -1,5 +1,6 @@
 """Finds out which format a dataset's files have. `open_episodes`, the pipelines and the doctor all use it, so that they agree."""
 
+import logging
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from fasttok.episodes.lerobot_info import is_lerobot
 from fasttok.episodes.order import EPISODE_COLUMNS
 from fasttok.episodes.rlds import is_rlds
 
+logger = logging.getLogger(__name__)
 OWN_ENTRY = "dataset.yaml"  # the entry that is beside the data
 DEEPEST, MOST_SEEN = 5, 20_000  # levels of folders, and number of names, that are searched for HDF5 files
 
@@ -31,6 +33,16 @@ def tables(path: str) -> tuple[str, list[str]]:
     if not stores.kind_at(fs, root):
         return "", []
     return next(((suffix, found) for suffix in arrays.READERS if (found := arrays.files(path, suffix))), ("", []))
+
+
+def warn_of_other_tables(path: str, suffix: str) -> None:
+    """Warns of tables in a folder that are of another kind than those with this suffix: nobody reads them."""
+    for other in arrays.READERS:
+        if other != suffix and (found := arrays.files(path, other)):
+            logger.warning(
+                "%s has %s files, which are read, and %d %s files, which are not, such as %s; move one kind to another folder",
+                path, suffix, len(found), other, found[0],
+            )  # fmt: skip
 
 
 def is_tables(path: str) -> bool:

@@ -38,6 +38,7 @@ class TableRecordings:
         """
         if self._suffix == ".parquet":
             refuse_crossing(side_by_side(file_ends, self._files))
+        formats.warn_of_other_tables(self.path, self._suffix)
         return {"train": [Section(file) for file in self._files]}
 
     def read(self, section: Section, verify: bool) -> Records:

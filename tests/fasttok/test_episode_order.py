@@ -89,6 +89,17 @@ def test_what_macos_leaves_beside_a_table_is_no_table(tmp_path: Path, suffix: st
     assert not source.bad
 
 
+def test_tables_of_a_second_kind_are_not_read_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.savez(tmp_path / "x.npz", actions=STACK)
+    assert len(read(tmp_path)) == 5
+    assert caplog.text == ""
+    write_parquet(tmp_path / "x.parquet", columns())
+    assert len(read(tmp_path)) == 5
+    assert "has .npz files, which are read, and 1 .parquet files, which are not" in caplog.text
+
+
 def test_unsigned_frames_are_ordered(tmp_path: Path) -> None:
     rows = columns(frame_index=np.tile(np.arange(12, dtype=np.uint8), 5))
     table = pa.table(
