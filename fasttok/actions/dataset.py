@@ -23,6 +23,7 @@ from fasttok.actions.recordings import (
     ADVICE,
     Recording,
     frequencies_differ,
+    frequency_of,
     shape_difference,
     size_difference,
     source_of,
@@ -308,17 +309,18 @@ def embodiment_name(episode: Episode, apart: bool = False) -> str:
     'bridge'
     """
     keys = ("dataset", "embodiment") if apart else ("embodiment", "dataset")
-    return str(next((episode.metadata[key] for key in keys if episode.metadata.get(key)), "robot"))
+    name = next((episode.metadata[key] for key in keys if episode.metadata.get(key)), "robot")
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 
 def _new_embodiment(
     name: str, episode: Episode, action: NDArray[Any], state: NDArray[Any] | None, config: ChunkConfig
 ) -> Embodiment:
-    hz = episode.metadata.get("control_hz") or config.control_hz
+    hz = frequency_of(episode, config.control_hz)
     if config.horizon is not None:
         horizon = config.horizon
     elif hz is not None:
-        horizon = horizon_steps(config.seconds, float(hz))
+        horizon = horizon_steps(config.seconds, hz)
     else:
         raise InputError(
             f"{name}: the data has no control frequency, so a chunk of {config.seconds:g} s cannot be converted to steps; pass "
@@ -329,9 +331,7 @@ def _new_embodiment(
         raise InputError(
             f"{name}: --gripper {config.gripper}, but the data does not say which dim is the gripper; use an INDEX"
         )
-    plain = Embodiment(
-        horizon, action.shape[1], None if hz is None else float(hz), encoding, config.gripper, gain=config.gain
-    )
+    plain = Embodiment(horizon, action.shape[1], hz, encoding, config.gripper, gain=config.gain)
     return plain if state is None or not config.relative else _relative(name, plain, episode, state.shape[1], config)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import Episode
+from fasttok.errors import InputError
 
 FACTOR = 20.0  # factor between the sizes of a dim from which on its units seem to differ
 ADVICE = (
@@ -46,10 +47,9 @@ class Recording:
     @classmethod
     def of(cls, episode: Episode, action: NDArray[np.float32], state_dim: int | None, hz: float | None) -> "Recording":
         """Returns what an episode says; `hz` is its control frequency if it does not record one."""
-        known = episode.metadata.get("control_hz") or hz
         return cls(
             source_of(episode),
-            None if known is None else float(known),
+            frequency_of(episode, hz),
             tuple(map(str, episode.metadata.get("action_names") or ())),
             tuple(map(str, episode.metadata.get("action_encoding") or ())),
             action.shape[1],
@@ -72,6 +72,29 @@ def source_of(episode: Episode) -> str:
     if path and dataset and dataset not in path.split("/"):
         return f"{path} ({dataset})"
     return path or dataset or "the data"
+
+
+def frequency_of(episode: Episode, otherwise: float | None = None) -> float | None:
+    """Returns the control frequency in Hz that an episode records, or `otherwise` if it records none.
+
+    Raises:
+        InputError: what it records is no frequency.
+
+    >>> frequency_of(Episode({}, {"control_hz": "10"})), frequency_of(Episode({}), 5.0)
+    (10.0, 5.0)
+    """
+    said = episode.metadata.get("control_hz")
+    if not said:
+        return otherwise
+    try:
+        found = float(said)
+    except (TypeError, ValueError):
+        found = np.nan
+    if not 0 < found < np.inf:
+        raise InputError(
+            f"{episode.where.file}: control_hz is {said!r}, expected the steps per second, above 0; correct it in the file"
+        )
+    return found
 
 
 def frequencies_differ(one: float | None, other: float | None) -> bool:

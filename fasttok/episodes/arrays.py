@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fasttok.common import stores
-from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Steps, Where
+from fasttok.episodes.episode import ACTIONS, OF_READERS, BadRecord, Episode, Steps, Where
 from fasttok.episodes.numpy_file import episodes_apart, load_arrays
 from fasttok.episodes.order import rows_fault, several
 from fasttok.episodes.step_tables import episode_tables, step_columns
@@ -67,7 +67,7 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
     firsts = {
         k: v for k, v in columns.items() if k not in (key, "lengths") and v.ndim == 2 and len(v) == len(actions)
     }  # the state at each episode's first step, as in files of chunks
-    shared = {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}
+    shared = _said(columns, name)
     lengths = columns.get("lengths", np.full(len(actions), actions.shape[1]))
     if lengths.shape != actions.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > actions.shape[1]).any():
         raise InputError(
@@ -100,10 +100,15 @@ def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Ep
         return
     steps: dict[str, np.ndarray | list[bytes]] = {key: columns[key] for key in lengths}
     yield _checked(
-        Episode(steps, {k: v.item() for k, v in columns.items() if not v.ndim} | {"dataset": name}, where),
+        Episode(steps, _said(columns, name), where),
         "an npz of arrays (T, ...) is read as one episode; write an array per episode (episode_0, episode_1 ...), a parquet file "
         "with a column 'episode', or 'actions' of shape (n, T, D) if all have the same length",
     )
+
+
+def _said(columns: dict[str, np.ndarray], name: str) -> dict[str, complex | str | bytes]:
+    """Returns the metadata of an episode: its file's single values, and the dataset's name."""
+    return {k: v.item() for k, v in columns.items() if not v.ndim and k not in OF_READERS} | {"dataset": name}
 
 
 def _checked(episode: Episode, advice: str) -> Episode | BadRecord:

@@ -70,6 +70,8 @@ class Episode:
         return len(next(iter(self.steps.values()))) if self.steps else 0
 
 
+OF_READERS = ("action_encoding", "action_names", "columns", "first_step", "step_numbers", "source")
+"""Metadata that readers and commands make, so values with these names in a file are not metadata."""
 ACTIONS = ("action", "actions")  # names of the actions in recordings
 UNREADABLE = "unreadable"
 """Reason of a BadRecord for a file that cannot be read at all. It ends the reading unless the user asks to skip such files."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes.dataset_entry import HdfPaths
-from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Steps, Where
+from fasttok.episodes.episode import ACTIONS, OF_READERS, BadRecord, Episode, Steps, Where
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.hdf5_facts import first_of, said_by
 from fasttok.episodes.hdf5_file import (
@@ -150,6 +150,8 @@ def _add(columns: _HdfColumns, file: str, key: str, dataset: Node) -> None:
     if shape is None:
         return
     if not shape or (shape == (1,) and columns.rows > 1 and kind not in NUMBERS):
+        if key in OF_READERS:
+            return
         if kind in NUMBERS:
             columns.metadata[key] = dataset[()].item()
         elif is_text(dataset):

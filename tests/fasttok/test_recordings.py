@@ -11,7 +11,8 @@ import pytest
 
 from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.cli import main
-from fasttok.episodes import Episode
+from fasttok.episodes import Episode, open_episodes
+from fasttok.episodes.episode import OF_READERS
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 
@@ -111,6 +112,21 @@ def test_folders_of_one_robot_type_on_the_command_line(tmp_path: Path, capsys: p
     capsys.readouterr()
     assert fasttok("eval", str(out), fast, "--json") == 0
     assert list(json.loads(capsys.readouterr().out)["embodiments"]) == ["fast"]
+
+
+@pytest.mark.parametrize("hz", ["fast", -5.0, np.nan, np.inf, 2 + 1j])
+def test_a_frequency_that_is_none_is_refused_with_its_file(tmp_path: Path, hz: Any) -> None:
+    np.savez(tmp_path / "x.npz", actions=np.zeros((3, 9, 2)), control_hz=hz)
+    for config in (ChunkConfig(), ChunkConfig(horizon=4)):
+        with pytest.raises(InputError, match=r"x.npz: control_hz is .*, expected the steps per second"):
+            Dataset(open_episodes(str(tmp_path / "x.npz")), config)
+
+
+def test_single_values_of_a_file_are_not_what_readers_say(tmp_path: Path) -> None:
+    said: dict[str, Any] = dict.fromkeys(OF_READERS, 3)
+    np.savez(tmp_path / "x.npz", actions=np.zeros((3, 9, 2)), control_hz="10", embodiment=b"arm", **said)
+    with Dataset(open_episodes(str(tmp_path / "x.npz")), ChunkConfig()) as data:
+        assert {name: group.embodiment.control_hz for name, group in data.groups.items()} == {"arm": 10.0}
 
 
 def test_an_unknown_robot_type_merges_nothing(tmp_path: Path) -> None:
