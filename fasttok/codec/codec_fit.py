@@ -52,6 +52,8 @@ class CodecFit:
             )
         if not (np.isfinite(scale) and scale > 0):
             raise InputError(f"scale is {scale}, expected a positive number (10 is FAST's default)")
+        if mode == "fixed":
+            learn.check_bins(vocab_size)
         self.scale = vocab_size / 2 if mode == "fixed" else float(scale)
         self.transforms: dict[str, Transform] = {}
         self.tried: dict[str, tuple[Tried, ...]] = {}

@@ -96,8 +96,17 @@ def without_merges(codes: int) -> Bpe:
     >>> without_merges(3).tokens
     ('\x00', '\x01', '\x02')
     """
-    if codes > MAX_CODE + 1:
-        raise InputError(f"vocab size {codes}, expected at most {MAX_CODE + 1} in a fixed fit")
+    check_bins(codes)
     tokenizer = Tokenizer(models.BPE({chr(code): code for code in range(codes)}, []))
     tokenizer.decoder = decoders.Fuse()
     return Bpe.from_json(tokenizer.to_str(), "the fit")
+
+
+def check_bins(codes: int) -> None:
+    """Checks the number of ids of a `fixed` fit.
+
+    Raises:
+        InputError: there are more than codes that a token can contain.
+    """
+    if codes > MAX_CODE + 1:
+        raise InputError(f"vocab size {codes}, expected at most {MAX_CODE + 1} in a fixed fit")

@@ -154,7 +154,7 @@ class StateColumn:
             except (OSError, pa.ArrowException, ValueError) as error:
                 raise InputError(f"{self.path} is not a readable Parquet file: {error}") from None
         try:
-            with Path(self.path).open(encoding="utf-8") as stream:
+            with Path(self.path).open(encoding="utf-8-sig") as stream:
                 first: Any = json.loads(next((line for line in stream if line.strip()), "{}"))
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.path}: line 1 is not a JSON object: {error}") from None

@@ -204,7 +204,7 @@ def _lines(stream: TextIO, path: str) -> Iterator[str]:
 
 def _open_lines(path: str) -> TextIO:
     try:
-        return sys.stdin if path == "-" else Path(path).open(encoding="utf-8")
+        return sys.stdin if path == "-" else Path(path).open(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
 

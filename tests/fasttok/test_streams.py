@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fasttok import ActionTokenizer
+from fasttok.actions.embodiment import Embodiment
 from fasttok.cli import main
 from fasttok.errors import InputError
+from fasttok.storage.state_column import StateColumn
 from fasttok.storage.streams import BATCH, RowWriter, read_chunks, read_ids
 
 RNG = np.random.default_rng(2)
@@ -147,6 +149,13 @@ def test_bad_files_are_explained(tmp_path: Path, name: str, content: bytes, says
     path.write_bytes(content)
     with pytest.raises(InputError, match=says):
         list(read_chunks(str(path)))
+
+
+def test_json_lines_may_begin_with_the_mark_that_windows_writes(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"actions": [[1, 2]], "state": [5, 6]}\n')
+    assert [chunks.tolist() for chunks in read_chunks(str(tmp_path / "a.jsonl"))] == [[[[1.0, 2.0]]]]
+    with StateColumn(str(tmp_path / "a.jsonl"), Embodiment(1, 2, relative=(1,))) as states:
+        assert states.take(1).tolist() == [[0.0, 6.0]]
 
 
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:

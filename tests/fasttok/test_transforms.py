@@ -167,6 +167,12 @@ def test_fixed_has_always_as_many_ids_and_any_ids_decode() -> None:
     assert coded.max() <= tok.min_token + 255
 
 
+@pytest.mark.parametrize("bins", [55_297, 65_537, 10**9])
+def test_more_bins_than_codes_are_refused_by_their_number(bins: int) -> None:
+    with pytest.raises(InputError, match=f"vocab size {bins}, expected at most 55296 in a fixed fit"):
+        ActionTokenizer.fit(CHUNKS[:20], bins, mode="fixed", transform=SplineConfig(4, 3))
+
+
 @pytest.mark.parametrize("horizon", [1, 2, 5, 12, 40, 80])
 @pytest.mark.parametrize("degree", [0, 1, 3])
 def test_fixed_with_a_point_for_each_step_follows_every_chunk(horizon: int, degree: int) -> None:
