@@ -28,7 +28,7 @@ from fasttok.episodes.hdf5_file import (
     tree,
 )
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
-from fasttok.episodes.hdf5_layout import ACTION_GROUPS, HdfDemo
+from fasttok.episodes.hdf5_layout import ACTION_GROUPS, EPISODE_ENDS, HdfDemo
 from fasttok.episodes.order import EPISODE_COLUMNS, rows_fault, several
 
 NUMBERS = "fiub"
@@ -106,15 +106,23 @@ def _read(file: Node, group: Node, demo: HdfDemo, where: Where, name: str, paths
     if samples is not None and demo.stop is None and samples != count:
         return BadRecord(where, "frames", f"num_samples is {samples:g}, there are {count} steps")
     fault = rows_fault({key: values for key, values in steps.items() if isinstance(values, np.ndarray)})
-    if not fault and demo.path and (found_ends := several({key: steps[key] for key in BEGINNINGS if key in steps})):
+    if not fault and demo.path and (why := _several(columns, found)):
         fault = (
-            f"{demo.path} contains several episodes ({found_ends}), but a group is read as one; write a group per episode, such "
-            "as data/demo_0, data/demo_1 ..."
+            f"{demo.path} contains several episodes ({why}), but a group is read as one; write a group per episode, such as "
+            "data/demo_0, data/demo_1 ..."
         )
     if fault:
         return BadRecord(where, "frames", fault)
     metadata = columns.metadata | _said(file, group, demo, paths.language) | {"dataset": name}
     return Episode(steps, metadata, where, columns.frames)
+
+
+def _several(columns: _HdfColumns, found: HdfTree) -> str:
+    """Returns why the rows of a group are several episodes, "" if nothing says so."""
+    ends = found.datasets.get(EPISODE_ENDS)
+    if ends is not None and ends.size > 1 and columns.span == slice(0, columns.rows):
+        return f"{EPISODE_ENDS!r} has {ends.size} values"
+    return several({key: columns.steps[key] for key in BEGINNINGS if key in columns.steps})
 
 
 def _length(found: HdfTree, named: str) -> tuple[int, str]:

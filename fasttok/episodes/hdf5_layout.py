@@ -6,6 +6,7 @@
 | ManiSkill | groups traj_N; a JSON file beside the HDF5 file says more about them | |
 | D4RL | rows of the file, cut by `terminals` and `timeouts` | |
 | ALOHA | the file | |
+| Diffusion Policy | rows of the group `data`, or of the file, cut by `meta/episode_ends` or `episode_ends` | |
 | any other | every group with a member `action`, `actions` or `action_dict` | |
 
 Folders named train, val, valid, validation or test are splits, too.
@@ -16,6 +17,7 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -44,6 +46,7 @@ SPLIT_FOLDERS = (TRAIN, "val", "valid", "validation", "test")
 ACTION_GROUPS = (*ACTIONS, "action_dict")
 DEEPEST_EPISODES = 4  # levels of groups that are searched for episodes
 MOST_NAMED = 10_000_000  # largest number of episodes in a mask; a larger mask is ignored
+EPISODE_ENDS = "episode_ends"
 MOST_MARKS = 1 << 30  # largest size in bytes of a column that marks ends; a larger one is ignored
 HdfLayout = Literal["robomimic", "maniskill", "rows", "file", "groups"]
 
@@ -144,6 +147,9 @@ def contents(file: Node, path: str, paths: HdfPaths | None = None) -> HdfContent
         return _of_groups("groups", file, _matching(file, path, paths.episodes))
     data, _ = member(file, "data") if "data" in file else (None, "")
     acts = any(name in file for name in ACTION_GROUPS) or (paths is not None and bool(paths.length))
+    ended = _of_ends(file, path, acts)
+    if ended is not None:
+        return ended
     if isinstance(data, h5py().Group) and not acts and (demos := _groups(data)):
         return _robomimic(file, path, data, [f"data/{name}" for name in demos])
     trajectories = [] if acts else [name for name in _groups(file) if re.fullmatch(r"traj_\d+", name)]
@@ -261,6 +267,32 @@ def _maniskill(file: Node, path: str, groups: list[str]) -> HdfContents:
         lacking = ((None, BadRecord(Where(path), "missing", detail, len(absent))),)
     made_of = (json_beside(path),) if beside.episodes else ()
     return HdfContents("maniskill", demos, {}, lacking, made_of)
+
+
+def _of_ends(file: Node, path: str, acts: bool) -> HdfContents | None:
+    """Cuts the only group with actions (the file itself if it `acts`) at the row numbers in `episode_ends`.
+
+    Each of these is the number of the row after an episode. Returns None if there are none, or several groups with actions.
+    """
+    meta = _needed(file, "meta", path)
+    holders = [file, *([meta] if isinstance(meta, h5py().Group) else [])]
+    node = next((node for holder in holders if (node := _needed(holder, EPISODE_ENDS, path)) is not None), None)
+    groups = [""] if acts else _with_actions(file, "", DEEPEST_EPISODES) if node is not None else []
+    if node is None or len(groups) != 1:
+        return None
+    if not isinstance(node, h5py().Dataset) or node.ndim != 1 or node.dtype.kind not in "iu" or node.size > MOST_NAMED:
+        raise InputError(f"{path}: {node.name} is no list of row numbers, the row after the last one of each episode")
+    ends = [0, *np.asarray(node[()]).tolist()]
+    group, _ = at_path(file, groups[0])
+    actions = (member(group, name)[0] for name in ACTIONS if group is not None and name in group)
+    rows = next((one.shape[0] for one in actions if isinstance(one, h5py().Dataset) and one.ndim), ends[-1])
+    if ends[-1] != rows or any(stop <= start for start, stop in pairwise(ends)):
+        raise InputError(
+            f"{path}: {node.name} must rise to the number of rows of the actions, {rows}; it ends in {ends[1:][-3:]}"
+        )
+    facts = said_by(file)
+    demos = (HdfDemo(groups[0], i, start, stop, facts) for i, (start, stop) in enumerate(pairwise(ends)))
+    return HdfContents("rows", tuple(demos), {})
 
 
 def _rows(file: Node, path: str) -> HdfContents:

@@ -139,12 +139,27 @@ def test_names_of_episodes_tell_them_apart_however_their_texts_are_stored(tmp_pa
     assert [e.length for e in found] == [10]
 
 
+@pytest.mark.parametrize("prefix", ["data__", ""])
+@pytest.mark.parametrize("ends", ["meta__episode_ends", "episode_ends"])
+def test_rows_are_cut_at_the_ends_that_diffusion_policy_stores(tmp_path: Path, prefix: str, ends: str) -> None:
+    nodes = {f"{prefix}action": np.arange(10.0), f"{prefix}img": np.zeros((10, 4, 4, 3), np.uint8)}
+    found, _ = opened(write(tmp_path / "a.h5", **nodes, **{ends: np.array([4, 5, 10])}))
+    assert [column(e, "action").tolist() for e in found] == [[0, 1, 2, 3], [4], [5, 6, 7, 8, 9]]
+    assert [(e.where.number, len(e.frames["img"])) for e in found] == [(0, 4), (1, 1), (2, 5)]
+    for wrong in ([4, 5, 9], [4, 5, 11], [5, 4, 10], [4, 4, 10], [0, 10], []):
+        with pytest.raises(InputError, match=r"episode_ends must rise to the number of rows of the actions, 10"):
+            opened(write(tmp_path / "b.h5", **nodes, **{ends: np.array(wrong, np.int64)}))
+    with pytest.raises(InputError, match=r"episode_ends is no list of row numbers"):
+        opened(write(tmp_path / "c.h5", **nodes, **{ends: np.array([4.0, 10.0])}))
+
+
 @pytest.mark.parametrize(
     ("name", "marks", "says"),
     [
         ("episode_index", np.arange(10) // 5, "'episode_index' has 2 values"),
         ("episode_id", ["a"] * 5 + ["b"] * 5, "'episode_id' has 2 values"),
         ("timeouts", np.arange(10) % 5 == 4, "'timeouts' marks 1 end"),
+        ("episode_ends", [5, 10], "'episode_ends' has 2 values"),
     ],
 )
 def test_a_group_of_several_episodes_is_rejected(tmp_path: Path, name: str, marks: Any, says: str) -> None:
@@ -400,12 +415,13 @@ def test_rows_of_encoded_images_are_checked_one_by_one(tmp_path: Path, form: str
         assert bad[step] in str(frame) if step in bad else frame == encoded[step]
 
 
-@pytest.mark.parametrize("name", ["mask/train", "mask", "terminals", "timeouts"])
+@pytest.mark.parametrize("name", ["mask/train", "mask", "terminals", "timeouts", "episode_ends", "meta/episode_ends"])
 def test_what_tells_episodes_apart_must_lie_in_the_file(tmp_path: Path, name: str) -> None:
     h5py = pytest.importorskip("h5py")
     path = made.robomimic(tmp_path / "a.h5") if "mask" in name else made.d4rl(tmp_path / "a.h5")
     with h5py.File(path, "a") as file:
-        del file[name]
+        if name in file:
+            del file[name]
         file[name] = h5py.ExternalLink("other.h5", "x")
     with pytest.raises(InputError, match=rf"a\.h5: /{name}: a link to another file \(other\.h5\)"):
         opened(path)
