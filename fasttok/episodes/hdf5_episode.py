@@ -29,13 +29,13 @@ from fasttok.episodes.hdf5_file import (
 )
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
 from fasttok.episodes.hdf5_layout import ACTION_GROUPS, EPISODE_ENDS, HdfDemo
-from fasttok.episodes.order import EPISODE_COLUMNS, rows_fault, several
+from fasttok.episodes.order import EPISODE_MARKS, rows_fault, several
 
 NUMBERS = "fiub"
 OBSERVED = re.compile(r"(^|/)(obs|observations?|next_obs|states?|images)(/|$)")
 PROPRIO = ("observations/qpos",)
 MOST_BYTES = 1 << 30  # largest size of a column of an episode, and of a chunk in the file
-BEGINNINGS = ("timeouts", "is_first", *EPISODE_COLUMNS)
+BEGINNINGS = ("timeouts", "is_first", *EPISODE_MARKS)
 """Columns that tell episodes apart. Goals that are reached do not: a robot may lose them again within its episode."""
 NO_ACTIONS = "no 'action' or 'actions'; there are {}"
 

@@ -36,7 +36,7 @@ from fasttok.episodes.hdf5_facts import (
 )
 from fasttok.episodes.hdf5_file import Node, at_path, attribute, h5py, is_text, member, text
 from fasttok.episodes.hdf5_file import number as number_of
-from fasttok.episodes.order import ENDS, EPISODE_COLUMNS, episode_starts, natural
+from fasttok.episodes.order import ENDS, EPISODE_MARKS, episode_starts, natural
 from fasttok.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -299,12 +299,13 @@ def _rows(file: Node, path: str) -> HdfContents:
     """Finds the episodes of a file whose root contains the steps: one, or several if their ends are marked."""
     facts = said_by(file)
     marks = {}
-    for key in (*ENDS, "is_first", *EPISODE_COLUMNS):
+    for key in (*ENDS, "is_first", *EPISODE_MARKS):
         node = _needed(file, key, path)
         if (
             isinstance(node, h5py().Dataset)
             and node.ndim in (1, 2)
-            and (node.dtype.kind in "fiub" or (is_text(node) and node.size > 1))  # one text is about the whole file
+            and node.size > 1  # one value is about the whole file
+            and (node.dtype.kind in "fiub" or is_text(node))
             and node.size * node.dtype.itemsize < MOST_MARKS
         ):
             marks[key] = np.asarray(node[()])

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from fasttok.errors import InputError
 
 EPISODE_COLUMNS = ("episode", "episode_index", "episode_id")
+EPISODE_MARKS = (
+    *EPISODE_COLUMNS, "episode_idx", "episode_number", "traj_id", "traj_index", "trajectory_id", "trajectory_index",
+    "demo_id", "demo_index",
+)  # fmt: skip
+"""Columns that tell episodes apart in formats that need no column for it. Parquet files of questions may have such names, too."""
 FRAME_COLUMNS = ("frame_index", "step_index", "frame", "step")
 ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "truncated")
 GAP = 1.5  # if two time stamps are more than so many steps apart, a step is missing
@@ -52,7 +57,7 @@ def several(columns: Mapping[str, Any]) -> str:
         first = np.flatnonzero(np.asarray(columns["is_first"]).reshape(-1)[1:])
         if len(first):
             return f"'is_first' marks {len(first)} more beginning(s), the first at step {first[0] + 1}"
-    for name in EPISODE_COLUMNS:
+    for name in EPISODE_MARKS:
         if name in columns and np.ndim(columns[name]) == 1:
             kinds = len(np.unique(np.asarray(columns[name])))
             if kinds > 1:
@@ -67,7 +72,7 @@ def episode_starts(columns: Mapping[str, NDArray[Any]], where: str) -> list[int]
     episode ends at the last of them, because a goal that is reached stays reached.
 
     Args:
-        columns: the columns of ENDS, `is_first` and EPISODE_COLUMNS that the data has.
+        columns: the columns of ENDS, `is_first` and EPISODE_MARKS that the data has.
         where: the file, for messages.
 
     Raises:
@@ -84,7 +89,11 @@ def episode_starts(columns: Mapping[str, NDArray[Any]], where: str) -> list[int]
         marks = values.reshape(len(values), -1)
         if marks.shape[1] != 1 or marks.dtype.kind not in "fiubSO":
             continue
-        if name in EPISODE_COLUMNS:
+        if name in EPISODE_MARKS:
+            if marks.dtype.kind == "f" and np.isnan(marks).any():
+                raise InputError(
+                    f"{where}: column {name!r} has rows without a value, so their episode is not known; fill them in"
+                )
             changes = np.flatnonzero(marks[1:, 0] != marks[:-1, 0]) + 1
             if len(set(marks[:, 0].tolist())) != len(changes) + 1:
                 raise InputError(f"{where}: the rows of an episode ({name!r}) do not follow each other; sort the rows")

@@ -126,6 +126,7 @@ def test_rows_of_different_widths_name_their_column(tmp_path: Path) -> None:
         ({"action": STACK[0], "terminals": np.arange(12) % 4 == 3}, "'terminals' marks 2 end"),
         ({"action": STACK[0], "is_first": np.arange(12) % 6 == 0}, "'is_first' marks 1 more"),
         ({"action": STACK[0], "episode": np.arange(12) // 6}, "'episode' has 2 values"),
+        ({"action": STACK[0], "traj_id": np.arange(12) // 6}, "'traj_id' has 2 values"),
         ({"action": STACK, "dones": np.arange(60).reshape(5, 12) == 29}, "'dones' marks 1 end.*at step 5.*'lengths'"),
         (
             {"actions": STACK, "is_first": np.arange(60).reshape(5, 12) % 6 == 0},

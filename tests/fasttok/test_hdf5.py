@@ -135,8 +135,14 @@ def test_names_of_episodes_tell_them_apart_however_their_texts_are_stored(tmp_pa
     for file, stored in (("a.h5", names), ("b.h5", np.array(names, "S"))):
         found, _ = opened(write(tmp_path / file, action=np.arange(10.0), episode_id=stored))
         assert [e.length for e in found] == [4, 4, 2]
-    found, _ = opened(write(tmp_path / "c.h5", action=np.zeros(10), episode_id=["take 7"], done=np.zeros(10)))
+    found, _ = opened(
+        write(tmp_path / "c.h5", action=np.zeros(10), episode_id=["take 7"], done=np.zeros(10), demo_id=[3])
+    )
     assert [e.length for e in found] == [10]
+    found, _ = opened(write(tmp_path / "d.h5", action=np.arange(10.0), traj_id=np.arange(10) // 4))
+    assert [e.length for e in found] == [4, 4, 2]
+    with pytest.raises(InputError, match="'episode_id' has rows without a value"):
+        opened(write(tmp_path / "e.h5", action=np.zeros(10), episode_id=np.full(10, np.nan)))
 
 
 @pytest.mark.parametrize("prefix", ["data__", ""])
