@@ -108,6 +108,8 @@ class GymnasiumWorld:
         options = {**self.options, **self.variants[split]}
         if RENDERED in self.images.values():
             options.setdefault("render_mode", "rgb_array")
+        if self.max_steps is not None:  # the package cuts episodes at the registered number, whatever we count
+            options.setdefault("max_episode_steps", self.max_steps)
         try:
             env = gymnasium.make(self.id, **options)
         except (gymnasium.error.Error, ImportError, TypeError) as error:

@@ -1,6 +1,7 @@
 """Environments of the real gymnasium package, as the evaluation steps them."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_an_episode_is_its_seed() -> None:
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.dtype == np.float32
+
+
+@pytest.mark.parametrize("most", [3, 10])
+def test_max_steps_replaces_the_registered_number_which_is_four(most: int) -> None:
+    env = env_of(id=f"{HERE}:Short-v0", max_steps=most)
+    seen = [env.reset(0), *(env.step(np.array([0.01, 0.0])) for _ in range(most))]
+    assert all(np.any(a["state"] != b["state"]) for a, b in pairwise(seen))  # it acts until the last step
+    assert env_of(id=f"{HERE}:Short-v0", max_steps=most, options={"max_episode_steps": 2}).max_steps == most
 
 
 @pytest.mark.parametrize("image", ["hwc", "chw", "rgba", "float", "batch"])

@@ -82,6 +82,7 @@ class Choice(Reach):
 
 
 gymnasium.register("Reach-v0", Reach, max_episode_steps=12, disable_env_checker=True)
+gymnasium.register("Short-v0", Reach, max_episode_steps=4, disable_env_checker=True)
 gymnasium.register("Told-v0", Told, max_episode_steps=12, disable_env_checker=True)
 gymnasium.register("Turn-v0", Turn, disable_env_checker=True)
 gymnasium.register("Choice-v0", Choice, disable_env_checker=True)
