@@ -1,5 +1,6 @@
 """Weights in and out: every layout there and back to the bit, the golden checkpoints, and what is refused."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -25,6 +26,7 @@ from train.exports import command as exports_command
 from train.params import count
 from train.weights.layouts import canonical, flatten, mapped_tensors, spelled, unflatten
 from train.weights.matching import PI0_WHY, WeightsReport, our_shapes, plan
+from train.weights.sources import open_weights
 
 # Every axis has its own length, so that two that were swapped do not fit.
 SMALL = ModelConfig(
@@ -520,6 +522,31 @@ def test_damaged_archives(tmp_path: Path) -> None:
     np.savez(file, **cast(Any, jax_tree(random_params(SMALL), SMALL) | {"time_mlp_in/bias": np.array([{}], object)}))
     with pytest.raises(InputError, match="object"):
         load(file, SMALL)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_of_a_compressed_archive_is_one_line(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("npz") / "params.npz"
+    np.savez_compressed(file, **{"img/embedding/bias": np.arange(50.0), "img/head/bias": np.ones(9)})
+    whole = bytearray(file.read_bytes())
+    whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(whole)
+    with contextlib.suppress(InputError):
+        stored = open_weights(file)
+        for name in stored.headers:
+            stored.read(name)
+
+
+def test_bfloat16_in_an_archive_is_read(tmp_path: Path) -> None:
+    """numpy stores bfloat16 as two bytes without a meaning, also if big_vision saves it."""
+    tree = {name: array.astype(ml_dtypes.bfloat16) for name, array in jax_tree(random_params(SMALL), SMALL).items()}
+    np.savez(tmp_path / "params.npz", **cast(Any, tree))
+    loaded, _ = load(tmp_path / "params.npz", SMALL, strict=True)
+    for path, array in random_params(SMALL).items():
+        assert np.array_equal(loaded[path], array.astype(ml_dtypes.bfloat16).astype(np.float32)), path
 
 
 @pytest.mark.parametrize("damage", ["_METADATA", "array"])

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.archive_damage import DAMAGE
 from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.errors import InputError, require
 from train.given_paths import WEIGHTS_EXPECTED, check_weights
@@ -175,6 +176,9 @@ _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float
 assert ml_dtypes.bfloat16  # importing it teaches numpy, and so safetensors, the name bfloat16
 
 
+UNNAMED = np.dtype("V2")  # how numpy stores bfloat16, which it has no name for (big_vision saves such archives)
+
+
 @dataclass
 class NpzWeights:
     """An .npz archive with openpi's names. Object arrays are refused, because they are pickles.
@@ -209,8 +213,9 @@ class NpzWeights:
                         raise ValueError(
                             f"{info.filename} contains {info.file_size} bytes, too few for its shape {shape}"
                         )
-                    self.headers[info.filename.removesuffix(".npy")] = TensorHeader(shape, dtype.name)
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+                    kind = "bfloat16" if dtype == UNNAMED else dtype.name
+                    self.headers[info.filename.removesuffix(".npy")] = TensorHeader(shape, kind)
+        except DAMAGE as error:
             refuse_pointer_at(str(self.file))
             raise InputError(
                 f"{self.where} is not a whole .npz of arrays: {error}; copy or download it again"
@@ -221,8 +226,8 @@ class NpzWeights:
         try:
             with np.load(self.file, allow_pickle=False) as archive:
                 array: NDArray[Any] = archive[name]
-                return array
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+                return array.view(ml_dtypes.bfloat16) if array.dtype == UNNAMED else array
+        except DAMAGE as error:
             raise InputError(f"{self.where}: {name} cannot be read: {error}; copy or download it again") from None
 
 
