@@ -1,5 +1,6 @@
 """Studies: files are checked, runs are found again, intervals are right, and the whole thing runs in small."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,18 +14,21 @@ import pytest
 
 from fasttok.errors import InputError
 from pipelines.shards.manifest import Manifest, RowCounts
+from tests.chain import Chain
+from tests.train.tiny_runs import config as tiny_run
 from train import loop
 from train.__main__ import main as train_main
 from train.config import TrainConfig
 from train.judging import rollout_videos
 from train.judging.measurements import ActionErrors, WorldResult
 from train.rollouts import Film, closed_loop
+from train.study import single_run
 from train.study.arm_config import parse, training
 from train.study.grid import RunGrid, StudyRun
 from train.study.intervals import difference, estimate
 from train.study.processes import Pool
 from train.study.run_result import CurvePoint, RunResult, RunSeconds
-from train.study.run_spec import RunSpec
+from train.study.run_spec import RunFiles, RunSpec
 from train.study.runner import carry_out
 from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Evaluation
 from train.study.study_data import StudyInputs, prepare_data
@@ -530,6 +534,35 @@ def test_results_that_were_written_before_are_read(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_run_that_was_stopped_has_the_curve_of_one_that_was_not(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stop leaves a checkpoint of its step; seeds are compared point by point, so it must not be one more point."""
+    stops, begun = [1, 4, 5], 0
+
+    class Stopping(contextlib.nullcontext[Any]):
+        def __enter__(self) -> Any:
+            return self
+
+        def after_step(self) -> bool:
+            nonlocal begun
+            begun += 1
+            return begun in stops
+
+        def end(self, saved: str) -> None:
+            raise SystemExit(143)
+
+    monkeypatch.setattr(loop, "Stopping", Stopping)
+    spec = RunSpec(tiny_run(chain, tmp_path, steps=6), Evaluation(checkpoints=2))
+    for _ in stops:
+        with pytest.raises(SystemExit):
+            single_run.train(spec, tmp_path)
+    config, cost = single_run.train(spec, tmp_path)
+    curve = single_run.measure(spec, config, cost, RunFiles(tmp_path, "0"))
+    assert [point.step for point in curve] == [3, 6]
+
+
 def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--smoke`: data, base VLM, arms, seeds, table and page; done again, nothing is trained again."""
     from train.study.__main__ import StudyConfig, main

@@ -3,7 +3,7 @@
     python -m train.study.single_run FOLDER DIGEST     # does what FOLDER/spec-DIGEST.json says
 
 If the process is killed and started again, training resumes from the last checkpoint. All measurements are made again, and give
-the same numbers.
+the same numbers: the step at which a run was stopped has a checkpoint, too, but it is not measured.
 """
 
 import dataclasses
@@ -89,7 +89,8 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
             )
         config = dataclasses.replace(config, steps=max(1, round(spec.robot_samples / cost.robot_samples)))
     every = max(1, -(-config.steps // spec.evaluate.checkpoints))
-    config = dataclasses.replace(config, checkpoint_every=every, keep=spec.evaluate.checkpoints + 1)
+    # All are kept: a run that is stopped adds a checkpoint of that step, which must not push out one that is measured.
+    config = dataclasses.replace(config, checkpoint_every=every, keep=config.steps)
     started = (out / CONFIG).is_file()
     if started and dataclasses.replace(load_config(out), resume=False).steps != config.steps:
         raise InputError(f"{out} is a run of other steps; remove it, or give the study another --out")
@@ -128,7 +129,7 @@ def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles)
 
     e = spec.evaluate
     checkpoints = Checkpoints(config.out)
-    steps = [step for step in checkpoints.steps if step <= config.steps]
+    steps = [step for step in checkpoints.steps if step % config.checkpoint_every == 0 or step == config.steps]
     checkpoints.close()
     robot = "robot" in config.data.kinds
     factory = partial(load_factory(spec.env), **spec.world) if spec.env else None
