@@ -296,6 +296,46 @@ def test_long_answers_are_right_if_they_are_the_target(
     assert says([*said, said[0]]) == 0
 
 
+@pytest.mark.parametrize(
+    ("lines", "keys", "says"),
+    [
+        ("LINE\n\n  \nLINE\n", {}, 2),
+        ("LINE", {"images": "{split}_pictures"}, 1),
+        ("LINE", {"prompt": None, "fixed_prompt": "what is it?"}, 1),
+        ("KINDS", {}, 1),
+        ("\n", {}, r"val\.jsonl contains no questions"),
+        ("LINE", {"format": "llava"}, "format is llava; the questions to answer must be JSON lines"),
+        ("LINE", {"prompt": None}, "is not the entry of a VQA dataset"),
+    ],
+)
+def test_questions_are_read_as_an_index_reads_them(
+    player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, keys: dict[str, Any], says: int | str
+) -> None:
+    entry = {"kind": "vqa", "splits": {"val": "val.jsonl"}, "prompt": "question", "target": "answer"} | keys
+    entry = {key: value for key, value in entry.items() if value is not None}
+    pictures = tmp_path / entry.get("images", "images").replace("{split}", "val")
+    pictures.mkdir()
+    (pictures / "a.png").write_bytes(b"a picture")
+    line = {"image": "a.png", "question": "what is it?", "answer": "red "}
+    written = lines.replace("LINE", json.dumps(line)).replace("KINDS", json.dumps(line | {"kind": ["a list"]}))
+    (tmp_path / "val.jsonl").write_text(written)
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
+    asked: list[tuple[str, bytes]] = []
+
+    def answers(_: Player, prompts: list[str], images: list[bytes], most: int) -> list[str]:
+        asked.extend(zip(prompts, images, strict=True))
+        return ["red"] * len(prompts)
+
+    monkeypatch.setattr(Player, "answer", answers)
+    if isinstance(says, str):
+        with pytest.raises(InputError, match=says):
+            answer_questions(player, tmp_path, 400)
+        return
+    found = answer_questions(player, tmp_path, 400)
+    assert (found.questions, found.accuracy) == (says, 1)
+    assert asked == [("what is it?", b"a picture")] * says
+
+
 def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player: Player) -> None:
     """A source of questions about a dataset whose channels are stored reversed: its rows are no robot rows, its colours are."""
     from pipelines.shards import ShardReader
