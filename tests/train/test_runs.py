@@ -143,9 +143,23 @@ def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
     subprocess.run(command(chain, tmp_path / "two", "--steps=5", "--resume"), check=True, capture_output=True)
 
 
-def test_who_joins_must_say_whom() -> None:
-    with pytest.raises(InputError, match="ADDRESS:PORT,PROCESSES,ID"):
-        join_processes("localhost,2")
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("localhost,2", "expected auto or ADDRESS:PORT,PROCESSES,ID"),
+        ("localhost:1,2,²", "expected auto or ADDRESS:PORT,PROCESSES,ID"),
+        ("localhost:port,2,0", "expected auto or ADDRESS:PORT,PROCESSES,ID"),
+        ("localhost:1,2,2", "the id is 2 of 2 processes, expected 0 to 1"),
+        ("auto", "cannot join the others: coordinator_address should be defined.*give ADDRESS:PORT,PROCESSES,ID"),
+    ],
+)
+def test_who_joins_must_say_whom(how: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def joins(*given: object) -> None:
+        raise ValueError("coordinator_address should be defined." if not given else f"joined {given}")
+
+    monkeypatch.setattr(jax.distributed, "initialize", joins)
+    with pytest.raises(InputError, match=says):
+        join_processes(how)
 
 
 @pytest.mark.slow
