@@ -351,3 +351,19 @@ def test_films_are_kept_under_the_name_that_was_asked_for(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["films"]
     [found] = rollout_videos.load(tmp_path / "films")["arm/seen"]
     assert (found.instruction, found.success, found.seed) == ("red | blue", True, 3)
+
+
+def test_films_of_before_stay_if_new_ones_cannot_be_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = Film("red", True, 3, np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1, np.int64))
+    rollout_videos.save(tmp_path / "films.npz", {"arm/seen": [film]})
+
+    def half(file: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez_compressed", half)
+    with pytest.raises(KeyboardInterrupt):
+        rollout_videos.save(tmp_path / "films.npz", {"arm/seen": []})
+    assert len(rollout_videos.load(tmp_path / "films.npz")["arm/seen"]) == 1

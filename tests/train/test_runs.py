@@ -6,15 +6,18 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fasttok.errors import InputError
+from pipelines.shards import ReadState
 from tests.chain import Chain
 from tests.train.tiny_runs import TINY, FakeEnv, command, config, ended, losses, rows_of, two_processes
 from train.config import OptimConfig, TrainConfig
@@ -22,10 +25,12 @@ from train.devices.multi_host import join_processes
 from train.initial_params import initial_params
 from train.loop import run
 from train.params import components
-from train.prefetch import prefetch
+from train.prefetch import PrefetchedBatch, prefetch
 from train.presets import PRESETS
 from train.recipe import recipe_of
-from train.runs.checkpoint import load_params
+from train.runs.checkpoint import Checkpoints, load_params
+from train.runs.checkpoint_items import reading
+from train.runs.finite_losses import FiniteLosses
 from train.runs.run_folder import load_config
 from train.runs.speed import Clock
 from train.setup import prepare
@@ -172,6 +177,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(chain: Chai
         assert len(batch["sample_ids"]) == 8
         assert batch["images"].dtype == np.uint8
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))  # parameters that are gone are not saved
+
+
+def test_each_process_keeps_its_own_rows_of_a_batch_that_is_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise all processes of a run would write one file at the same time."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for process in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        batch = PrefetchedBatch({"tokens": np.full(2, process)}, ["a", "b"], ReadState("", 0))
+        finite = FiniteLosses(tmp_path)
+        finite.check(3, {"loss": jnp.float32(np.nan)}, batch)
+        with pytest.raises(InputError, match=rf"not_finite_step_3_process_{process}\.npz"):
+            finite.check_now()
+    for process in range(2):
+        with np.load(tmp_path / f"not_finite_step_3_process_{process}.npz") as kept:
+            assert kept["tokens"].tolist() == [process, process]
+
+
+@pytest.mark.parametrize("error", [ValueError(""), KeyError(), TypeError("\n"), ValueError("cut short\nthere")])
+def test_a_damaged_checkpoint_is_one_line(error: Exception, tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match="checkpoint is damaged, or does not fit this model: "),
+        reading(tmp_path, "checkpoint"),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize("said", [{}, [], {"manifest": "m", "consumed": "many"}])
+def test_a_damaged_position_is_one_line(said: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Checkpoints, "last_step", 1)
+    monkeypatch.setattr(Checkpoints, "_read", lambda *_: {"data": said})
+    with (
+        closing(Checkpoints(tmp_path)) as checkpoints,
+        pytest.raises(InputError, match="position in the shards is damaged"),
+    ):
+        checkpoints.position()
 
 
 @pytest.mark.slow

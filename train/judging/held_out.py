@@ -207,11 +207,16 @@ def _differences(
 def _dim_names(names: tuple[str, ...], dim: int) -> list[str]:
     """Returns a name for each dimension: all differ, and none contains "/", as they become parts of longer names.
 
-    >>> _dim_names(("x (m)", "a/b", "x (m)"), 3), _dim_names((), 2)
-    (['x (m)', 'a_b', 'x (m) 2'], ['0', '1'])
+    >>> _dim_names(("x (m)", "a/b", "x (m)"), 3), _dim_names(("q", "q", "q 1"), 3), _dim_names((), 2)
+    (['x (m)', 'a_b', 'x (m) 2'], ['q', 'q 1', 'q 1 2'], ['0', '1'])
     """
     plain = [name.replace("/", "_") for name in names] if len(names) == dim else [str(i) for i in range(dim)]
-    return [name if name not in plain[:i] else f"{name} {i}" for i, name in enumerate(plain)]
+    out: list[str] = []
+    for i, name in enumerate(plain):
+        while name in out:
+            name = f"{name} {i}"
+        out.append(name)
+    return out
 
 
 @partial(jax.jit, static_argnames=("still", "alpha", "loss_norm", "model_config", "mesh"))

@@ -13,7 +13,7 @@ from train.judging.film_recorder import Film
 
 
 def save(path: Path, films: dict[str, list[Film]]) -> None:
-    """Writes one npz file.
+    """Writes one npz file in one step, so that it is either whole or not there.
 
     Args:
         path: path of the file.
@@ -26,8 +26,10 @@ def save(path: Path, films: dict[str, list[Film]]) -> None:
             arrays[name], arrays[f"{name}/steps"] = film.frames, film.steps
             outcome = "success" if film.success else "failure"
             arrays[f"{name}/text"] = np.array(f"{film.instruction}|{outcome}|{film.seed}")
-    with path.open("wb") as file:  # given a path, numpy would add .npz to a name without it
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as file:  # given a path, numpy would add .npz to a name without it
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)
 
 
 def load(path: Path) -> dict[str, list[Film]]:

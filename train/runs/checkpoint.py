@@ -78,11 +78,7 @@ class Checkpoints:
         Raises:
             InputError: the checkpoint is damaged.
         """
-        return (
-            None
-            if self.last_step is None
-            else ReadState.from_json(self._read({"data": ocp.args.JsonRestore()})["data"])
-        )
+        return None if self.last_step is None else self._place(self._read({"data": ocp.args.JsonRestore()})["data"])
 
     def config(self) -> TrainConfig:
         """Returns the configuration that wrote the newest checkpoint.
@@ -106,7 +102,7 @@ class Checkpoints:
         """
         wanted = to_restore(state)
         out = self._read(wanted | {"data": ocp.args.JsonRestore()})
-        return self._newest(), State(**{name: out[name] for name in wanted}), ReadState.from_json(out["data"])
+        return self._newest(), State(**{name: out[name] for name in wanted}), self._place(out["data"])
 
     def restore_params(
         self, params: Params, moving: Params | None = None, step: int | None = None
@@ -130,6 +126,11 @@ class Checkpoints:
         step = self._newest() if step is None else step
         with reading(self.run, "checkpoint"):
             return self.manager.restore(step, args=ocp.args.Composite(**wanted))
+
+    def _place(self, said: Any) -> ReadState:
+        """Returns the position in the shards that a checkpoint contains."""
+        with reading(self.run, "checkpoint's position in the shards"):
+            return ReadState.from_json(said)
 
     def _newest(self) -> int:
         step = self.last_step

@@ -39,4 +39,5 @@ def reading(run: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{run}: its {what} cannot be read: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run}: the {what} does not fit this model: {str(error).splitlines()[0]}") from None
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{run}: the {what} is damaged, or does not fit this model: {why}") from None

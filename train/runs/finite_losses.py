@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from fasttok.errors import InputError
@@ -37,7 +38,10 @@ class FiniteLosses:
         names = [name for name in metrics if name.startswith(("loss", "grad_norm"))]
         bad = [name for name in names if not np.isfinite(float(metrics[name]))]
         if bad:
-            file = self.run / f"not_finite_step_{step}.npz"
+            own = (
+                f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
+            )  # each has other rows of the batch
+            file = self.run / f"not_finite_step_{step}{own}.npz"
             np.savez_compressed(file, sample_ids=np.array(batch.sample_ids), **batch.batch)  # type: ignore[arg-type]
             raise InputError(
                 f"{', '.join(bad)} is not finite at step {step}; its batch and sample ids are in {file}. Lower "
