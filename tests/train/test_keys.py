@@ -11,8 +11,10 @@ import pytest
 
 from fasttok import NormStats
 from fasttok.actions.representation import ActionColumns, Representation
+from fasttok.common import json_files
 from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.errors import InputError
+from fasttok.safe_actions import ActionLimits, SafeActions
 from train.acting.robots import Robot
 from train.serving.keys import KeyMap, presets
 from train.serving.metadata import ServedRobot
@@ -345,3 +347,13 @@ def test_metadata_name_the_columns_that_a_robot_takes() -> None:
     assert said.action_encoding == ("absolute", "absolute", "gripper")
     assert said.action_names == ("action 0", "action 1", "action 2")
     assert said.action_low is None
+
+
+def test_a_range_that_nobody_knows_limits_no_action() -> None:
+    """openpi's statistics of pi0 may have a mean and a deviation alone; a range from mean to mean would hold the arm there."""
+    theirs = NormStats.from_json({"mean": [0.5, 0.25], "std": [1.0, 0.0]})
+    tok: Any = SimpleNamespace(stats={"arm": theirs}, state_stats={"arm": theirs})
+    said = ServedRobot.of(replace(robot(), action_dim=2, action_encoding=("absolute",) * 2), tok, 224)
+    assert (said.action_low, said.state_high) == ((None, 0.25), (None, 0.25))
+    limits = ActionLimits.of(json_files.encode(said))
+    assert np.array_equal(SafeActions(limits, start=None)([7.0, 7.0]), [7.0, 0.25])

@@ -226,6 +226,7 @@ def test_a_server_says_what_it_expects() -> None:
         "arm", 6, 3, ("a", "b", "c"), 10.0, ("primary",), ("s",), TrainedRange((0, 0, 0), (1, 1, 1))
     )
     assert from_metadata("arm", {**said, "action_low": None}, "ws://there").actions is None
+    assert from_metadata("arm", {**said, "action_low": [0, None, 0]}, "ws://there").actions is None
     ranged = from_metadata("arm", {**said, "state_low": [-1.0], "state_high": [2.0]}, "ws://there")
     assert ranged.states == TrainedRange((-1.0,), (2.0,))
     assert from_metadata("arm", {**said, "state_low": [-1.0], "state_high": []}, "ws://there").states is None

@@ -172,7 +172,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _numbers(value: object) -> tuple[float, ...]:
-    return tuple(map(float, value)) if isinstance(value, list | tuple) else ()
+    return tuple(map(float, value)) if isinstance(value, list | tuple) and None not in value else ()
 
 
 def _columns(names: tuple[str, ...], dim: int) -> str:

@@ -4,7 +4,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from fasttok import ActionTokenizer
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttok import ActionTokenizer, NormStats
 from fasttok._version import __version__
 from train.acting.robots import Robot
 from train.judging.measurements import Decoding
@@ -28,9 +31,11 @@ class ServedRobot:
         image_size: (height, width) of the training images; images of another size are resized to it.
         state_dim: S; 0 if the policy reads no state.
         state_names: S names with units.
-        action_low: smallest value of each of the D columns in training; None if the run learned another form of actions.
+        action_low: smallest value of each of the D columns in training; None if the run learned another form of actions. Its
+            statistics may be somebody else's, which may not say the range of a column: then the column's value is None.
         action_high: largest value of each of the D columns, or None likewise.
-        state_low: smallest value of each of the S columns in training; None if the run has no statistics of the state.
+        state_low: smallest value of each of the S columns in training; None if the run has no statistics of the state. Single
+            columns may be None, too.
         state_high: largest value of each of the S columns, or None likewise.
         normaliser: digest of the statistics of actions and states, 16 hex digits.
     """
@@ -44,10 +49,10 @@ class ServedRobot:
     image_size: tuple[int, int]
     state_dim: int
     state_names: tuple[str, ...]
-    action_low: tuple[float, ...] | None
-    action_high: tuple[float, ...] | None
-    state_low: tuple[float, ...] | None
-    state_high: tuple[float, ...] | None
+    action_low: tuple[float | None, ...] | None
+    action_high: tuple[float | None, ...] | None
+    state_low: tuple[float | None, ...] | None
+    state_high: tuple[float | None, ...] | None
     normaliser: str
 
     @classmethod
@@ -73,10 +78,10 @@ class ServedRobot:
             image_size=(model_size, model_size) if size is None else (size.height, size.width),
             state_dim=robot.state_dim,
             state_names=robot.state_names,
-            action_low=tuple(stats.min.tolist()) if raw else None,
-            action_high=tuple(stats.max.tolist()) if raw else None,
-            state_low=None if state is None else tuple(state.min.tolist()),
-            state_high=None if state is None else tuple(state.max.tolist()),
+            action_low=_known(stats, stats.min) if raw else None,
+            action_high=_known(stats, stats.max) if raw else None,
+            state_low=None if state is None else _known(state, state.min),
+            state_high=None if state is None else _known(state, state.max),
             normaliser=normaliser_digest(tok, robot.embodiment),
         )
 
@@ -116,6 +121,12 @@ class ServerMetadata:
     real_time: bool
     rtc_delay: int
     says_subtasks: bool
+
+
+def _known(stats: NormStats, ends: NDArray[np.float64]) -> tuple[float | None, ...]:
+    """Returns one end of the range of each column; None if the statistics have only a mean and a deviation, and no range."""
+    unknown = (stats.min == stats.max) & (stats.std > 0)
+    return tuple(None if missing else end for end, missing in zip(ends.tolist(), unknown.tolist(), strict=True))
 
 
 def numbered(dim: int) -> tuple[str, ...]:
