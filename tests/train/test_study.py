@@ -110,6 +110,10 @@ arms: {ki: --preset ki, joint: --preset joint}
         (("name: s", "name: s\nlike: ../other.yaml"), "beside it"),
         (("name: s", "name: s\nlike: other.yaml"), "other.yaml is not there"),
         (("seeds: [0]", "seeds: [0"), "not YAML"),
+        (
+            ("joint: --preset joint", "ki: --preset joint"),
+            r"s\.yaml: line \d: 'ki' is given twice \(first on line \d\)",
+        ),
         (("name: s", "name: s\nevaluate: {splits: [seen], episode: 3}"), "episode"),
         (("name: s", "name: s\npurpose: win"), "purpose is 'win'"),
         (("name: s", "name: s\npurpose: choose"), "seeds from 1000 on"),
@@ -147,6 +151,13 @@ def test_an_arm_trains_the_preset_that_it_names(tmp_path: Path, monkeypatch: pyt
     train_main([*study.common, *flags.split(), "--size=small", "--seed=0", "--shards=D/shards", "--out", "O"])
     assert typed == [config]
     assert RunSpec(config, Evaluation()).training_digest == RunSpec(typed[0], Evaluation()).training_digest
+
+
+def test_a_split_counts_once(tmp_path: Path) -> None:
+    """The episodes of a split that is named twice would count as twice as many, and intervals would be too narrow."""
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD.replace("name: s", "name: s\nevaluate: {splits: [seen, far, seen]}"))
+    assert load_study(path).evaluate.splits == ("seen", "far")
 
 
 def test_a_study_like_another(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from fasttok.common.console import track
 from fasttok.common.names import relative_path
+from fasttok.common.yaml_once import load_once
 from fasttok.errors import InputError
 from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
@@ -63,7 +64,7 @@ def _questions(folder: Path, entry_file: Path, most: int) -> list[_Question]:
             names, or there are no questions.
     """
     try:
-        entry = yaml.safe_load(entry_file.read_text(encoding="utf-8"))
+        entry = load_once(entry_file.read_text(encoding="utf-8"), str(entry_file))
         splits, form = entry.get("splits") or {}, entry.get("format", "jsonl")
         if entry.get("kind") != "vqa" or "val" not in splits:
             raise InputError(f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {splits}")

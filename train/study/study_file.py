@@ -11,6 +11,7 @@ import yaml
 
 from fasttok.common import json_files
 from fasttok.common.names import relative_path
+from fasttok.common.yaml_once import load_once
 from fasttok.errors import InputError, unknown_name
 from train.config import check_least, check_seed
 from train.study.arm_config import training
@@ -133,7 +134,7 @@ def _check_starts(path: Path, study: Study) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_once(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise InputError(f"{path} is not there; fasttok-study list names the studies that come with fasttok") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -174,6 +175,7 @@ def _evaluation(path: Path, values: Any) -> Evaluation:
         raise InputError(f"{path}: evaluate is {values!r}, expected a mapping, such as splits: [seen]")
     _check_keys(path, values, Evaluation, "evaluate: ")
     found = json_files.decode(Evaluation, values, f"{path}: evaluate")
+    found = dataclasses.replace(found, splits=tuple(dict.fromkeys(found.splits)))  # its episodes must count once
     if not found.splits:
         raise InputError(f"{path}: evaluate: splits is empty, expected at least one split of the world, such as [seen]")
     check_least(

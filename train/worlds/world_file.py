@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from fasttok.common import json_files
+from fasttok.common.yaml_once import load_once
 from fasttok.errors import InputError, refused, unknown_name
 from train.user_modules import load_attribute
 
@@ -42,7 +43,7 @@ def load_world(path: Path) -> Callable[..., Any]:
         ImportError: `world` is a module:function that does not exist; the error can also be an AttributeError or a ValueError.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_once(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise refused(error) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -41,6 +41,7 @@ def test_a_function_of_ones_own_gets_the_other_keys(tmp_path: Path) -> None:
         ("world: no_such_module:make\n", "expected module:factory"),
         ("world: math:no_such_name\n", "expected module:factory"),
         ("world: {\n", "is not YAML"),
+        ("world: gymnasium\nid: a\nid: b\n", r"world\.yaml: line 3: 'id' is given twice \(first on line 2\); keep one"),
         (f"world: {__name__}:sized\nsizes: 3\n", "sized does not take these settings: .*size"),
         (f"world: {__name__}:sized\n", "sized does not take these settings: missing .*'size'"),
     ],
