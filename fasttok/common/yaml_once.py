@@ -12,7 +12,7 @@ MERGE = "tag:yaml.org,2002:merge"
 class _OnceLoader(yaml.SafeLoader):
     """A SafeLoader that refuses a mapping with a key given twice."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Reads a mapping; later, when values are made, it also has the keys that `<<` brings in."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}

@@ -186,7 +186,7 @@ def test_each_process_keeps_its_own_rows_of_a_batch_that_is_not_finite(
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     for process in range(2):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        batch = PrefetchedBatch({"tokens": np.full(2, process)}, ["a", "b"], ReadState("", 0))
+        batch = PrefetchedBatch({"tokens": np.full(2, process)}, ReadState("", 0), ["a", "b"])
         finite = FiniteLosses(tmp_path)
         finite.check(3, {"loss": jnp.float32(np.nan)}, batch)
         with pytest.raises(InputError, match=rf"not_finite_step_3_process_{process}\.npz"):
