@@ -96,8 +96,10 @@ def main(config: MetaWorldBaselines) -> None:
     Raises:
         InputError: there is no such policy or task, or no episode to play, or MetaWorld is missing or cannot draw.
     """
-    if config.episodes < 1:
-        raise InputError(f"--episodes is {config.episodes}, expected at least 1")
+    if config.episodes < 1 or config.seed < 0:
+        raise InputError(
+            f"--episodes is {config.episodes} and --seed {config.seed}, expected at least 1, and at least 0"
+        )
     if config.out is not None:
         check_output_file(config.out, overwrite=config.overwrite, flag="--out")
     rows = [

@@ -26,7 +26,7 @@ from examples.tabletop.vector import VectorEnv
 from fasttok.common.console import emit_json, progress, run, table, write_text
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.output_file import check_output_file
-from fasttok.errors import unknown_name
+from fasttok.errors import InputError, unknown_name
 
 __all__ = ["POLICIES", "measure", "play"]
 
@@ -143,8 +143,12 @@ def main(config: BaselineConfig) -> None:
     """Plays all episodes, and prints or writes the results.
 
     Raises:
-        InputError: there is no such policy, embodiment, split or task, or --out may not be written.
+        InputError: there is no such policy, embodiment, split or task, or no episode to play, or --out may not be written.
     """
+    if config.episodes < 1 or config.seed < 0:
+        raise InputError(
+            f"--episodes is {config.episodes} and --seed {config.seed}, expected at least 1, and at least 0"
+        )
     if config.out is not None:
         check_output_file(config.out, overwrite=config.overwrite)
     rows = [

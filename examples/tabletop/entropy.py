@@ -70,7 +70,7 @@ class EntropyConfig:
     """Print JSON on stdout."""
 
     def __post_init__(self) -> None:
-        for name, least in (("scenes", 2), ("repeats", 2)):
+        for name, least in (("scenes", 2), ("repeats", 2), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name} is {getattr(self, name)}, expected at least {least}")
 

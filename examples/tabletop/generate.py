@@ -105,12 +105,14 @@ def main(config: GenerateConfig) -> None:
     """Writes all datasets.
 
     Raises:
-        InputError: a number is below 1, a share is outside [0, 1], a name is unknown, or a dataset exists already.
+        InputError: a number is too small, a share is outside [0, 1], a name is unknown, or a dataset exists already.
     """
     for name in ("episodes", "arm_episodes", "vqa", "captions"):
         found = getattr(config, name)
         if found is not None and found < 1:
             raise InputError(f"--{name.replace('_', '-')} is {found}, expected at least 1")
+    if config.seed < 0:
+        raise InputError(f"--seed is {config.seed}, expected at least 0")
     questions.check_kinds(config.questions)
     split_named("seen", config.correlation)  # refuses a wrong share before anything is written
     kinds_named(config.task)
@@ -149,17 +151,18 @@ def robot(config: GenerateConfig, name: str, place: OutputFolder) -> dict[str, D
     """Writes one embodiment's RLDS dataset. Its folder appears when it is complete."""
     episodes = splits(config.episodes_of(name))
     counts = {split: DemonstrationCount() for split in episodes}
-    hidden = config.out / f".tabletop_{name}.part"
-    shutil.rmtree(hidden, ignore_errors=True)
-    with progress(f"demonstrations of {name}", sum(episodes.values()), "episodes") as advance:
-        makers = {
-            split: partial(demonstrations, config, name, number, total, counts[split], advance)
-            for number, (split, total) in enumerate(episodes.items())
-        }
-        written = rlds.write(hidden, EMBODIMENTS[name], makers, min(episodes.values()))
-    (written / "dataset.yaml").write_text(rlds.entry(EMBODIMENTS[name]), encoding="utf-8")
-    place.install(written.parent, last="1.0.0/dataset.yaml")
-    shutil.rmtree(hidden)
+    hidden = place.aside()
+    try:
+        with progress(f"demonstrations of {name}", sum(episodes.values()), "episodes") as advance:
+            makers = {
+                split: partial(demonstrations, config, name, number, total, counts[split], advance)
+                for number, (split, total) in enumerate(episodes.items())
+            }
+            written = rlds.write(hidden, EMBODIMENTS[name], makers, min(episodes.values()))
+        (written / "dataset.yaml").write_text(rlds.entry(EMBODIMENTS[name]), encoding="utf-8")
+        place.install(written.parent, last="1.0.0/dataset.yaml")
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
     return counts
 
 

@@ -15,9 +15,11 @@ import tyro
 from PIL import Image
 from scipy.stats import binom
 
-from examples.tabletop import questions
+from examples.metaworld import baselines as metaworld_baselines
+from examples.tabletop import baselines, questions, rlds
 from examples.tabletop.baselines import POLICIES, play
 from examples.tabletop.embodiments import EMBODIMENTS
+from examples.tabletop.entropy import EntropyConfig
 from examples.tabletop.env import make, make_vector
 from examples.tabletop.expert import Expert
 from examples.tabletop.generate import GenerateConfig, first_seed, records
@@ -264,6 +266,33 @@ def test_the_arm_may_have_its_own_number_of_episodes() -> None:
     assert GenerateConfig(Path("nowhere"), episodes=30).episodes_of("arm") == 30
     with pytest.raises(InputError, match="--arm-episodes is 0"):
         generate(replace(config, arm_episodes=0))
+
+
+def test_numbers_that_make_nothing_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--seed is -1, expected at least 0"):
+        generate(GenerateConfig(tmp_path / "data", seed=-1))
+    for wrong in ({"episodes": 0}, {"seed": -1}):
+        with pytest.raises(InputError, match="expected at least 1, and at least 0"):
+            baselines.main(baselines.BaselineConfig(**wrong))
+        with pytest.raises(InputError, match="expected at least 1, and at least 0"):
+            metaworld_baselines.main(metaworld_baselines.MetaWorldBaselines(**wrong))
+    with pytest.raises(InputError, match="--seed is -1, expected at least 0"):
+        EntropyConfig(seed=-1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_that_cannot_be_made_leaves_nothing_and_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the folder that earlier versions made their data in: somebody else's may have this name."""
+    theirs = tmp_path / ".tabletop_planar.part" / "file"
+    theirs.parent.mkdir()
+    theirs.write_text("not ours")
+    monkeypatch.setattr(rlds, "write", lambda *_: pytest.fail("stopped"))
+    with pytest.raises(pytest.fail.Exception):
+        generate(GenerateConfig(tmp_path, embodiments=("planar",), web=False))
+    assert theirs.read_text() == "not ours"
+    assert list(tmp_path.iterdir()) == [theirs.parent]
 
 
 def test_rlds_read_back_is_what_the_world_made(tabletop: Path) -> None:

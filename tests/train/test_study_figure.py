@@ -230,6 +230,10 @@ def test_the_verb_run_may_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"--seeds is -3; expected how many"):
         study_command.command(["presets", "--env", "m:f", "--data", "d", "--seeds", "-3"])
+    with pytest.raises(
+        InputError, match=r"--seeds is 99, and .*presets\.yaml has \d+: 0, 1.*expected at most that many"
+    ):
+        study_command.command(["presets", "--env", "m:f", "--data", "d", "--seeds", "99"])
     with pytest.raises(InputError, match="nowhere"):
         study_command.command(["figure", "nowhere.json"])
 

@@ -82,6 +82,11 @@ def main(config: StudyConfig) -> None:
         study = study.with_arms(config.only)
     if config.seeds < 0:
         raise InputError(f"--seeds is {config.seeds}; expected how many of the study's seeds to use, or 0 for all")
+    if config.seeds > len(study.seeds):
+        raise InputError(
+            f"--seeds is {config.seeds}, and {config.study} has {len(study.seeds)}: {', '.join(map(str, study.seeds))}; expected "
+            "at most that many. Write more into the study's file"
+        )
     if config.seeds:
         study = dataclasses.replace(study, seeds=study.seeds[: config.seeds])
     if config.smoke:
