@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ def test_a_damaged_checkpoint_and_other_shards_change_nothing(chain: Chain, cut:
     with pytest.raises(InputError, match=r"contains other shards than .*were at .*shards.*--resume-with shards"):
         run(asked)
     assert digests(cut) == before
+    saved = json.loads(
+        (cut / "config.json").read_text()
+    )  # as after --resume-with shards, and a kill before a checkpoint
+    (cut / "config.json").write_text(json.dumps(saved | {"shards": str(others)}))
+    with pytest.raises(InputError, match=rf"contains other shards than .*were at {re.escape(str(chain.shards))}\)"):
+        run(asked)
     (damaged,) = (cut / "checkpoints").glob("[0-9]*/params/manifest.ocdbt")
     damaged.write_bytes(damaged.read_bytes()[:20])
     before = digests(cut)

@@ -137,9 +137,11 @@ def check_shards(config: TrainConfig) -> None:
         return
     with closing(Checkpoints(config.out)) as checkpoints:
         position = checkpoints.position()
-    if position is None:
-        return
-    saved = load_config(config.out)
+        if position is None:
+            return
+        saved = (
+            checkpoints.config()
+        )  # config.json may name the shards of a resumed run that was killed before its checkpoint
     digest = ShardReader(str(config.shards)).digest
     if digest == position.manifest:
         if not _same(saved.shards, config.shards):
