@@ -100,7 +100,8 @@ class Batcher:
         total = len(example.prefix) + len(example.suffix)
         if total > self.length:
             raise InputError(
-                f"a row has {total} tokens, more than the {self.length} of this run; raise --data.text-length"
+                f"a row has {total} tokens, more than the {self.length} of this run; shorten its text, such as the instruction, "
+                "or train with a larger --data.text-length"
             )
         return total
 

@@ -34,7 +34,7 @@ from train.study.spec import CHOOSING_EPISODES, CHOOSING_SEED, Evaluation
 from train.study.study_data import StudyInputs, prepare_data
 from train.study.study_file import load_study
 from train.study.study_result import read_result
-from train.study.summary import steps_to
+from train.study.summary import steps_to, values_of
 from train.study.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,6 +353,21 @@ def test_samples_to_a_threshold() -> None:
     assert steps_to(run(0, 1, 3), 0.5, "seen") == 250
     assert steps_to(run(4, 4), 0.5, "seen") == 50
     assert np.isnan(steps_to(run(0, 1), 0.5, "seen"))
+
+
+def test_tasks_are_counted_if_all_robots_tell_them() -> None:
+    def seen(embodiment: str, task: tuple[str, ...] | None) -> WorldResult:
+        each: dict[Any, tuple[int, ...]] = {"success": (1, 0)}
+        return WorldResult(embodiment=embodiment, split="seen", episodes=2, each=each, task=task, ms_per_prediction=1.0)
+
+    def found(*worlds: WorldResult) -> dict[str, list[float]]:
+        return {
+            name: values.tolist() for name, values in values_of(done(CurvePoint(1, worlds, (), None, 1, 1))).items()
+        }
+
+    both = found(seen("planar", ("a", "b")), seen("arm", ("b", "b")))
+    assert both == {"success/seen": [1, 0, 1, 0], "success/seen/a": [1], "success/seen/b": [0, 1, 0]}
+    assert found(seen("planar", ("a", "b")), seen("arm", None)) == {"success/seen": [1, 0, 1, 0]}
 
 
 def test_single_environments_and_vectors_are_one_to_the_loop() -> None:

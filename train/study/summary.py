@@ -34,7 +34,8 @@ def values_of(result: RunResult, point: int = -1) -> Values:
         for name in SHARES:
             if all(name in w.each for w in worlds):
                 out[f"{name}/{split}"] = np.concatenate([np.array(w.each[name], float) for w in worlds])
-        tasks = np.concatenate([np.array(w.task or []) for w in worlds])
+        told = all(w.task is not None for w in worlds)  # else nobody knows the tasks of some of the split's episodes
+        tasks = np.array([task for w in worlds for task in w.task or ()] if told else [])
         for task in sorted(set(tasks.tolist())):
             out[f"success/{split}/{task}"] = out[f"success/{split}"][tasks == task]
     for decode in dict.fromkeys(a.decode for a in at.actions):
