@@ -8,7 +8,7 @@ import jax
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.acting import rtc
-from train.acting.robots import Robots, action_tokenizer
+from train.acting.robots import Robots, action_tokenizer, check_action_forms
 from train.batches import Batcher, NumpyBatch
 from train.config import ModelConfig, TrainConfig
 from train.examples import Encoder
@@ -100,7 +100,10 @@ def prepare(config: TrainConfig) -> Setup:
         )
     text = text_tokenizer(config, reader)
     tok = action_tokenizer(reader, config.data.tokenizer)
-    encoder = Encoder(Robots.of(reader.manifest, kinds).with_formats(reader), text, config.model, config.data, tok)
+    robots = Robots.of(reader.manifest, kinds).with_formats(reader)
+    if config.data.tokenizer is not None:
+        check_action_forms(robots, tok, config.data.tokenizer)
+    encoder = Encoder(robots, text, config.model, config.data, tok)
     rtc.check(config, encoder.robots)
     length = text_length(config.data.text_length, reader, encoder, kinds)
     needed = {

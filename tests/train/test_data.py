@@ -19,10 +19,12 @@ from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import MIXTURE, Chain
+from tests.train.tiny_runs import config as tiny_run
 from train.acting.robots import Robots, action_tokenizer
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
+from train.setup import prepare
 from train.texts.shard_texts import longest_row
 from train.tokens import TextTokenizer, bins, robot_prompt, state_text, text_prompt
 
@@ -108,6 +110,28 @@ def test_another_tokenizer_re_encodes(chain: Chain, encoder: Encoder) -> None:
         fresh.placement.ids_of(np.array(ids)).tolist()
         == other.encode(row["action"].reshape(10, 3), embodiment="planar")[0].tolist()
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"form": "delta"}, "was fitted on actions delta, source .* as stored"),
+        ({"relative": [0]}, r"dims \[0\] relative"),
+    ],
+)
+def test_a_tokenizer_of_actions_in_another_form_is_refused(
+    chain: Chain, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    """Its statistics are of other numbers: actions would be normalised by them, and only the robot would notice."""
+    other = shutil.copytree(chain.tokenizer, tmp_path / "other")
+    file = other / "processor_config.json"
+    said = json.loads(file.read_text())
+    for fitted in said["fasttok"]["embodiments"].values():
+        fitted.update(change)
+    file.write_text(json.dumps(said))
+    prepare(tiny_run(chain, tmp_path / "run", data={"tokenizer": chain.tokenizer}))
+    with pytest.raises(InputError, match=f"--data.tokenizer .*other: embodiment .*{says}"):
+        prepare(tiny_run(chain, tmp_path / "run", data={"tokenizer": other}))
 
 
 def test_a_tokenizer_that_is_not_the_shards_own_is_caught(chain: Chain, encoder: Encoder, tmp_path: Path) -> None:

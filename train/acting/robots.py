@@ -208,6 +208,33 @@ def check_statistics(robots: Robots, tok: ActionTokenizer) -> None:
                 )
 
 
+def check_action_forms(robots: Robots, tok: ActionTokenizer, folder: Path) -> None:
+    """Checks that a tokenizer, which a user gives instead of the shards' own, was fitted on actions of the form in the shards.
+
+    Its statistics would normalise other numbers than they were made of, and nothing else would notice.
+
+    Args:
+        robots: robots of the shards.
+        tok: the tokenizer.
+        folder: its folder, for messages.
+
+    Raises:
+        InputError: it was fitted on another form, or makes some dims relative itself.
+    """
+    for name, robot in robots.robots.items():
+        fitted, form = tok.embodiments.get(robot.embodiment), robot.representation.name if robot.representation else ""
+        if fitted is not None and fitted.form != form:
+            raise InputError(
+                f"--data.tokenizer {folder}: embodiment {robot.embodiment!r} was fitted on actions {fitted.form or 'as stored'}, "
+                f"source {name} of the shards has them {form or 'as stored'}; fit one for this form, or leave the flag out"
+            )
+        if fitted is not None and fitted.relative:
+            raise InputError(
+                f"--data.tokenizer {folder}: embodiment {robot.embodiment!r} tokenises dims {list(fitted.relative)} relative to "
+                "the state, and the shards contain no such actions; fit it without --relative, or leave the flag out"
+            )
+
+
 def _image_format(reader: ShardReader, source: str, cameras: tuple[str, ...]) -> ImageFormat:
     """Returns the format of the images in a source's first row; JPEG if there is no row or no image."""
     number = reader.sources.index(source)
