@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -271,7 +272,7 @@ def test_the_arm_may_have_its_own_number_of_episodes() -> None:
 def test_numbers_that_make_nothing_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--seed is -1, expected at least 0"):
         generate(GenerateConfig(tmp_path / "data", seed=-1))
-    for wrong in ({"episodes": 0}, {"seed": -1}):
+    for wrong in (dict[str, Any](episodes=0), dict[str, Any](seed=-1)):
         with pytest.raises(InputError, match="expected at least 1, and at least 0"):
             baselines.main(baselines.BaselineConfig(**wrong))
         with pytest.raises(InputError, match="expected at least 1, and at least 0"):
