@@ -6,6 +6,7 @@ import numpy as np
 
 from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import DatasetEntry
+from pipelines.datasets.filters import only_value
 
 USUAL = (
     "language_instruction", "natural_language_instruction", "observation/natural_language_instruction", "task", "language",
@@ -30,7 +31,6 @@ def _text(name: str, episode: Episode, codepoints: bool) -> str | None:
     if codepoints:
         numbers = [int(number) for number in np.asarray(value).ravel().tolist()]
         return "".join(chr(n) for n in numbers[: numbers.index(0) if 0 in numbers else None] if 0 < n < 0x110000)
-    if isinstance(value, np.ndarray):
-        value = value.ravel()[0] if value.size == 1 else ""
+    value = only_value(value)
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
     return " ".join(text.split())

@@ -12,8 +12,10 @@ filters:
 """
 
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +99,13 @@ def check_success(filters: EntryFilters, episode: Episode) -> None:
         value = episode.steps[name]
     else:
         raise RejectedError("features", f"no feature {name}, by which filters.success goes")
-    if isinstance(value, list | bytes):
-        raise RejectedError("features", f"{name} contains bytes, expected true or false")
-    if not np.any(np.asarray(value) > 0):
+    try:
+        flags = np.asarray(value).astype(np.float64)  # a missing value becomes NaN, which is not true
+    except (TypeError, ValueError):
+        flags = None
+    if flags is None or isinstance(value, list | str | bytes):
+        raise RejectedError("features", f"{name} contains {reprlib.repr(value)}, expected true or false")
+    if not np.any(flags > 0):
         raise RejectedError("success", f"{name} is never true", filtered=True)
 
 
@@ -133,13 +139,23 @@ def text_of(episode: Episode, feature: str, asked_by: str) -> str:
         value = episode.steps[feature][0]
     if value is None:
         raise RejectedError("features", f"no feature {feature}, by which {asked_by} goes")
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.ravel()[0]
+    value = only_value(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str):
         raise RejectedError("features", f"{feature} contains no text, and {asked_by} goes by it")
     return value
+
+
+def only_value(value: Any) -> Any:
+    """Returns the value of an array or list of one; anything else as it is.
+
+    >>> only_value(np.array([3])), only_value(["pick"]), only_value(["pick", "place"])
+    (np.int64(3), 'pick', ['pick', 'place'])
+    """
+    if isinstance(value, np.ndarray) and value.size == 1:
+        return value.ravel()[0]
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 def wanted_steps(

@@ -3,6 +3,7 @@
 A record that cannot be used raises `RejectedError` with the short reason under which it is counted.
 """
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from fasttok.episodes import Episode, as_float
 from fasttok.episodes.dataset_entry import DatasetEntry, FeatureColumns
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.hdf5_frames import HdfFrames
-from pipelines.datasets.filters import RejectedError, check_success, check_texts, wanted_steps
+from pipelines.datasets.filters import RejectedError, check_success, check_texts, only_value, wanted_steps
 from pipelines.datasets.grippers import opening
 from pipelines.datasets.keep_ranges import kept_steps
 from pipelines.recordings.encoded_frames import EncodedFrames
@@ -166,12 +167,15 @@ def _language(entry: DatasetEntry, episode: Episode) -> str:
         raise RejectedError("language", f"no feature {entry.language}")
     if entry.language_format == "codepoints":
         value = _codepoints(np.asarray(value))
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.ravel()[0]
-    if value is None or (isinstance(value, float) and np.isnan(value)):  # so a column without any text gives it
+    value = only_value(value)
+    if isinstance(value, float | np.floating) and np.isnan(value):  # so a column without any text gives it
+        value = None
+    if value is None or (isinstance(value, list | tuple | np.ndarray) and not len(value)):
         value = ""
+    if not isinstance(value, str | bytes):
+        raise RejectedError("language", f"{entry.language} is {reprlib.repr(value)}, expected one text")
     try:
-        text = value.decode() if isinstance(value, bytes) else str(value)
+        text = value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
         raise RejectedError("language", f"{entry.language} is not UTF-8") from None
     if not is_unicode(text):

@@ -86,6 +86,33 @@ def test_an_instruction_that_is_no_unicode_is_a_reject(said: Any) -> None:
     assert (caught.value.reason, caught.value.filtered) == ("language", False)
 
 
+def told(said: Any) -> Episode:
+    """An episode whose metadata has this under the name of its instruction."""
+    given = episode()
+    return Episode({key: values for key, values in given.steps.items() if key != "text"}, {"text": said})
+
+
+@pytest.mark.parametrize(
+    "said", [["pick", "place"], np.array([b"pick", b"place"], object), 3, np.float32(0.5), np.zeros(512, np.float32)]
+)
+def test_what_is_not_one_text_is_no_instruction(said: Any) -> None:
+    with pytest.raises(RejectedError, match="expected one text") as caught:
+        standardize(entry(), told(said))
+    assert (caught.value.reason, caught.value.filtered) == ("language", False)
+
+
+@pytest.mark.parametrize("said", [["pick"], (b"pick",), np.array([b"pick"], object), np.array("pick")])
+def test_a_list_of_one_text_is_an_instruction(said: Any) -> None:
+    assert standardize(entry(), told(said)).language == "pick"
+
+
+@pytest.mark.parametrize("said", [[], np.array([], object), np.float32("nan")])
+def test_an_empty_list_is_no_instruction(said: Any) -> None:
+    with pytest.raises(RejectedError, match="is empty") as caught:
+        standardize(entry(), told(said))
+    assert caught.value.filtered
+
+
 def test_success_of_the_episode_or_of_a_step() -> None:
     standardize(entry(success="done"), episode(done=np.bool_(True)))
     reward = np.zeros(10, np.float32)
@@ -95,6 +122,23 @@ def test_success_of_the_episode_or_of_a_step() -> None:
     with pytest.raises(RejectedError) as caught:
         standardize(entry(success="missing"), found)
     assert not caught.value.filtered  # a wrong entry is an error, not a wish
+
+
+@pytest.mark.parametrize("done", ["True", np.array("True"), b"True", [b"True"], {"a": 1}, np.array(["yes", None])])
+def test_a_success_that_is_no_flag_is_a_reject(done: Any) -> None:
+    with pytest.raises(RejectedError, match="expected true or false") as caught:
+        standardize(entry(success="done"), episode(done=done))
+    assert (caught.value.reason, caught.value.filtered) == ("features", False)
+
+
+@pytest.mark.parametrize("done", [None, np.array([None, False], object), float("nan")])
+def test_a_missing_success_is_not_true(done: Any) -> None:
+    with pytest.raises(RejectedError, match="never true") as caught:
+        standardize(entry(success="done"), episode(done=done))
+    assert caught.value.filtered
+    standardize(
+        entry(success="done"), episode(done=np.array([done, True], object)) if done is None else episode(done=1)
+    )
 
 
 @pytest.mark.parametrize(
