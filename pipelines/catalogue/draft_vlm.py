@@ -1,19 +1,39 @@
 """Drafts an entry for a folder of questions, captions or boxes, from the names of its files and a look into the first."""
 
+import glob
 import json
 import re
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from typing import cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.common.stores import kind_at
 from fasttok.episodes.features import Feature
+from fasttok.episodes.lerobot import few
+from fasttok.errors import InputError
 from pipelines.common.image_headers import CLAIMS
-from pipelines.vlm import webdataset
-from pipelines.vlm.confined_folder import ConfinedFolder
+from pipelines.drafts.lines import flow
+from pipelines.recordings.hdf5 import fits
+from pipelines.recordings.split_notes import split_notes
+from pipelines.vlm import jsonl, webdataset
+from pipelines.vlm.confined_folder import ConfinedFolder, check_name
+from pipelines.vlm.record import RecordError
+from pipelines.vlm.values import JsonObject
 
-MOST_FILES = 10_000  # files to list at most
-PROMPT, TARGET = re.compile(r"question|prompt|instruction|query"), re.compile(r"answer|caption|label|text|response")
-IMAGE = re.compile(r"^images?$|image|img|jpg")
+IMAGES = ("image", "images", "img", "jpg")
+PROMPTS = ("question", "prompt", "instruction", "query")
+TARGETS = ("answer", "caption", "label", "text", "txt", "response")
+# A name with one of these words is about a question, an answer or an image, and is not it.
+ABOUT = frozenset(
+    {"id", "ids", "type", "types", "token", "tokens", "class", "classes", "width", "height", "size", "url", "urls"}
+)
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+FIRST_IMAGE = re.compile(rb'"(images?)"\s*:\s*(?:\[\s*)?("(?:[^"\\]|\\.)*")')
 HEAD = 1 << 20
 Draft = tuple[list[str], list[str]]  # lines of YAML, what is not clear
 
@@ -23,14 +43,13 @@ def propose(directory: str) -> tuple[str, list[str]] | None:
     place = ConfinedFolder(directory)
     if kind_at(place.fs, place.root) != "directory":
         return None
-    paths = place.fs.find(place.root, maxdepth=3)[:MOST_FILES]
-    files = sorted(place.relative(path) for path in paths)
+    files = sorted(place.relative(path) for path in place.fs.find(place.root, maxdepth=3))
     for look in (_coco, _vqav2, _webdataset, _parquet, _json):
         found = look(place, files)
         if found:
             lines, unclear = found
             name = place.root.rsplit("/", 1)[-1]
-            head = [f"# A draft from the files of {name}: check every line.", f"name: {json.dumps(name)}"]
+            head = [f"# A draft from the files of {name}: check every line.", flow("name", name)]
             return "\n".join([*head, *lines, "license: ''"]) + "\n", unclear
     return None
 
@@ -42,8 +61,8 @@ def of_features(name: str, features: dict[str, Feature]) -> tuple[str, list[str]
         return None
     texts = [key for key, f in features.items() if f.dtype == "bytes" and f.kind != "image" and len(f.lengths) < 2]
     lines, unclear = _keys(texts, [])
-    head = [f"# A draft from the features of {name}: check every line.", f"name: {name}", _kind(lines), "format: tfds",
-            f"image: {image[0]}"]  # fmt: skip
+    head = [f"# A draft from the features of {name}: check every line.", flow("name", name), _kind(lines), "format: tfds",
+            flow("image", chosen(image, IMAGES) or image[0])]  # fmt: skip
     return "\n".join([*head, *lines, "license: ''"]) + "\n", unclear
 
 
@@ -53,10 +72,10 @@ def _kind(lines: list[str]) -> str:
 
 def _keys(names: list[str], unclear: list[str]) -> Draft:
     """Chooses the keys of the prompt and of the target."""
-    prompt = next((name for name in names if PROMPT.search(name)), None)
-    target = next((name for name in names if TARGET.search(name) and name != prompt), None)
-    lines = [f"prompt: {json.dumps(prompt)}" if prompt else "fixed_prompt: caption en"]
-    lines.append(f"target: {json.dumps(target)}" if target else "target: null")
+    prompt = chosen(names, PROMPTS)
+    target = chosen([name for name in names if name != prompt], TARGETS)
+    lines = [flow("prompt", prompt) if prompt else "fixed_prompt: caption en"]
+    lines.append(flow("target", target) if target else "target: null")
     if not target:
         unclear.append(f"target: none of {', '.join(names) or 'no key'} looks like an answer or caption")
     if not prompt:
@@ -66,49 +85,94 @@ def _keys(names: list[str], unclear: list[str]) -> Draft:
     return lines, unclear
 
 
-def _split(file: str) -> str:
-    """Returns train, val or test, from a file's name; train if the name says none of them.
+def chosen(names: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """Returns the name that is one of some words, or else the first one that contains such a word; None without any.
 
-    >>> _split("annotations/captions_val2017.json"), _split("data.json")
-    ('val', 'train')
+    >>> chosen(["question_id", "questionType", "my_question", "question"], PROMPTS), chosen(["context", "fullAnswer"], TARGETS)
+    ('question', 'fullAnswer')
     """
-    found = re.search(r"train|val|test", file.rsplit("/", 1)[-1].lower())
-    return found[0] if found else "train"
+    plain = [name for name in names if not ABOUT & set(_words(name))]
+    plural = {*wanted, *(f"{word}s" for word in wanted)}
+    ranks = (
+        [name for name in names if name.lower() in plural],
+        [name for name in plain if plural & set(_words(name))],
+        [name for name in plain if any(word in name.lower() for word in wanted)],
+    )
+    return next((found[0] for found in ranks if found), None)
 
 
-def _splits(files: list[str]) -> str:
-    """Returns a YAML line with the first file of each split."""
-    chosen: dict[str, str] = {}
+def _words(name: str) -> list[str]:
+    """Returns the words of a name: "fullAnswer" and "full_answer" have two."""
+    return [word.lower() for word in WORD.findall(name)]
+
+
+def _split(file: str) -> str:
+    """Returns train, val or test, from a word of a file's name or of its folders; train if none of them says it.
+
+    >>> _split("annotations/captions_val2017.json"), _split("test/data.json"), _split("latest.json")
+    ('val', 'test', 'train')
+    """
+    for part in reversed(file.split("/")):
+        for word in _words(part):
+            if word.startswith(("train", "test")):
+                return word[: 5 if word.startswith("train") else 4]
+            if word in ("val", "valid", "validation", "eval"):
+                return "val"
+    return "train"
+
+
+def _by_split(files: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
     for file in files:
-        chosen.setdefault(_split(file), file)
-    return "splits: {" + ", ".join(f"{split}: {json.dumps(file)}" for split, file in chosen.items()) + "}"
+        found.setdefault(_split(file), []).append(file)
+    return found
 
 
-def _patterns(files: list[str]) -> str:
-    """Returns a YAML line with a file pattern for each split: runs of digits become a star."""
-    chosen: dict[str, str] = {}
-    for file in files:
-        chosen.setdefault(_split(file), re.sub(r"\d+", "*", file))
-    return "splits: {" + ", ".join(f"{split}: {json.dumps(file)}" for split, file in chosen.items()) + "}"
+def _splits(files: list[str], unclear: list[str], key: str = "splits") -> str:
+    """Returns a YAML line with the first file of each split, and adds to `unclear` which others there are."""
+    found = _by_split(files)
+    for split, own in found.items():
+        if len(own) > 1:
+            unclear.append(
+                f"{key}: {split} is {own[0]}, and there are also {few(own[1:])}; a pattern (*) takes several"
+            )
+    return flow(key, {split: own[0] for split, own in found.items()})
 
 
-def _images(files: list[str], unclear: list[str]) -> str:
-    """Returns a YAML line with the folder that contains most of the images."""
-    tops: dict[str, int] = {}
-    for file in files:
-        if file.lower().endswith((".jpg", ".jpeg", ".png")):
-            top = file.rsplit("/", 1)[0] if "/" in file else "."
-            tops[top] = tops.get(top, 0) + 1
+def _patterns(files: list[str], unclear: list[str]) -> str:
+    """Returns a YAML line with a file pattern for each split: runs of digits become a star.
+
+    It adds to `unclear` which files fit the pattern of no split, or of another one.
+    """
+    patterns = {}
+    for split, own in _by_split(files).items():
+        name = glob.escape(own[0])
+        others = [file for file in files if _split(file) != split]
+        loose, strict = (re.sub(r"\d+", digits, name) for digits in ("*", "[0-9]*"))
+        patterns[split] = loose if not any(fits(file, loose) for file in others) else strict
+    of = {file: [split for split, pattern in patterns.items() if fits(file, pattern)] for file in files}
+    unclear.extend(split_notes(of, "files", "the draft"))
+    return flow("splits", patterns)
+
+
+def _images(place: ConfinedFolder, files: list[str], unclear: list[str], name: str = "") -> str:
+    """Returns a YAML line with the folder in which an image has this name, or else with the one that has most of the images."""
+    pictures = [file for file in files if file.lower().endswith((".jpg", ".jpeg", ".png"))]
+    tops = Counter(file.rsplit("/", 1)[0] if "/" in file else "." for file in pictures)
+    above = {"/".join(top.split("/")[:depth]) for top in tops for depth in range(1, top.count("/") + 1)}
+    for folder in (*sorted(tops), *sorted(above), "."):
+        if name and not check_name(name) and kind_at(place.fs, f"{place.root}/{folder}/{name}") == "file":
+            return flow("images", folder)
     if not tops:
         unclear.append("images: no folder of images was found")
         return "images: images"
     best = max(tops, key=lambda top: tops[top])
     if len(tops) > 1:
         unclear.append(f"images: took {best}, there are also {', '.join(sorted(set(tops) - {best})[:5])}")
-    return f"images: {json.dumps(best)}"
+    return flow("images", best)
 
 
-def _coco(_place: ConfinedFolder, files: list[str]) -> Draft | None:
+def _coco(place: ConfinedFolder, files: list[str]) -> Draft | None:
     for what, form, kind, more in (
         ("instances_", "coco_boxes", "vqa", "detect: all"),
         ("captions_", "coco_captions", "caption", "fixed_prompt: caption en"),
@@ -118,56 +182,69 @@ def _coco(_place: ConfinedFolder, files: list[str]) -> Draft | None:
             unclear: list[str] = []
             if what == "instances_" and any("/captions_" in f"/{file}" for file in files):
                 unclear.append("there are captions, too: they need an entry of their own, with format: coco_captions")
-            return [f"kind: {kind}", f"format: {form}", _splits(found), _images(files, unclear), more], unclear
+            return [
+                f"kind: {kind}",
+                f"format: {form}",
+                _splits(found, unclear),
+                _images(place, files, unclear),
+                more,
+            ], unclear
     return None
 
 
-def _vqav2(_place: ConfinedFolder, files: list[str]) -> Draft | None:
+def _vqav2(place: ConfinedFolder, files: list[str]) -> Draft | None:
     questions = [file for file in files if file.endswith("_questions.json")]
     annotations = [file for file in files if file.endswith("_annotations.json")]
     if not questions or not annotations:
         return None
     unclear = ["image_name: taken to be COCO 2014's names"]
     template = 'image_name: "COCO_{split}2014_{image_id:012d}.jpg"'
-    given = _splits(annotations).replace("splits:", "annotations:")
-    kept = [file for file in questions if any(_split(file) == _split(other) for other in annotations)]
-    return ["kind: vqa", "format: vqav2", _splits(kept), given, _images(files, unclear), template], unclear
+    both = {_split(file) for file in questions} & {_split(file) for file in annotations}
+    lines = [
+        _splits([file for file in own if _split(file) in both], unclear, key)
+        for key, own in (("splits", questions), ("annotations", annotations))
+    ]
+    return ["kind: vqa", "format: vqav2", *lines, _images(place, files, unclear), template], unclear
 
 
 def _webdataset(place: ConfinedFolder, files: list[str]) -> Draft | None:
     shards = [file for file in files if file.endswith(".tar")]
     if not shards:
         return None
-    fs, unclear = place.fs, list[str]()
-    with fs.open(f"{place.root}/{shards[0]}", "rb") as stream:
-        group = next(webdataset.groups(webdataset.members(stream, fs.size(f"{place.root}/{shards[0]}"))), None)
-        names = [name for name in (group.members if group else {}) if name not in CLAIMS and name != "json"]
+    names: list[str] = []
+    path = f"{place.root}/{shards[0]}"
+    with place.fs.open(path, "rb") as stream:
+        try:
+            group = next(webdataset.groups(webdataset.members(stream, place.fs.size(path))), None)
+        except tarfile.TarError as error:
+            refuse_pointer_at(path)
+            raise InputError(f"{path}: expected a tar file, got {error}") from None
         if group and "json" in group.members and group.members["json"].size < HEAD:
             stream.seek(group.members["json"].start)
-            names += _texts(stream.read(group.members["json"].size))
-    names = ["txt", *names] if "txt" in names else names
-    lines, unclear = _keys(list(dict.fromkeys(names)), unclear)
-    if "target: null" in lines and "txt" in names:
-        lines = [line for line in lines if line != "target: null"] + ["target: txt"]
-    return [_kind(lines), "format: webdataset", _patterns(shards), *lines], unclear
+            names = _texts_of(_object(stream.read(group.members["json"].size)))
+    own = [name for name in (group.members if group else {}) if name not in CLAIMS and name != "json"]
+    names = [*(name for name in own if name != "txt"), *names, *(name for name in own if name == "txt")]
+    lines, unclear = _keys(list(dict.fromkeys(names)), [])
+    return [_kind(lines), "format: webdataset", _patterns(shards, unclear), *lines], unclear
 
 
-def _texts(data: bytes) -> list[str]:
+def _texts_of(row: JsonObject) -> list[str]:
     """Returns the keys of a JSON object whose values are texts or lists."""
-    try:
-        row = json.loads(data)
-    except (ValueError, RecursionError):
-        return []
-    return [key for key, value in row.items() if isinstance(value, str | list)] if isinstance(row, dict) else []
+    return [key for key, value in row.items() if isinstance(value, str | list)]
 
 
 def _parquet(place: ConfinedFolder, files: list[str]) -> Draft | None:
     tables = [file for file in files if file.endswith(".parquet")]
     if not tables:
         return None
-    with place.fs.open(f"{place.root}/{tables[0]}", "rb") as stream:
-        schema = pq.read_schema(stream)
-    image = [name for name in schema.names if IMAGE.search(name) and str(schema.field(name).type) != "string"]
+    path = f"{place.root}/{tables[0]}"
+    try:
+        with place.fs.open(path, "rb") as stream:
+            schema = pq.read_schema(stream)
+    except pa.ArrowException as error:
+        refuse_pointer_at(path)
+        raise InputError(f"{path}: expected a Parquet file, got {error}") from None
+    image = chosen([field.name for field in schema if may_be_image(field.type)], IMAGES)
     if not image:
         return None
     texts = [
@@ -176,9 +253,18 @@ def _parquet(place: ConfinedFolder, files: list[str]) -> Draft | None:
     lines, unclear = _keys(texts, [])
     turns = next((name for name in ("conversations", "messages", "texts") if name in schema.names), None)
     if turns and turns not in texts:
-        lines, unclear = [f"conversations: {turns}"], []
+        lines, unclear = [flow("conversations", turns)], []
     kind = "kind: vqa" if turns else _kind(lines)
-    return [kind, "format: parquet", _patterns(tables), f"image: {json.dumps(image[0])}", *lines], unclear
+    return [kind, "format: parquet", _patterns(tables, unclear), flow("image", image), *lines], unclear
+
+
+def may_be_image(kind: pa.DataType) -> bool:
+    """Whether a column can contain encoded images: bytes, {bytes, path}, or lists of these."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return may_be_image(kind.value_type)
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
@@ -186,16 +272,43 @@ def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
     for file in files:
         if not file.endswith((".json", ".jsonl")):
             continue
-        with place.fs.open(f"{place.root}/{file}", "rb") as stream:
-            head = stream.read(HEAD)
+        head = _head(place, file)
         unclear: list[str] = []
-        same = [other for other in files if other.rpartition(".")[2] == file.rpartition(".")[2]]
-        if b'"conversations"' in head or b'"messages"' in head:
-            return ["kind: vqa", "format: llava", _splits(same), _images(files, unclear)], unclear
-        names = _texts(head.split(b"\n", 1)[0])
-        image = [name for name in names if IMAGE.search(name)]
+        if _is_chat(head):
+            same = [other for other in files if other.endswith((".json", ".jsonl")) and _is_chat(_head(place, other))]
+            said = FIRST_IMAGE.search(head)
+            key, name = (said[1].decode(), str(json.loads(said[2]))) if said else ("image", "")
+            more = [flow("image", key)] if key != "image" else []
+            return [
+                "kind: vqa", "format: llava", _splits(same, unclear), _images(place, files, unclear, name), *more,
+            ], unclear  # fmt: skip
+        row = _first_row(head)
+        names = _texts_of(row)
+        image = chosen(names, IMAGES)
         if file.endswith(".jsonl") and image:
-            lines, unclear = _keys([name for name in names if name not in image], unclear)
-            where = _images(files, unclear)
-            return [_kind(lines), _splits(same), where, f"image: {json.dumps(image[0])}", *lines], unclear
+            same = [other for other in files if other.endswith(".jsonl") and image in _first_row(_head(place, other))]
+            lines, unclear = _keys([name for name in names if name != image], unclear)
+            where = _images(place, files, unclear, str(row[image]))
+            return [_kind(lines), _splits(same, unclear), where, flow("image", image), *lines], unclear
     return None
+
+
+def _head(place: ConfinedFolder, file: str) -> bytes:
+    with place.fs.open(f"{place.root}/{file}", "rb") as stream:
+        return cast(bytes, stream.read(HEAD))
+
+
+def _is_chat(head: bytes) -> bool:
+    return b'"conversations"' in head or b'"messages"' in head
+
+
+def _first_row(head: bytes) -> JsonObject:
+    """Returns the object in the first line, {} if there is none."""
+    return _object(head.lstrip().split(b"\n", 1)[0])
+
+
+def _object(data: bytes) -> JsonObject:
+    try:
+        return jsonl.parse(data)
+    except RecordError:
+        return {}

@@ -1,11 +1,12 @@
 """Lists the jobs of stage 1: finds a dataset's entry and files from its directory, and cuts the files into jobs."""
 
 import glob
+import logging
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fasttok.common import json_files
+from fasttok.common import json_files, stores
 from fasttok.common.names import is_unicode, plain_name
 from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
@@ -27,9 +28,11 @@ from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
+from pipelines.recordings.split_notes import split_notes
 from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
+logger = logging.getLogger(__name__)
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar", ".hdf5", ".h5")
 
 
@@ -217,9 +220,14 @@ def _in_folder(directory: str, config: IndexConfig) -> DirectoryContents:
     entry = find_entry(directory, directory.rsplit("/", 1)[-1], config.entries)
     if entry.kind == "robot" or (entry.format == "tfds" and not entry.exclude):
         _check_whole(directory, entry=True)
-    sections = {
-        split: [Section(file) for file in _matching(directory, split, of)] for split, of in entry.splits.items()
-    }
+    files = {split: _matching(directory, split, of) for split, of in entry.splits.items()}
+    of: dict[str, list[str]] = {}
+    for split, own in files.items():
+        for file in own:
+            of.setdefault(stores.below(directory, file), []).append(split)
+    for line in split_notes(of, "files", "the entry"):
+        logger.warning("%s: %s", directory, line)
+    sections = {split: [Section(file) for file in own] for split, own in files.items()}
     return DirectoryContents(entry.name, entry, "", sections, [])
 
 
@@ -253,7 +261,7 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
     """
     place = ConfinedFolder(directory)
     names = [pattern]
-    if glob.has_magic(pattern):
+    if glob.has_magic(pattern) and kind_at(place.fs, f"{place.root}/{pattern}") != "file":
         names = sorted(place.relative(path) for path in place.fs.glob(f"{glob.escape(place.root)}/{pattern}"))
     present = [name for name in names if kind_at(place.fs, f"{place.root}/{name}") == "file"]
     if not present:

@@ -1,11 +1,15 @@
 """`datasets draft` on the layouts of other people: the entry that it proposes finds their records."""
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from fasttok.errors import InputError
 from pipelines.catalogue.commands import DatasetDraftConfig, run_draft
@@ -52,3 +56,96 @@ def test_what_is_not_recognised_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(InputError, match="is not a TFDS/RLDS directory"):
         run_draft(DatasetDraftConfig(str(tmp_path)))
+
+
+IMAGE = {"bytes": vlm_data.encoded(0), "path": "0.jpg"}
+CHAT = {"messages": [{"role": "user", "content": "<image>q?"}, {"role": "assistant", "content": "a"}]}
+
+
+def drafted(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
+    """Returns the drafted entry of a folder as plain values, and what is not clear."""
+    run_draft(DatasetDraftConfig(str(folder)))
+    said = capsys.readouterr()
+    return yaml.safe_load(said.out), said.err
+
+
+def tables(folder: Path, files: tuple[str, ...], row: Mapping[str, Any]) -> Path:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([dict(row)]), folder / file)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("columns", "target"),
+    [
+        (("question_type", "multiple_choice_answer", "image_id", "question_id", "question", "image"), "multiple_choice_answer"),
+        (("question_id", "image", "question", "answer"), "answer"),
+        (("questionId", "question", "question_types", "image", "answers"), "answers"),
+        (("context", "answer_type", "image_id", "image", "question", "fullAnswer", "answer"), "answer"),
+    ],
+    ids=["lmms-lab/VQAv2", "lmms-lab/COCO-Caption", "lmms-lab/DocVQA", "GQA"],
+)  # fmt: skip
+def test_columns_about_a_question_are_not_the_question(
+    columns: tuple[str, ...], target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {name: IMAGE if name == "image" else 7 if name == "image_id" else "text" for name in columns}
+    entry, unclear = drafted(tables(tmp_path, ("val-0.parquet",), row), capsys)
+    assert (entry["image"], entry["prompt"], entry["target"], unclear) == ("image", "question", target, "")
+
+
+@pytest.mark.parametrize(
+    ("files", "splits", "unclear"),
+    [
+        (("train/0.parquet", "test/0.parquet"), {"train": "train/*.parquet", "test": "test/*.parquet"}, ""),
+        (("0.parquet", "1.parquet", "test-0.parquet"), {"train": "[0-9]*.parquet", "test": "test-*.parquet"}, ""),
+        (("latest-0.parquet",), {"train": "latest-*.parquet"}, ""),
+        (("a-0.parquet", "b-0.parquet"), {"train": "a-*.parquet"}, "left out: b-0.parquet"),
+        (("a[1].parquet",), {"train": "a[[]*].parquet"}, ""),
+    ],
+)
+def test_a_split_takes_its_own_files_and_the_others_are_said(
+    files: tuple[str, ...], splits: dict[str, str], unclear: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry, said = drafted(tables(tmp_path, files, {"image": IMAGE, "question": "q", "answer": "a"}), capsys)
+    assert (entry["splits"], unclear in said, bool(said)) == (splits, True, bool(unclear))
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
+    result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+    (dataset,) = result.datasets.values()
+    assert sum(split.indexed for split in dataset.splits.values()) == len(files) - bool(unclear)
+
+
+def test_chats_among_other_json_and_many_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = tmp_path / "a" / "pics"
+    pictures.mkdir(parents=True)
+    for number in range(10_001):
+        (pictures / f"{number}.jpg").touch()
+    (pictures / "0.jpg").write_bytes(IMAGE["bytes"])
+    (tmp_path / "config.json").write_text("{}")
+    for name in ("x 😀", "y"):
+        (tmp_path / f"{name}.json").write_text(json.dumps([{**CHAT, "images": ["pics/0.jpg"]}]))
+    entry, unclear = drafted(tmp_path, capsys)
+    assert (entry["splits"], entry["images"], entry["image"]) == ({"train": "x 😀.json"}, "a", "images")
+    assert "there are also y.json" in unclear
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
+    result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+    (dataset,) = result.datasets.values()
+    assert dataset.splits["train"].indexed == 1
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.tar"])
+def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"no such format" * 100)
+    with pytest.raises(InputError, match=rf"{name}: expected a"):
+        run_draft(DatasetDraftConfig(str(tmp_path)))
+
+
+def test_index_warns_of_files_in_two_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tables(tmp_path, ("0.parquet", "test-0.parquet"), {"image": IMAGE, "question": "q", "answer": "a"})
+    (tmp_path / "dataset.yaml").write_text(
+        "name: d\nkind: vqa\nformat: parquet\nimage: image\nprompt: question\ntarget: answer\n"
+        "splits: {train: '*.parquet', test: 'test-*.parquet'}\n"
+    )
+    with caplog.at_level(logging.WARNING):
+        run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+    assert "1 files are in several splits (train, test): test-0.parquet" in caplog.text
