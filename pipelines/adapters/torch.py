@@ -8,6 +8,9 @@
 
 Worker i of k reads batches i, i + k, i + 2k, ... of its rank. A DataLoader takes from its workers in turn, so it returns the
 batches in the rank's order. The position is in the batch because workers read ahead of the loop that trains.
+
+A pass over a loader ends after `epochs` epochs; a second pass reads the same batches again. For epochs in different orders, make
+one pass with a larger `epochs`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -74,15 +77,20 @@ class ShardDataset(IterableDataset):
         self.rank = rank if rank is not None else torch.distributed.get_rank() if group else 0
         self.world = world if world is not None else torch.distributed.get_world_size() if group else 1
         self._at: LoaderState = {"read_state": None}
+        self._ended = (
+            False  # whether the last pass came to its end, so that the next one begins again, as in a new worker
+        )
         self._batches((0, 1), None).close()  # reports wrong arguments now
 
     def __iter__(self) -> Iterator[Any]:
         info = data.get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        state = self._start(worker, workers)
+        state = None if self._ended else self._start(worker, workers)
+        self._ended = False
         for batch in self._batches((worker, workers), state):
             self._at = {"read_state": batch.state.to_json(), "worker": worker, "workers": workers}
             yield self.transform(batch)
+        self._ended = True
 
     def state_dict(self) -> LoaderState:
         """Returns the position of this object, which is exact only in the process that iterates.
@@ -96,6 +104,7 @@ class ShardDataset(IterableDataset):
         """Continues after this position: a batch's `read_state`, a `ReadState`, or what `state_dict` returned."""
         if isinstance(state, ReadState):
             state = state.to_json()
+        self._ended = False
         if "read_state" in state:
             self._at = cast(LoaderState, dict(state))
         else:

@@ -93,6 +93,18 @@ def test_each_workers_own_state_resumes_that_worker(torch_adapter: Any, shards: 
         next(iter(dataset))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_pass_over_a_loader_reads_all(torch_adapter: Any, shards: str, workers: int) -> None:
+    whole = ids(shards, n=90, epochs=1)
+    dataset = torch_adapter.ShardDataset(shards, 90, epochs=1, columns=["sample_id"])
+    loader = torch_adapter.data.DataLoader(dataset, batch_size=None, num_workers=workers)
+    passes = [list(loader) for _ in range(3)]
+    assert [[batch["sample_id"] for batch in one] for one in passes] == [whole] * 3
+    again = torch_adapter.ShardDataset(shards, 90, epochs=1, columns=["sample_id"])
+    again.load_state_dict(passes[0][-1]["read_state"])
+    assert list(again) == []  # nothing is left of the pass that this position is in
+
+
 def test_torch_arguments_are_checked_at_once(torch_adapter: Any, shards: str) -> None:
     with pytest.raises(InputError, match="multiple of the ranks"):
         torch_adapter.ShardDataset(shards, 100, rank=0, world=3)
