@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fasttok.errors import InputError
 
 IntArray = NDArray[np.int64]
+MOST_SAMPLES = 2**53  # float64, in which shares are computed, has every whole number up to here
 
 
 def quotas(shares: ArrayLike, n: int) -> IntArray:
@@ -20,13 +21,13 @@ def quotas(shares: ArrayLike, n: int) -> IntArray:
 
     Args:
         shares: (k,) non-negative, at least one positive; normalised here.
-        n: samples to split, >= 0.
+        n: samples to split, in [0, 2**53].
 
     Returns:
         (k,) int64 counts; a share of 0 gets 0. Ties go to the earlier source.
 
     Raises:
-        InputError: shares that are negative, not finite or all zero; negative `n`.
+        InputError: shares that are negative, not finite or all zero; `n` below 0 or above 2**53.
 
     >>> quotas([4, 3, 2, 1], 16)
     array([6, 5, 3, 2])
@@ -34,8 +35,8 @@ def quotas(shares: ArrayLike, n: int) -> IntArray:
     weights = np.asarray(shares, dtype=np.float64)
     if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not (weights > 0).any():
         raise InputError(f"shares must be finite, >= 0 and not all 0; got {np.asarray(shares).tolist()}")
-    if n < 0:
-        raise InputError(f"cannot split {n} samples; give a number >= 0")
+    if not 0 <= n <= MOST_SAMPLES:
+        raise InputError(f"cannot split {n} samples; give a number >= 0 and <= {MOST_SAMPLES:,}")
     weights = weights / weights.max()  # so that the sum of huge weights cannot overflow
     exact = weights / weights.sum() * n
     counts: IntArray = np.floor(exact).astype(np.int64)

@@ -14,6 +14,7 @@ of its own.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,10 +125,10 @@ def phases(mixture: Mixture, samples: int) -> list[tuple[int, int, int]]:
 def cap(max_epochs: float | None, frames: int | None) -> int | None:
     """Returns the maximum number of samples of a source; None if there is no limit or its size is not known.
 
-    >>> cap(1.5, 101), cap(None, 101)
-    (151, None)
+    >>> cap(1.5, 101), cap(0.29, 100), cap(None, 101)
+    (151, 29, None)
     """
-    return None if max_epochs is None or frames is None else int(max_epochs * frames)
+    return None if max_epochs is None or frames is None else int(Fraction(str(max_epochs)) * frames)
 
 
 def _split(
@@ -137,7 +138,7 @@ def _split(
     if isinstance(node, Source):
         leaves.append(share)
         return
-    sizes = [_relative_share(node, member, frames, weights) for member in node.members]
+    sizes = _relative_shares(node, frames, weights)
     total = math.fsum(sizes)
     if not total and share:
         raise InputError(
@@ -147,15 +148,20 @@ def _split(
         _split(member, share * (size / total) if total else 0.0, frames, weights, leaves)
 
 
-def _relative_share(group: Group, member: Group | Source, frames: Frames | None, weights: Mapping[str, float]) -> float:
-    """Returns the number that a member's share of its group is proportional to."""
-    weight = weights.get(member.name, member.weight)
+def _relative_shares(group: Group, frames: Frames | None, weights: Mapping[str, float]) -> list[float]:
+    """Returns the numbers that the shares of a group's members are proportional to."""
+    given = [weights.get(member.name, member.weight) for member in group.members]
+    _, power = math.frexp(max(given, default=0.0))
+    given = [math.ldexp(weight, -power) for weight in given]  # exact, and no product or sum of huge weights overflows
     if not group.sized:
-        return weight if group.weighted else 1.0
-    size = _size(member, frames, group)
+        return given if group.weighted else [1.0] * len(given)
+    sizes = [_size(member, frames, group) for member in group.members]
     if group.policy == "weight_times_frames":
-        return weight * size
-    return math.pow(size, 1 / group.temperature if group.policy == "temperature" else 1.0)
+        return [weight * size for weight, size in zip(given, sizes, strict=True)]
+    if group.policy == "temperature":
+        largest = max(sizes) or 1  # without it, a low temperature overflows
+        return [math.pow(size / largest, 1 / group.temperature) for size in sizes]
+    return [float(size) for size in sizes]
 
 
 def _size(node: Group | Source, frames: Frames | None, policy: Group) -> int:

@@ -89,3 +89,10 @@ def test_sequence_is_exact_far_out_and_for_large_weights() -> None:
 def test_order_refuses_fractions() -> None:
     with pytest.raises(InputError, match="integers"):
         interleave([0.5, 0.5])
+
+
+@pytest.mark.parametrize("n", [-1, 2**53 + 1, 10**17])
+def test_more_samples_than_floats_count_are_refused(n: int) -> None:
+    assert int(quotas([1, 1, 1], 2**53).sum()) == 2**53
+    with pytest.raises(InputError, match="cannot split"):
+        quotas([1, 1, 1], n)

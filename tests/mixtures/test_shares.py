@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fasttok.errors import InputError
 from mixtures.parse import read_mixture
-from mixtures.shares import allocate, needs_frames, phases, shares
+from mixtures.shares import allocate, cap, needs_frames, phases, shares
 from mixtures.spec import CurriculumPhase, Group, Mixture, Policy, Source
 
 
@@ -43,6 +43,24 @@ def test_policies_are_their_formulas(frames: list[int], temperature: float) -> N
         found = shares(flat(policy, weights, temperature), held)
         assert found == pytest.approx(parts / parts.sum(), rel=1e-9)
         assert found.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@given(st.lists(st.floats(1e-300, 1.7e308), min_size=1, max_size=6), st.floats(1e-300, 1e300))
+def test_no_weight_or_temperature_overflows(weights: list[float], temperature: float) -> None:
+    held = {f"s{i}": 10**7 * (i + 1) for i in range(len(weights))}
+    for policy in ("as_given", "temperature", "weight_times_frames"):
+        found = shares(flat(policy, weights, temperature), held)
+        assert found.min() >= 0
+        assert found.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_a_cold_temperature_takes_the_largest() -> None:
+    assert shares(flat("temperature", [1, 1], 0.01), {"s0": 10**6, "s1": 10}).tolist() == [1.0, 0.0]
+
+
+@given(st.integers(1, 999), st.integers(1, 10**6))
+def test_max_epochs_is_a_decimal_number(hundredths: int, frames: int) -> None:
+    assert cap(hundredths / 100, frames) == hundredths * frames // 100
 
 
 def test_a_group_counts_as_all_below_it(tmp_path: Path) -> None:
