@@ -33,6 +33,8 @@ def write(folder: Path, files: int = 2) -> list[str]:
                 "target": "ab",
                 "file": f"{DATA}/{stem}",
                 "id": str(i),
+                "image": "",
+                "image_offset": 0,
             }
             for i, (n, text, slots) in enumerate(EPISODES)
         ]
@@ -106,7 +108,15 @@ def test_files_of_one_name_are_divided_by_their_folders_wherever_these_are(tmp_p
         folder = tmp_path / place.replace("/", "_")
         (folder / "d" / "train").mkdir(parents=True)
         rows = [
-            {"steps": 1, "image_bytes": 0, "target": "", "file": f"{place}/{n}/trajectory.h5", "id": "0"}
+            {
+                "steps": 1,
+                "image_bytes": 0,
+                "target": "",
+                "file": f"{place}/{n}/trajectory.h5",
+                "id": "0",
+                "image": "",
+                "image_offset": 0,
+            }
             for n in range(200)
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / "d" / "train" / "t.episodes.parquet")
@@ -118,6 +128,29 @@ def test_files_of_one_name_are_divided_by_their_folders_wherever_these_are(tmp_p
         assert 0.6 < parts[0].total / 200 < 0.8
         taken.append([part.row.tolist() for part in parts])
     assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_questions_about_an_image_are_in_one_part(archive: bool, tmp_path: Path) -> None:
+    """As the turns of a conversation and the captions of a picture; the images are files, or places in a tar file."""
+    (tmp_path / "d" / "train").mkdir(parents=True)
+    rows = [
+        {"steps": 1, "image_bytes": 0, "target": "", "file": f"{DATA}/a.json", "id": f"{n}/{turn}",
+         "image": "a.tar" if archive else f"{n}.jpg", "image_offset": 512 * n if archive else 0}
+        for n in range(200) for turn in range(5)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d" / "train" / "t.episodes.parquet")
+    parts = [
+        read_holding(str(tmp_path), Source("d", "d", filters=SourceFilters(part=part)), ["t"], DATA)
+        for part in ((0.0, 0.7), (0.7, 1.0))
+    ]
+    taken = [
+        {(row + i) // 5 for row, n in zip(part.row.tolist(), part.records.tolist(), strict=True) for i in range(n)}
+        for part in parts
+    ]
+    assert sum(part.total for part in parts) == 1000
+    assert not taken[0] & taken[1]
+    assert 120 < len(taken[0]) < 160
 
 
 @pytest.mark.parametrize(
