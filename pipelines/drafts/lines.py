@@ -24,10 +24,12 @@ def camera_slots(names: Iterable[str]) -> tuple[dict[CameraSlot, str], list[str]
 
     >>> camera_slots(["obs/eye_in_hand_rgb", "obs/agentview_rgb"])[0]
     {'primary': 'obs/agentview_rgb', 'wrist': 'obs/eye_in_hand_rgb'}
+    >>> camera_slots(["observation.images.Wrist", "observation.images.Top", "observation.images.Depth"])[0]
+    {'primary': 'observation.images.Top', 'wrist': 'observation.images.Wrist'}
     """
-    cameras = [name for name in sorted(names) if not NOT_CAMERAS.search(name)]
-    outer = [name for name in cameras if not WRIST.search(name)]
-    inner = [name for name in cameras if WRIST.search(name)]
+    cameras = [name for name in sorted(names) if not NOT_CAMERAS.search(name.lower())]
+    outer = [name for name in cameras if not WRIST.search(name.lower())]
+    inner = [name for name in cameras if WRIST.search(name.lower())]
     chosen = dict(zip(CAMERA_SLOTS[:2], outer, strict=False)) | dict(zip(CAMERA_SLOTS[2:], inner, strict=False))
     return chosen, [name for name in cameras if name not in chosen.values()]
 
