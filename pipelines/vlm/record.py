@@ -156,7 +156,8 @@ def texts(entry: DatasetEntry, row: Mapping[str, FieldValue]) -> tuple[str, str,
     value = row.get(entry.target) if entry.target else None
     target = ""
     if isinstance(value, list | tuple):
-        answers = answers or texts_of(value, entry.target)
+        given = texts_of(value, entry.target)
+        target, answers = most_common(given), answers or given
     elif entry.target and (value is not None or not answers):
         target = text_of(value, entry.target)
     return prompt, target or most_common(answers), answers

@@ -21,7 +21,7 @@ from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
 from pipelines.vlm.confined_folder import check_name
 from pipelines.vlm.image_files import open_images
-from pipelines.vlm.record import MAX_TEXT
+from pipelines.vlm.record import MAX_TEXT, texts
 from tests.pipelines import vlm_data
 from tests.pipelines.vlm_data import MAKERS, Made
 
@@ -158,6 +158,12 @@ def test_boxes_of_more_classes_than_records_are_counted(tmp_path: Path, monkeypa
     counts, rows, _ = index(made.directory, tmp_path / "index")
     assert [row["id"] for row in rows if row["id"].startswith("100/")] == ["100/0"]
     assert counts.left_out[vlm.coco_boxes.MORE_CLASSES] == 1
+
+
+def test_a_target_of_several_texts_is_the_most_common_of_them_beside_answers() -> None:
+    entry = parse_entry("name: d\nkind: vqa\nsplits: {train: t}\nprompt: q\ntarget: a\nanswers: all\n", "d.yaml")
+    assert texts(entry, {"q": "x", "a": ["y", "z", "z"], "all": ["k"]}) == ("x", "z", ("k",))
+    assert texts(entry, {"q": "x", "a": None, "all": ["k", "m", "m"]}) == ("x", "m", ("k", "m", "m"))
 
 
 def test_all_answers_are_kept(tmp_path: Path) -> None:
