@@ -33,6 +33,9 @@ from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
 logger = logging.getLogger(__name__)
+MOST_OF_A_NAME = (
+    150  # bytes of a file's name in the names of its tables: a file system allows 255, and temporary names are longer
+)
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar", ".hdf5", ".h5")
 
 
@@ -345,4 +348,4 @@ def _stem(file: str, number: int) -> str:
     name = file.rsplit("/", 1)[-1]
     for suffix in SUFFIXES:
         name = name.replace(suffix, "")
-    return f"{number:05d}-{name}"
+    return f"{number:05d}-{name.encode()[:MOST_OF_A_NAME].decode(errors='ignore')}"

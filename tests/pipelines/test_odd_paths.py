@@ -77,3 +77,18 @@ def test_a_file_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
         pytest.skip("this file system takes only UTF-8")
     with pytest.raises(InputError, match=r"d\\udce9mo\.npz': this path is not UTF-8.*; rename"):
         run_index(IndexConfig((str(data),), str(tmp_path / "index")), [])
+
+
+def test_files_with_the_longest_names_are_indexed(tmp_path: Path) -> None:
+    """Names of 250 bytes, which begin alike, also in the middle of a letter; what `index` writes has longer suffixes."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for number in range(3):
+        steps = np.full((4, 2), number, np.float32)
+        np.savez(folder / f"{'x' * (number > 0)}{'抓' * 80}{'x' * (number == 0)}{number}-xxx.npz", action=steps)
+    (folder / "dataset.yaml").write_text(
+        "name: d\nkind: robot\nformat: tables\ncontrol_hz: 5\ncameras: {}\nfilters: {language: false}\naction: [{from: action}]\n"
+    )
+    index = run_index(IndexConfig((str(folder),), str(tmp_path / "index")), [])
+    assert index.datasets["d"].splits["train"].indexed == 3
+    assert index.datasets["d"].splits["train"].steps == 12
