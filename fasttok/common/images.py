@@ -7,6 +7,8 @@ to what the model sees (bilinear). Both filters are Pillow's. This module needs 
 import io
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -58,10 +60,14 @@ def decoded(image: "Image", near: tuple[int, int] | None = None) -> "Image":
     Raises:
         UndecodableError: the image is damaged.
     """
+    from PIL import Image
+
     try:
         if near is not None:
             image.draft("RGB", near)
         image.load()
+        if image.mode.startswith("I"):  # 16 bits of grey, of which `convert` would keep the lowest 8 as white
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         return image if image.mode == "RGB" else image.convert("RGB")  # `convert` copies even an RGB image
     except (OSError, SyntaxError, ValueError) as error:
         raise UndecodableError(str(error)) from None

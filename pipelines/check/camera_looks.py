@@ -1,11 +1,11 @@
 """Decodes a few frames of each camera and makes them small."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.images import UndecodableError, decoded, opened
 from fasttok.episodes import Episode
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.frames import BadFrame, Frame, Frames
@@ -122,12 +122,9 @@ def _decoded(frame: Frame) -> NDArray[np.uint8] | str:
     if wrong:
         return wrong
     require("PIL", "pipelines", "looking at cameras")
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(frame)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+        return np.asarray(decoded(opened(frame)))
+    except UndecodableError as error:
         return f"cannot be decoded: {error}"
 
 

@@ -53,6 +53,16 @@ def test_pixels_get_their_size_before_they_are_encoded_and_exactly_once() -> Non
     assert encode(large, resize=Resize(90, 120)) == encode(large)
 
 
+def test_grey_of_16_bits_is_as_bright_as_grey_of_8() -> None:
+    grey = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
+    deep, plain = io.BytesIO(), io.BytesIO()
+    Image.fromarray(grey).save(deep, "PNG")
+    Image.fromarray((grey >> 8).astype(np.uint8)).save(plain, "PNG")
+    images = ImageDecoder((24, 32)).decode([deep.getvalue(), plain.getvalue()]).pixels
+    assert np.array_equal(images[0], images[1])
+    assert resized(deep.getvalue(), Resize(24, 32)) == resized(plain.getvalue(), Resize(24, 32))
+
+
 def test_reversed_channels_are_turned_and_views_are_welcome() -> None:
     assert encode(scene()[..., ::-1], bgr=True) == encode(scene())
     assert encode(scene()[::-1]) == encode(scene()[::-1].copy())
