@@ -34,8 +34,10 @@ def file_name(image: JsonObject | None, number: object) -> str:
     """Returns the name of an image's file.
 
     Raises:
-        RecordError: there is no such image, or it has no file name.
+        RecordError: the id is not an integer, there is no such image, or it has no file name.
     """
+    if not is_id(number):
+        raise RecordError("image", f"image_id is {shown(number)}, expected an integer")
     name = (image or {}).get("file_name")
     if not isinstance(name, str) or not name:
         raise RecordError("image", f"image {shown(number)} is not in 'images', or has no file_name")

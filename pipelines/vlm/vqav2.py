@@ -72,6 +72,8 @@ def _record(
     try:
         prompt = text_of(row.get("question"), "question")
         number, image = row.get("question_id"), row.get("image_id")
+        if not coco.is_id(number):
+            raise RecordError("language", f"question_id is {shown(number)}, expected an integer")
         annotation = table.find(number)
         if annotation is None:
             raise RecordError("language", f"question {shown(number)} has no annotation")

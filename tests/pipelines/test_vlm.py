@@ -166,6 +166,21 @@ def test_a_target_of_several_texts_is_the_most_common_of_them_beside_answers() -
     assert texts(entry, {"q": "x", "a": None, "all": ["k", "m", "m"]}) == ("x", "m", ("k", "m", "m"))
 
 
+@pytest.mark.parametrize(
+    ("maker", "file", "key"),
+    [(vlm_data.coco_captions, "captions_train2017.json", "image_id"), (vlm_data.vqav2, "q.json", "question_id")],
+)
+def test_ids_that_are_texts_are_named(maker: Any, file: str, key: str, tmp_path: Path) -> None:
+    made = maker(tmp_path / "data")
+    path = next(made.directory.rglob(file))
+    data = json.loads(path.read_text())
+    rows = data["annotations" if key == "image_id" else "questions"]
+    rows[0][key] = "abc"
+    path.write_text(json.dumps(data))
+    _, _, rejected = index(made.directory, tmp_path / "index")
+    assert f"{key} is 'abc', expected an integer" in [row["detail"] for row in rejected]
+
+
 def test_all_answers_are_kept(tmp_path: Path) -> None:
     made = vlm_data.vqav2(tmp_path / "data")
     _, rows, _ = index(made.directory, tmp_path / "index")
