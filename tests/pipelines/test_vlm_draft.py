@@ -58,7 +58,7 @@ def test_what_is_not_recognised_is_said(tmp_path: Path) -> None:
         run_draft(DatasetDraftConfig(str(tmp_path)))
 
 
-IMAGE = {"bytes": vlm_data.encoded(0), "path": "0.jpg"}
+IMAGE: dict[str, Any] = {"bytes": vlm_data.encoded(0), "path": "0.jpg"}
 CHAT = {"messages": [{"role": "user", "content": "<image>q?"}, {"role": "assistant", "content": "a"}]}
 
 
