@@ -131,7 +131,8 @@ def question(ask: object) -> str:
 def pairs(turns: object) -> list[tuple[object, object]]:
     """Returns the (question, answer) pairs of a conversation, in order.
 
-    A turn is {from, value} or {role, content}, or a whole pair is {user, assistant}; system turns are left out.
+    A turn is {from, value} or {role, content}, or a whole pair is {user, assistant}; system turns are left out. A content may be
+    a list of parts, {type: text, text} or {type: image}, of which the texts count.
 
     Raises:
         RecordError: it is no list of such turns, the two roles do not alternate, or there are no pairs or more than `PARTS`.
@@ -146,7 +147,7 @@ def pairs(turns: object) -> list[tuple[object, object]]:
         if "user" in turn and "assistant" in turn:
             found.append((turn["user"], turn["assistant"]))
             continue
-        role, value = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+        role, value = turn.get("from", turn.get("role")), _said(turn.get("value", turn.get("content")))
         if role in ASIDE and not open_question:
             continue
         if role not in (ANSWERS if open_question else ASKS):
@@ -162,3 +163,14 @@ def pairs(turns: object) -> list[tuple[object, object]]:
     if len(found) > PARTS:
         raise RecordError("conversation", f"{len(found)} pairs of turns, more than {PARTS}")
     return found
+
+
+def _said(value: object) -> object:
+    """Returns the texts of a list of parts, joined; any other value as it is."""
+    parts = value if isinstance(value, list | tuple) else ()
+    texts = [
+        part.get("text") or "" for part in parts if isinstance(part, dict) and part.get("type") in ("text", "image")
+    ]
+    if not parts or len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
+        return value
+    return "".join(texts)

@@ -19,6 +19,7 @@ from pipelines import vlm
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
+from pipelines.vlm import llava
 from pipelines.vlm.confined_folder import check_name
 from pipelines.vlm.image_files import open_images
 from pipelines.vlm.record import MAX_TEXT, texts
@@ -179,6 +180,16 @@ def test_ids_that_are_texts_are_named(maker: Any, file: str, key: str, tmp_path:
     path.write_text(json.dumps(data))
     _, _, rejected = index(made.directory, tmp_path / "index")
     assert f"{key} is 'abc', expected an integer" in [row["detail"] for row in rejected]
+
+
+def test_contents_in_parts_are_their_texts() -> None:
+    """As in HuggingFaceH4/llava-instruct-mix-vsft."""
+    ask = [{"index": None, "text": "What is it?", "type": "text"}, {"index": 0, "text": None, "type": "image"}]
+    turns = [{"role": "user", "content": ask}, {"role": "assistant", "content": [{"type": "text", "text": "a cat"}]}]
+    assert llava.pairs(turns) == [("What is it?", "a cat")]
+    for odd in ([], [{"type": "video", "text": "x"}], ["x"], [{"type": "text", "text": 3}]):
+        turns[0]["content"] = odd
+        assert llava.pairs(turns) == [(odd, "a cat")]  # no text: the pair is rejected
 
 
 def test_all_answers_are_kept(tmp_path: Path) -> None:
