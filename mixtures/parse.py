@@ -169,7 +169,7 @@ class _MixtureReader(CheckedValues):
             raise self.error(item, None, "weight is missing; it is relative to the siblings, so 1 is a good start")
         weight = self.positive(item, "weight", item.get("weight", 1))
         if kind == "group":
-            return self.group(item, self.text(item, "group", ""), weight, depth + 1)
+            return self.group(item, self.own_name(item, "group"), weight, depth + 1)
         return self.include(item, weight) if kind == "include" else self.source(item, weight)
 
     def include(self, item: Keys, weight: float) -> Group:
@@ -185,7 +185,14 @@ class _MixtureReader(CheckedValues):
         if other.schedule:
             raise self.error(item, "include", f"{said} has a schedule; only the outermost mixture may have one")
         chunk = other.chunk if "chunk" in load(path) else None
-        return replace(_with_chunk(other.root, chunk), name=self.text(item, "name", other.name), weight=weight)
+        return replace(_with_chunk(other.root, chunk), name=self.own_name(item, "name", other.name), weight=weight)
+
+    def own_name(self, item: Keys, key: str, default: str = "") -> str:
+        """Reads the name of a source or group, which is printed in tables and stored in every row."""
+        name = self.filled(item, key) if key in item else default
+        if not name.isprintable():
+            raise self.error(item, key, f"{key} is {name!r}, expected a text of one line without control characters")
+        return name
 
     def source(self, item: Keys, weight: float) -> Source:
         dataset = self.text(item, "dataset", "")
@@ -193,7 +200,7 @@ class _MixtureReader(CheckedValues):
         action = self.mapping(item, "action", ("form", "rotation"), "{form: relative, rotation: 6d} or one of these")
         action = action or Keys()
         return Source(
-            name=self.text(item, "name", dataset),
+            name=self.own_name(item, "name", dataset),
             dataset=dataset,
             split=self.text(item, "split", "train"),
             weight=weight,

@@ -26,6 +26,9 @@ def finite(value: object) -> TypeGuard[int | float]:
         return False
 
 
+WRITTEN = "; numbers stand without quotes, and 1e-3 is written 1.0e-3"
+
+
 def _numeric(value: object) -> bool:
     """Whether a text looks like a number."""
     return isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", value.strip(), re.IGNORECASE) is not None
@@ -98,9 +101,8 @@ class CheckedValues:
     def positive(self, keys: Keys, key: str, value: object) -> float:
         """Returns `value`, which must be a finite number above 0."""
         if not finite(value) or value <= 0:
-            raise self.error(
-                keys, key, f"{key} must be a finite number > 0, got {shown(value)}; drop a source to leave it out"
-            )
+            hint = WRITTEN if _numeric(value) else "; drop a source to leave it out" if key == "weight" else ""
+            raise self.error(keys, key, f"{key} must be a finite number > 0, got {shown(value)}{hint}")
         return float(value)
 
     def whole(self, keys: Keys, key: str, low: int, high: int | None = None) -> int:
@@ -118,7 +120,7 @@ class CheckedValues:
             least = f"> {low:g}" if above else f">= {low:g}" if low > -math.inf else ""
             most = "" if high is None else f"and <= {high:g}"
             what = " ".join(part for part in ("a finite number", least, most) if part)
-            hint = "; numbers stand without quotes, and 1e-3 is written 1.0e-3" if _numeric(value) else ""
+            hint = WRITTEN if _numeric(value) else ""
             raise self.error(keys, key, f"{key} must be {what}, got {shown(value)}{hint}")
         return value
 
