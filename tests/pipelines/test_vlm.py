@@ -185,7 +185,10 @@ def test_ids_that_are_texts_are_named(maker: Any, file: str, key: str, tmp_path:
 def test_contents_in_parts_are_their_texts() -> None:
     """As in HuggingFaceH4/llava-instruct-mix-vsft."""
     ask = [{"index": None, "text": "What is it?", "type": "text"}, {"index": 0, "text": None, "type": "image"}]
-    turns = [{"role": "user", "content": ask}, {"role": "assistant", "content": [{"type": "text", "text": "a cat"}]}]
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": ask},
+        {"role": "assistant", "content": [{"type": "text", "text": "a cat"}]},
+    ]
     assert llava.pairs(turns) == [("What is it?", "a cat")]
     for odd in ([], [{"type": "video", "text": "x"}], ["x"], [{"type": "text", "text": 3}]):
         turns[0]["content"] = odd
