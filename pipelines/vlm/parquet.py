@@ -29,6 +29,7 @@ from pipelines.vlm.record import (
     Range,
     RecordError,
     SourceFile,
+    Unwanted,
     VlmRecord,
     id_of,
     rejected,
@@ -122,6 +123,9 @@ def _records(
     try:
         if isinstance(row, RecordError):
             raise row
+        if entry.conversations and has_no_image(row.get(entry.image)):
+            yield Unwanted(start, "no image", f"column {entry.image!r} is empty")
+            return
         name = id_of(row, entry.id, number)
         data = check_image(image_bytes(row.get(entry.image), entry.image), "")
         place = ImagePlace(path, number, len(data))
@@ -140,6 +144,15 @@ def _records(
             )
         except RecordError as error:
             yield rejected(at, error)
+
+
+def has_no_image(value: object) -> bool:
+    """Whether a cell says that a row has no image, as rows of text only have among conversations about images.
+
+    >>> has_no_image(None), has_no_image([]), has_no_image({"bytes": None, "path": None}), has_no_image({"path": "a.jpg"})
+    (True, True, True, False)
+    """
+    return value is None or value == [] or (isinstance(value, dict) and not any(value.values()))
 
 
 def image_bytes(value: object, column: str) -> bytes:

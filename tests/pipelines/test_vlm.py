@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -180,6 +181,20 @@ def test_ids_that_are_texts_are_named(maker: Any, file: str, key: str, tmp_path:
     path.write_text(json.dumps(data))
     _, _, rejected = index(made.directory, tmp_path / "index")
     assert f"{key} is 'abc', expected an integer" in [row["detail"] for row in rejected]
+
+
+def test_conversations_of_text_only_are_filtered_in_parquet_too(tmp_path: Path) -> None:
+    """As in lmms-lab/LLaVA-NeXT-Data, whose image is null there."""
+    made = vlm_data.parquet_turns(tmp_path / "data")
+    file = next(made.directory.rglob("*.parquet"))
+    table = pq.read_table(file)
+    name = parse_entry((made.directory / "dataset.yaml").read_text(), "d.yaml").image
+    rows = [{**row, name: None} if i == 0 else row for i, row in enumerate(table.to_pylist())]
+    before, _, _ = index(made.directory, tmp_path / "before")
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
+    after, _, _ = index(made.directory, tmp_path / "after")
+    assert after.rejected == before.rejected
+    assert after.filtered == {"no image": before.filtered.get("no image", 0) + 1}
 
 
 def test_contents_in_parts_are_their_texts() -> None:
