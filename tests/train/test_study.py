@@ -560,7 +560,6 @@ def test_results_that_were_written_before_are_read(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_run_that_was_stopped_has_the_curve_of_one_that_was_not(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -589,6 +588,7 @@ def test_a_run_that_was_stopped_has_the_curve_of_one_that_was_not(
     assert [point.step for point in curve] == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_study_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--smoke`: data, base VLM, arms, seeds, table and page; done again, nothing is trained again."""
     from train.study.__main__ import StudyConfig, main
