@@ -16,6 +16,7 @@ from fasttok.common.console import track
 from fasttok.common.kinds import Encoding
 from fasttok.episodes import BadRecord, Episode, Where, rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.formats import format_of
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.index_file import IndexedDataset, is_index, open_index
@@ -26,7 +27,6 @@ from pipelines.datasets.find_entry import find_entry, own_entry, refuse_unused
 from pipelines.datasets.keep_ranges import with_ranges
 from pipelines.datasets.standardize import dim_names, encodings, standardize
 from pipelines.recordings import Recordings, Section, open_recordings
-from pipelines.recordings.dataset_name import dataset_name
 
 
 @dataclass(frozen=True)

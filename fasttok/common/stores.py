@@ -58,6 +58,18 @@ def join_scheme(url: str, path: str) -> str:
     return f"{scheme[0]}{path}" if scheme and not is_url(path) else path
 
 
+def own_path(path: str) -> str:
+    """Returns a path or URL without `/`, `.` or `..` at its end. A local path becomes absolute, but a link keeps its own name.
+
+    A cache of the Hugging Face hub links names such as lift.hdf5 to files that are named by their digest.
+    """
+    path = str(path).rstrip("/")
+    if is_url(path):
+        return path
+    folder, name = os.path.split(path)
+    return os.path.realpath(path) if name in ("", ".", "..") else f"{os.path.realpath(folder).rstrip('/')}/{name}"
+
+
 def below(folder: str, file: str) -> str:
     """Returns a file's path below a dataset's folder, which is the same wherever that folder is. Both are paths or URLs.
 

@@ -5,7 +5,6 @@ for ep in open_episodes(path, split="train"):
 """
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from fasttok.common import stores
 from fasttok.common.given_paths import no_data
 from fasttok.episodes import arrays, formats, hdf5, index, lerobot, lerobot_info, rlds
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.episode import UNREADABLE, BadEpisodeError, BadRecord, Episode, Where, as_float, episode_of
 from fasttok.errors import InputError
 
@@ -87,6 +87,8 @@ def open_episodes(path: str, split: str = "train", skip_bad: bool = False) -> Ep
         InputError: the path does not exist, there is no such split, or the format is not known.
     """
     path = str(path).rstrip("/")
+    if path.rsplit("/", 1)[-1] in (".", ".."):
+        path = stores.own_path(path)
     return replace(_open(path, split), skip_bad=skip_bad, folder=path)
 
 
@@ -113,16 +115,16 @@ def _open(path: str, split: str) -> Episodes:
         return Episodes(directory.name, sum(directory.declared[file] for file in files), read)
     if found == "lerobot":
         info = lerobot_info.open_info(path)
-        name = root.rsplit("/", 1)[-1]
+        name = dataset_name(path)
         return Episodes(name, lerobot_info.count(info, split), lambda: lerobot.read(path, info, split))
     if found == "hdf5":
         files = hdf5.files_below(path)
-        name = re.sub(r"\.(hdf5|h5)$", "", root.rsplit("/", 1)[-1])
+        name = dataset_name(path)
         return Episodes(name, None, functools.partial(hdf5.read, path, files, name, split))
     suffix, files = formats.tables(path)
     if files:  # also Parquet files without an episode column: their reader says which columns it expects
         formats.warn_of_other_tables(path, suffix)
-        name = root.rsplit("/", 1)[-1].removesuffix(suffix)
+        name = dataset_name(path)
         return Episodes(name, None, functools.partial(arrays.READERS[suffix], files, name))
     lerobot_info.refuse_folder_of(path)
     raise InputError(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fasttok.common import stores
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.episode import ACTIONS, BadRecord, Episode, Where
 from fasttok.episodes.lerobot_info import EVERY, INFO, NO_ROBOT, STATES, LerobotInfo, split_range, with_gaps
 from fasttok.episodes.lerobot_listing import is_table
@@ -43,7 +44,7 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
     if not files:
         raise InputError(f"{path} has no data/**/*.parquet; the frames of a LeRobot dataset are there")
     urls = [stores.join_scheme(path, file) for file in files]
-    shared = shared_metadata(root, info)
+    shared = shared_metadata(path, info)
     found: set[int] = set()
     rows = unreadable = 0
     for table_or_bad in episode_tables(urls, across=True, wanted=without_images):
@@ -72,12 +73,12 @@ def read(path: str, info: LerobotInfo, split: str) -> Iterator[Episode | BadReco
         logger.warning("%s/%s says %d frames, data/ has %d", path, INFO, info.total_frames, rows)
 
 
-def shared_metadata(root: str, info: LerobotInfo) -> Metadata:
+def shared_metadata(path: str, info: LerobotInfo) -> Metadata:
     """Returns the metadata that all episodes of a folder share."""
     action = info.features.get(info.action)
     state = next((info.features[name] for name in STATES if name in info.features), None)
     return {
-        "dataset": root.rsplit("/", 1)[-1],
+        "dataset": dataset_name(path),
         "control_hz": info.fps,
         "embodiment": None if info.robot_type.lower() in NO_ROBOT else info.robot_type,
         "action_names": list(action.names) if action else [],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.fitting.fit import FitConfig, FitReport, exceptions, measured_on, relative_lines, report_rows
 from fasttok.fitting.transform_lines import transform_lines
 from fasttok.storage import transform_file
@@ -61,7 +62,7 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         reference=", reference=reference" if tok.embodiments[first].relative else "",
         horizon=tok.embodiments[first].horizon,
         dim=tok.embodiments[first].action_dim,
-        data=", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in data) or "an INDEX",
+        data=", ".join(dataset_name(str(path)) for path in data) or "an INDEX",
         normalize=config.normalize,
         measured=measured_on(report.held_out),
         others=f" Some dims are normalised otherwise, because {config.normalize} would not describe them: {'; '.join(others)}."

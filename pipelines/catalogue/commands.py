@@ -15,7 +15,6 @@ from fasttok.episodes.episode import Episode, Steps
 from fasttok.episodes.formats import format_of
 from fasttok.errors import InputError, unknown_name
 from pipelines.catalogue import draft_rlds, draft_vlm
-from pipelines.common.files import absolute
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.datasets.packaged_entries import packaged
 from pipelines.drafts import PROPOSE
@@ -207,7 +206,7 @@ def run_draft(config: DatasetDraftConfig) -> None:
     """
     recorded = format_of(config.directory)
     if recorded in PROPOSE:
-        proposed = PROPOSE[recorded](absolute(config.directory))
+        proposed = PROPOSE[recorded](stores.own_path(config.directory))
         print(proposed.text, end="")
         if proposed.assumed:
             print("\n".join(listed("guesses", proposed.assumed)))

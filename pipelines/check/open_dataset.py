@@ -1,13 +1,13 @@
 """Opens a dataset of any recording format for `check`: its name, its splits, and a way to read some episodes of each split."""
 
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fasttok.common import stores
 from fasttok.episodes import BadRecord, Episode, Where, formats, open_episodes, rlds, tfrecord
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.errors import InputError
 from pipelines.check.spread import spread
 from pipelines.recordings.hdf5 import HdfRecordings
@@ -110,8 +110,7 @@ def open_dataset(path: str) -> OpenedDataset:
         version = recordings.folder.info.codebase_version
         return _of_recordings(path, f"LeRobot {version}", recordings)
     if found == "hdf5":
-        name = re.sub(r"\.(hdf5|h5)$", "", _last(path))
-        return _of_recordings(path, "HDF5", HdfRecordings(path, name))
+        return _of_recordings(path, "HDF5", HdfRecordings(path, dataset_name(path)))
     episodes = open_episodes(path)  # raises an error if the format is unknown
     kind = formats.tables(path)[0].removeprefix(".") or "INDEX"
     return OpenedDataset(path, episodes.name, kind, ("train",))

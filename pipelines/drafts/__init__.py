@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.errors import InputError
 from pipelines.datasets.entry_parser import parse_entry
 from pipelines.drafts import hdf5, lerobot, tables
 from pipelines.drafts.draft import Draft
-from pipelines.recordings.dataset_name import dataset_name
 
 logger = logging.getLogger(__name__)
 PROPOSE: dict[RecordingFormat, Callable[[str], Draft]] = {

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.kinds import Encoding
 from fasttok.episodes import Episode, as_float
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.hdf5_episode import read_demo
 from fasttok.episodes.hdf5_facts import HdfFacts
 from fasttok.episodes.hdf5_file import FAULTS, brief, opened
@@ -18,7 +19,6 @@ from fasttok.errors import InputError
 from pipelines.check.action_meaning import action_meanings, part_meaning
 from pipelines.drafts.draft import Draft
 from pipelines.drafts.lines import EntryPart, camera_slots, flow, listed
-from pipelines.recordings.dataset_name import dataset_name
 
 FEWEST_SEEN, MOST_SEEN, MOST_STEPS = 5, 20, 20_000  # episodes and steps that are measured
 MOST_FILES = 30  # files that are opened to find these episodes

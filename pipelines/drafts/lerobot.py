@@ -7,6 +7,7 @@ import numpy as np
 
 from fasttok.common.kinds import CAMERA_SLOTS
 from fasttok.episodes import BadRecord, Episode
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.lerobot_folder import LerobotEpisode, LerobotFolder
 from fasttok.episodes.lerobot_info import LerobotInfo
 from fasttok.errors import InputError
@@ -17,7 +18,6 @@ from pipelines.drafts.lines import NOT_CAMERAS, camera_slots, flow, listed
 from pipelines.drafts.measured_parts import draft_action, state_parts
 from pipelines.drafts.readable import readable
 from pipelines.recordings.clocks import clock_start, usual_rate
-from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.lerobot import LerobotRecordings
 from pipelines.recordings.lerobot_declared import assumed_places
 from pipelines.recordings.pictures import is_picture

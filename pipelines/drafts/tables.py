@@ -3,6 +3,7 @@
 from itertools import islice
 
 from fasttok.episodes import BadRecord
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.errors import InputError
 from pipelines.check.columns_by_name import find_columns
 from pipelines.drafts.draft import Draft
@@ -10,7 +11,6 @@ from pipelines.drafts.language import language_lines
 from pipelines.drafts.lines import flow, listed
 from pipelines.drafts.measured_parts import action_parts, state_parts
 from pipelines.drafts.readable import readable
-from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.tables import TableRecordings
 
 LOOKED_AT = 20  # episodes from which the meaning of actions is measured

@@ -11,12 +11,13 @@ from fasttok.common.names import is_unicode, plain_name
 from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, RecordingFormat
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.formats import OWN_ENTRY, format_of
 from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.episodes.lerobot_info import refuse_folder_of
 from fasttok.errors import InputError
 from pipelines import recordings, vlm
-from pipelines.common.files import absolute, filesystem, join, read_json
+from pipelines.common.files import filesystem, join, read_json
 from pipelines.common.source_stamp import stamp_files, with_contents
 from pipelines.datasets.find_entry import find_entry, own_entry
 from pipelines.datasets.keep_ranges import with_ranges
@@ -26,7 +27,6 @@ from pipelines.index.given_datasets import no_dataset
 from pipelines.index.given_names import check_for_robots, check_names
 from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
-from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
 from pipelines.recordings.split_notes import split_notes
 from pipelines.vlm.confined_folder import ConfinedFolder
@@ -143,7 +143,7 @@ def plan_all(config: IndexConfig, out: str) -> tuple[dict[str, DatasetSource], l
     sources: dict[str, DatasetSource] = {}
     jobs: list[IndexJob] = []
     for directory in config.datasets:
-        source, more = plan_jobs(absolute(directory), config, out)
+        source, more = plan_jobs(stores.own_path(directory), config, out)
         if source.dataset in sources:
             first = sources[source.dataset].directory
             raise InputError(

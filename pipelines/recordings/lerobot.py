@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fasttok.common import json_files
 from fasttok.episodes import BadRecord, Episode, Where
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.episode import UNREADABLE
 from fasttok.episodes.frames import Frames
 from fasttok.episodes.lerobot import is_image, lerobot_episode, shared_metadata
@@ -30,7 +31,6 @@ from fasttok.errors import InputError
 from pipelines.common.files import file_version, filesystem, join
 from pipelines.recordings.absent_frames import AbsentFrames
 from pipelines.recordings.clocks import clock_start, usual_rate
-from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.lerobot_declared import assumed_places, not_as_declared, overlaps
 from pipelines.recordings.pictures import is_picture
 from pipelines.recordings.recordings import Section
@@ -50,7 +50,7 @@ class LerobotRecordings:
         self.directory, self._said = directory, said
         self.folder = _folder(directory, version or file_version(join(directory, INFO)))
         self._shared_frames = overlaps(self.folder)
-        self._shared = shared_metadata(filesystem(directory)[1].rstrip("/"), self.folder.info)
+        self._shared = shared_metadata(directory, self.folder.info)
 
     @property
     def name(self) -> str:

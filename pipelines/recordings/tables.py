@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from fasttok.episodes import BadRecord, Episode, Where, arrays, formats
+from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.episode import UNREADABLE
 from fasttok.episodes.step_tables import file_ends, refuse_crossing
 from fasttok.errors import InputError
 from pipelines.common.side_by_side import side_by_side
-from pipelines.recordings.dataset_name import dataset_name
 from pipelines.recordings.recordings import Section
 
 Records = Iterator[Episode | BadRecord]

@@ -163,3 +163,33 @@ def test_a_share_of_the_episodes_is_the_same_in_any_order(tmp_path: Path) -> Non
     assert 0 < len(lengths[0]) < len(episodes)
     with pytest.raises(InputError, match="episode share"):
         ChunkConfig(episode_share=0)
+
+
+@pytest.mark.parametrize("kind", ["lerobot", "hdf5", "npz"])
+def test_a_dataset_is_named_alike_however_its_folder_is_written(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, snapshot = tmp_path / "pick cup", tmp_path / "datasets--lab--pour" / "snapshots" / "0a1b"
+    if kind == "lerobot":
+        write_lerobot(data, "v2.1", 1)
+        info = data / "meta" / "info.json"
+        info.write_text(info.read_text().replace('"arm"', "null"))
+    elif kind == "hdf5":
+        write_hdf5(data, "aloha")
+    else:
+        data.mkdir()
+        np.savez(data / "a.npz", **{f"episode_{i}": e for i, e in enumerate(EPISODES)})  # type: ignore[arg-type]
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(data)
+    monkeypatch.chdir(data)
+    held_out = set()
+    for path, name in (
+        (str(data), "pick_cup"),
+        (f"{data}/.", "pick_cup"),
+        (".", "pick_cup"),
+        (str(snapshot), "pour"),
+    ):
+        with Dataset(open_episodes(path), ChunkConfig(horizon=5, episode_share=0.9)) as found:
+            assert list(found.groups) == [name]
+            held_out.add(tuple(place.lot for place in found.groups[name].places["held_out"]))
+    assert len(held_out) == 1

@@ -157,3 +157,16 @@ def test_missing_values_of_categories_stay_missing(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), tmp_path / "robot.parquet")
     (episode,) = open_episodes(str(tmp_path / "robot.parquet"))
     assert np.array_equal(episode.steps["action"], [5, 6, np.nan], equal_nan=True)
+
+
+def test_a_file_in_the_cache_of_the_hub_is_a_link_and_keeps_its_name(tmp_path: Path) -> None:
+    cache = tmp_path / "datasets--lab--pick"
+    (cache / "blobs").mkdir(parents=True)
+    path = np.cumsum(np.random.default_rng(0).normal(size=(6, 41, 2)), axis=1)
+    with (cache / "blobs" / "abcdef").open("wb") as blob:
+        np.savez(blob, action=path[:, 1:], state=path[:, :-1])
+    link = cache / "snapshots" / "0a1b" / "robot.npz"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path("..", "..", "blobs", "abcdef"))
+    index = run_index(IndexConfig((str(link),), str(tmp_path / "index"), control_hz=("robot=10",)), [])
+    assert index.datasets["robot"].splits["train"].indexed == 6

@@ -1,6 +1,8 @@
-"""Names the dataset that a file or folder of recordings contains: its name in an INDEX, and in its entries."""
+"""Names the dataset that a file or folder of recordings contains: its name in an INDEX, in its entries, and for `fasttok fit`."""
 
 import re
+
+from fasttok.common.stores import own_path
 
 SUFFIXES = re.compile(r"\.(hdf5|h5|npz|npy|parquet)$")
 
@@ -10,12 +12,16 @@ SNAPSHOT = re.compile(r"datasets--(?:[^/]+?--)?([^/]+)/snapshots/[^/]+$")
 def dataset_name(path: str) -> str:
     """Returns a plain name, without a file's suffix. A snapshot in a cache of the Hugging Face hub is named like its repository.
 
+    A link is named like itself, "." and ".." like the folders that they are.
+
     >>> dataset_name("/data/ph/image v1.hdf5"), dataset_name("libero_90/"), dataset_name("...")
     ('image_v1', 'libero_90', 'dataset')
     >>> dataset_name("/hub/datasets--lab--pick_cup/snapshots/0a1b2c3d4e5f60718293a4b5c6d7e8f901234567")
     'pick_cup'
+    >>> dataset_name("/data/libero_90/."), dataset_name("/data/libero_90/goal/.."), dataset_name("gs://bucket/set/")
+    ('libero_90', 'libero_90', 'set')
     """
-    cached = SNAPSHOT.search(path.rstrip("/"))
-    path = cached[1] if cached else path
-    name = SUFFIXES.sub("", path.rstrip("/").rsplit("/", 1)[-1])
+    path = own_path(path)
+    cached = SNAPSHOT.search(path)
+    name = SUFFIXES.sub("", cached[1] if cached else path.rsplit("/", 1)[-1])
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"
