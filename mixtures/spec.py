@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from fasttok.actions.chunks import horizon_steps
 from fasttok.common.action_forms import ActionForm, RotationForm
 from fasttok.common.images import Fit
 from fasttok.common.kinds import CameraSlot
@@ -52,7 +53,7 @@ class Chunk:
         """Returns the steps of a chunk at a control frequency: at least 1, rounded half to even.
 
         Raises:
-            InputError: the chunk is given in seconds and the frequency is not known.
+            InputError: the chunk is given in seconds and the frequency is not known, or it has too many steps.
 
         >>> Chunk(seconds=1.0).horizon(5), Chunk(seconds=0.5).horizon(20), Chunk(steps=16).horizon(None)
         (5, 10, 16)
@@ -64,7 +65,7 @@ class Chunk:
                 "the chunk is given in seconds, but control_hz is not known; give it in the dataset entry, or use"
                 " chunk: {steps: N}"
             )
-        return max(1, round((self.seconds or 0.0) * control_hz))
+        return horizon_steps(self.seconds or 0.0, control_hz)
 
 
 @dataclass(frozen=True)

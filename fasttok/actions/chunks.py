@@ -13,13 +13,23 @@ from numpy.typing import NDArray
 from fasttok.common.kinds import ENCODINGS
 from fasttok.errors import InputError
 
+MOST_STEPS = 1_000_000  # largest number of steps in a chunk; more is a slip of the pen
+
 
 def horizon_steps(seconds: float, control_hz: float) -> int:
-    """Returns the number of steps in a chunk of `seconds`, at least 1.
+    """Returns the number of steps in a chunk of `seconds`: at least 1, rounded half to even.
+
+    Raises:
+        InputError: the chunk has more than `MOST_STEPS`.
 
     >>> horizon_steps(1.0, 5), horizon_steps(0.5, 15), horizon_steps(0.01, 5)
     (5, 8, 1)
     """
+    if not seconds * control_hz <= MOST_STEPS:
+        raise InputError(
+            f"a chunk of {seconds:g} s at {control_hz:g} Hz has more than {MOST_STEPS} steps; give it fewer seconds, or correct "
+            "the control frequency"
+        )
     return max(1, round(seconds * control_hz))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.chunks import horizon_steps, run_ends
+from fasttok.actions.chunks import MOST_STEPS, horizon_steps, run_ends
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.embodiment_actions import EmbodimentActions, EpisodePlace, Subset
 from fasttok.actions.left_out import LeftOut
@@ -83,6 +83,8 @@ class ChunkConfig:
             raise InputError(f"episode share is {self.episode_share}, expected more than 0 and at most 1")
         if self.horizon is not None and self.horizon < 1:
             raise InputError(f"horizon is {self.horizon}, expected at least 1 step")
+        if self.horizon is not None and self.horizon > MOST_STEPS:
+            raise InputError(f"horizon is {self.horizon}, expected at most {MOST_STEPS} steps")
         if not self.action_key:
             raise InputError("no action key: name the step feature that contains the actions, or several of them")
         if self.relative_to and not self.relative:

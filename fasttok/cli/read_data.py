@@ -1,11 +1,13 @@
 """Reads the data that a command names: episodes with progress, or chunks as a tokenizer's embodiments need them."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 from fasttok.actions.dataset import ChunkConfig, Dataset, embodiment_name
 from fasttok.actions.left_out import LeftOut
 from fasttok.common.console import log, track
+from fasttok.common.urls import is_url
 from fasttok.episodes import Episode, Episodes, open_episodes
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
@@ -23,19 +25,52 @@ def read(
         left_out: gets what was left out; None to collect nothing.
 
     Raises:
-        InputError: there is no path, or a path cannot be read.
+        InputError: there is no path, a path cannot be read, or data is given twice.
     """
     if not paths:
         raise InputError(
             "no data: give an INDEX, an RLDS directory, a LeRobot folder, or npz, npy, parquet or HDF5 files"
         )
+    once = OnceOnly(paths)
     for path, source in [(path, open_episodes(path, split, skip_bad)) for path in paths]:
         for episode in track(source, f"reading {source.name}", source.count, "episodes"):
+            if episode.folder == source.folder:  # two INDEX folders may have other parts of one file
+                once.check(episode.where.file, path)
             episode.metadata["source"] = path
             yield episode
         if left_out is not None:
             left_out.add(source.named, source.bad)
         _report_bad(source)
+
+
+class OnceOnly:
+    """Refuses paths that are given twice, and files that two of the given paths contain: their episodes would count twice."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        places = [_real(path) for path in paths]
+        for number, path in enumerate(paths):
+            first = paths[places.index(places[number])]
+            if places.index(places[number]) < number:
+                raise InputError(f"{first} and {path} are the same data, which would count twice; give one of them")
+        self._owners: dict[str, str] = {}
+        self._last = ("", "")  # the file and path that were checked last: a file has many episodes
+
+    def check(self, file: str, path: str) -> None:
+        """Notes that a file is read for a given path.
+
+        Raises:
+            InputError: the file was read for another given path.
+        """
+        if not file or self._last == (file, path):
+            return
+        self._last = file, path
+        first = self._owners.setdefault(_real(file), path)
+        if first != path:
+            raise InputError(f"{file} is in {first} and in {path}, and would count twice; give one of them")
+
+
+def _real(path: str) -> str:
+    return path.rstrip("/") if is_url(path) else os.path.realpath(path)
 
 
 def _report_bad(source: Episodes) -> None:

@@ -36,6 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (f"fit data.npz --out new --control-hz {hz}", f"control frequency is {hz} Hz")
             for hz in ("0", "-5", "nan", "inf")
         ),
+        ("fit data.npz --out new --control-hz 10 --seconds 1e300", "1e\\+300 s at 10 Hz has more than 1000000 steps"),
+        ("fit data.npz --out new --control-hz 1e10 --seconds 1e300", "has more than 1000000 steps"),
+        ("fit data.npz --out new --horizon 1000000000000", "expected at most 1000000 steps"),
         *((f"eval tok data.npz --max-chunks {most}", f"--max-chunks is {most}") for most in ("0", "-3")),
         *(
             (f"eval tok data.npz --horizon 10 --target-error {wanted}", f"target error is {wanted}")
@@ -130,3 +133,15 @@ def test_a_vocabulary_of_one_id_needs_no_bits(tmp_path: Path, capsys: pytest.Cap
     (measured,) = json.loads(capsys.readouterr().out)["embodiments"].values()
     floor = measured["entropy_floor"]
     assert (floor["bits"], floor["fewest_ids"], floor["tokens_above_share"], floor["bits_per_id"]) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("second", ["data.npz", "./data.npz", "link.npz", "more", "."])
+def test_data_that_is_given_twice_is_refused(second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("data.npz", action=WALKS)
+    Path("more").mkdir()
+    for link in (Path("link.npz"), Path("more", "b.npz")):
+        link.symlink_to(tmp_path / "data.npz")
+    with pytest.raises(InputError, match=r"data\.npz.* would count twice; give one of them"):
+        main(["fit", "data.npz", second, "--out", "new", "--horizon", "10"])
+    assert not Path("new").exists()
