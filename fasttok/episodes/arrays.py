@@ -1,12 +1,14 @@
 """Reads episodes in npz, npy and parquet files: actions that never were a robot dataset, or were exported from one.
 
 - npz: `action` or `actions` of shape (n, T, D) is n episodes of equal length, of shape (T, D) one episode. Each array is a step
-  column. Arrays with the names `episode_0`, `episode_1` ... are the actions of one episode each.
+  column. Arrays with the names `episode_0`, `episode_1` ... are the actions of one episode each. If there is an array
+  `episode_ends`, the others have all steps, and it has the row after the last one of each episode (Diffusion Policy).
 - npy: one array, read like `action` in an npz.
 - parquet: an `episode` (or `episode_index`) column, and list<float> columns such as `action`. The rows are in the order of the
   steps, or in any order if a column such as `frame_index` numbers the steps.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,9 +16,11 @@ import numpy as np
 from fasttok.common import stores
 from fasttok.episodes.episode import ACTIONS, OF_READERS, BadRecord, Episode, Steps, Where
 from fasttok.episodes.numpy_file import episodes_apart, load_arrays
-from fasttok.episodes.order import rows_fault, several
+from fasttok.episodes.order import EPISODE_ENDS, cut_at_ends, rows_fault, several
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
+
+ALL_ENDS = (EPISODE_ENDS, f"meta/{EPISODE_ENDS}")
 
 
 def files(path: str, suffix: str) -> list[str]:
@@ -37,11 +41,13 @@ def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
         if isinstance(columns, str):
             yield BadRecord(Where(path), path[-3:], columns)
             continue
-        apart = episodes_apart(columns)
+        apart, ends = episodes_apart(columns), next((key for key in ALL_ENDS if key in columns), "")
         stacked = [key for key in ACTIONS if key in columns and columns[key].ndim > 2]
         if apart:
             for number, episode in apart.items():
                 yield from _one(episode, Where(path, number=number), name)
+        elif ends:
+            yield from _cut(columns, ends, path, name)
         elif stacked:
             yield from _stacked(columns, stacked[0], path, name)
         else:
@@ -88,12 +94,48 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
         )
 
 
+def _cut(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iterator[Episode | BadRecord]:
+    """Yields the episodes of columns of all steps, cut at the row numbers in the array `key`.
+
+    The columns may have names such as `data/action`, as in replay buffers of Diffusion Policy.
+    """
+    ends = columns.pop(key)
+    if ends.ndim != 1 or ends.dtype.kind not in "iu":
+        raise InputError(f"{path}: {key} is no list of row numbers, the row after the last one of each episode")
+    for column in [column for column in columns if column.startswith("data/") and column[5:] not in columns]:
+        columns[column[5:]] = columns.pop(column)
+    if "actions" in columns and "action" not in columns:
+        columns["action"] = columns.pop("actions")
+    lengths = {column: len(values) for column, values in columns.items() if values.ndim}
+    rows = lengths.get("action", ends[-1] if len(ends) else 0)
+    if set(lengths.values()) - {rows}:
+        yield BadRecord(Where(path), "features", _odd_lengths(lengths))
+        return
+    shared = _said(columns, name)
+    for number, (start, stop) in enumerate(cut_at_ends(ends.tolist(), int(rows), f"{path}: {key}")):
+        steps: Steps = {column: columns[column][start:stop] for column in lengths}
+        yield _checked(Episode(steps, shared, Where(path, number=number)), f"{key} does not cut them; correct it")
+
+
+def _odd_lengths(lengths: dict[str, int]) -> str:
+    """Says which arrays have another number of rows than the actions (or most arrays), and what to do."""
+    usual = lengths.get("action", Counter(lengths.values()).most_common(1)[0][0])
+    odd = ", ".join(f"{key} has {rows}" for key, rows in lengths.items() if rows != usual)
+    return (
+        f"step columns of different lengths: {odd}, the others have {usual} rows. An array has a row per step; leave out arrays "
+        "that do not, or, if one has the row after each episode, call it episode_ends"
+    )
+
+
 def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Episode | BadRecord]:
     if "actions" in columns and "action" not in columns:
         columns["action"] = columns.pop("actions")
     lengths = {key: len(value) for key, value in columns.items() if value.ndim}
-    if not lengths or len(set(lengths.values())) > 1:
-        yield BadRecord(where, "features", f"step columns of different lengths: {lengths}")
+    if not lengths:
+        yield BadRecord(where, "features", "no array has a row per step")
+        return
+    if len(set(lengths.values())) > 1:
+        yield BadRecord(where, "features", _odd_lengths(lengths))
         return
     if 0 in lengths.values():
         yield BadRecord(where, "empty", "an episode of 0 steps")
@@ -102,7 +144,8 @@ def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Ep
     yield _checked(
         Episode(steps, _said(columns, name), where),
         "an npz of arrays (T, ...) is read as one episode; write an array per episode (episode_0, episode_1 ...), a parquet file "
-        "with a column 'episode', or 'actions' of shape (n, T, D) if all have the same length",
+        "with a column 'episode', the row after each episode as 'episode_ends', or 'actions' of shape (n, T, D) if all have the "
+        "same length",
     )
 
 

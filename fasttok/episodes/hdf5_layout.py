@@ -17,7 +17,6 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -36,7 +35,7 @@ from fasttok.episodes.hdf5_facts import (
 )
 from fasttok.episodes.hdf5_file import Node, at_path, attribute, h5py, is_text, member, text
 from fasttok.episodes.hdf5_file import number as number_of
-from fasttok.episodes.order import ENDS, EPISODE_MARKS, episode_starts, natural
+from fasttok.episodes.order import ENDS, EPISODE_ENDS, EPISODE_MARKS, cut_at_ends, episode_starts, natural
 from fasttok.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,6 @@ SPLIT_FOLDERS = (TRAIN, "val", "valid", "validation", "test")
 ACTION_GROUPS = (*ACTIONS, "action_dict")
 DEEPEST_EPISODES = 4  # levels of groups that are searched for episodes
 MOST_NAMED = 10_000_000  # largest number of episodes in a mask; a larger mask is ignored
-EPISODE_ENDS = "episode_ends"
 MOST_MARKS = 1 << 30  # largest size in bytes of a column that marks ends; a larger one is ignored
 HdfLayout = Literal["robomimic", "maniskill", "rows", "file", "groups"]
 
@@ -282,16 +280,14 @@ def _of_ends(file: Node, path: str, acts: bool) -> HdfContents | None:
         return None
     if not isinstance(node, h5py().Dataset) or node.ndim != 1 or node.dtype.kind not in "iu" or node.size > MOST_NAMED:
         raise InputError(f"{path}: {node.name} is no list of row numbers, the row after the last one of each episode")
-    ends = [0, *np.asarray(node[()]).tolist()]
+    ends = np.asarray(node[()]).tolist()
     group, _ = at_path(file, groups[0])
     actions = (member(group, name)[0] for name in ACTIONS if group is not None and name in group)
-    rows = next((one.shape[0] for one in actions if isinstance(one, h5py().Dataset) and one.ndim), ends[-1])
-    if ends[-1] != rows or any(stop <= start for start, stop in pairwise(ends)):
-        raise InputError(
-            f"{path}: {node.name} must rise to the number of rows of the actions, {rows}; it ends in {ends[1:][-3:]}"
-        )
-    facts = said_by(file)
-    demos = (HdfDemo(groups[0], i, start, stop, facts) for i, (start, stop) in enumerate(pairwise(ends)))
+    rows = next(
+        (one.shape[0] for one in actions if isinstance(one, h5py().Dataset) and one.ndim), ends[-1] if ends else 0
+    )
+    cut, facts = cut_at_ends(ends, rows, f"{path}: {node.name}"), said_by(file)
+    demos = (HdfDemo(groups[0], i, start, stop, facts) for i, (start, stop) in enumerate(cut))
     return HdfContents("rows", tuple(demos), {})
 
 

@@ -4,7 +4,8 @@ Chunks are cut from neighbouring rows, so a reader that overlooks one of these m
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ EPISODE_MARKS = (
 )  # fmt: skip
 """Columns that tell episodes apart in formats that need no column for it. Parquet files of questions may have such names, too."""
 FRAME_COLUMNS = ("frame_index", "step_index", "frame", "step")
+EPISODE_ENDS = "episode_ends"
 ENDS = ("terminals", "timeouts", "dones", "done", "is_last", "terminated", "truncated")
 GAP = 1.5  # if two time stamps are more than so many steps apart, a step is missing
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # units per second
@@ -106,6 +108,28 @@ def episode_starts(columns: Mapping[str, NDArray[Any]], where: str) -> list[int]
                 last = on[:-1] & ~on[1:] if name != "timeouts" else on[:-1]
                 starts.update((np.flatnonzero(last) + 1).tolist())
     return sorted(starts)
+
+
+def cut_at_ends(ends: Sequence[int], rows: int, where: str) -> list[tuple[int, int]]:
+    """Returns (first row, one past the last row) of each episode, from the row after each one, as Diffusion Policy stores them.
+
+    Args:
+        ends: the row after the last one of each episode.
+        rows: number of rows of the actions.
+        where: the file, and the name of the ends in it, for messages.
+
+    Raises:
+        InputError: the ends do not rise to the number of rows.
+
+    >>> cut_at_ends([4, 5, 10], 10, "x.hdf5: episode_ends")
+    [(0, 4), (4, 5), (5, 10)]
+    """
+    found = list(pairwise([0, *ends]))
+    if (ends[-1] if ends else 0) != rows or any(stop <= start for start, stop in found):
+        raise InputError(
+            f"{where} must rise to the number of rows of the actions, {rows}; it ends in {list(ends[-3:])}"
+        )
+    return found
 
 
 def frame_fault(frames: NDArray[Any], whole: bool = False) -> str:

@@ -46,6 +46,35 @@ def test_columns_with_numbers_are_no_episodes(tmp_path: Path, arrays: dict[str, 
     assert len(read(tmp_path / "x.npz")) == 1
 
 
+@pytest.mark.parametrize(
+    "names", [("action", "state", "episode_ends"), ("data/action", "data/state", "meta/episode_ends")]
+)
+def test_rows_are_cut_at_the_ends_that_diffusion_policy_stores(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    actions = np.concatenate(EPISODES)
+    arrays = dict(zip(names, (actions, actions * 2, np.cumsum([len(e) for e in EPISODES])), strict=True))
+    np.savez(tmp_path / "x.npz", **arrays, control_hz=np.array(10.0))  # type: ignore[arg-type]
+    found = read(tmp_path / "x.npz")
+    assert [e.where.number for e in found] == [0, 1, 2]
+    assert all(np.array_equal(e.steps["action"], a) for e, a in zip(found, EPISODES, strict=True))
+    assert all(np.array_equal(e.steps["state"], a * 2) for e, a in zip(found, EPISODES, strict=True))
+    assert {e.metadata["control_hz"] for e in found} == {10.0}
+    for wrong in ([4, 13], [4, 13, 16], [4, 4, 15], [0, 15], [15, 4], []):
+        np.savez(tmp_path / "x.npz", **{**arrays, names[2]: np.array(wrong, np.uint32)})  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"episode_ends must rise to the number of rows of the actions, 15"):
+            read(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", **{**arrays, names[2]: np.array([4.0, 15.0])})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="episode_ends is no list of row numbers"):
+        read(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("ends", [{}, {"episode_ends": np.array([4, 9])}])
+def test_arrays_of_another_length_are_named(tmp_path: Path, ends: dict[str, Any]) -> None:
+    np.savez(tmp_path / "x.npz", goal=np.zeros(3), action=EPISODES[1], state=EPISODES[1], **ends)
+    source = open_episodes(str(tmp_path / "x.npz"))
+    assert list(source) == []
+    assert "goal has 3, the others have 9 rows" in str(source.first_bad)
+
+
 def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", EPISODES[1])
     assert [e.length for e in read(tmp_path / "one.npy")] == [9]

@@ -170,3 +170,13 @@ def test_a_file_in_the_cache_of_the_hub_is_a_link_and_keeps_its_name(tmp_path: P
     link.symlink_to(Path("..", "..", "blobs", "abcdef"))
     index = run_index(IndexConfig((str(link),), str(tmp_path / "index"), control_hz=("robot=10",)), [])
     assert index.datasets["robot"].splits["train"].indexed == 6
+
+
+def test_a_replay_buffer_of_diffusion_policy_is_indexed_by_its_episodes(tmp_path: Path) -> None:
+    path = np.cumsum(np.random.default_rng(0).normal(size=(6, 41, 2)), axis=1)
+    columns = {"data/action": path[:, 1:].reshape(-1, 2), "data/state": path[:, :-1].reshape(-1, 2)}
+    np.savez(tmp_path / "robot.npz", **columns, **{"meta/episode_ends": np.arange(40, 241, 40)})  # type: ignore[arg-type]
+    config = IndexConfig((str(tmp_path / "robot.npz"),), str(tmp_path / "index"), control_hz=("robot=10",))
+    index = run_index(config, []).datasets["robot"]
+    assert (index.splits["train"].indexed, index.splits["train"].steps) == (6, 240)
+    assert index.entry.action_encoding == ("absolute",) * 2
