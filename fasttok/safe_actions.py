@@ -175,7 +175,8 @@ class SafeActions:
 class ChunkPlan:
     """Joins chunks that overlap into one motion: says which action belongs to which control tick. Threads may share it.
 
-    A chunk begins at the tick of its observation; the actions of ticks that have passed when it arrives are not used. "cut"
+    A chunk begins at the tick of its observation; the actions of ticks that have passed when it arrives are not used. So a chunk
+    that is over when it arrives changes nothing. Before a chunk begins, the plan stays as it was. "cut"
     executes the newest chunk. "blend" fades linearly, within `ticks` ticks, from what was planned to the newest chunk. "ensemble"
     averages the actions of all chunks for a tick with weights exp(-decay * i), where i = 0 is the oldest chunk. This is ACT's
     temporal ensemble (arXiv 2304.13705); it needs a new chunk every tick or every few ticks.
@@ -237,14 +238,15 @@ class ChunkPlan:
                 raise InputError(
                     f"the chunk is of tick {tick}, the last one of {self._chunks[-1][0]}; an older one is of no use"
                 )
-            if self.how == "ensemble":
-                now = tick if self._next is None else self._next
-                self._chunks = [known for known in self._chunks if known[0] + len(known[1]) > now]
-            else:
-                if self.how == "blend":
-                    actions = self._faded(actions, tick)
-                self._chunks = []
-            self._chunks.append((tick, actions))
+            known = self._chunks
+            now = self._next if self._next is not None else known[0][0] if known else tick
+            if known and tick + len(actions) <= now:
+                return
+            if self.how == "blend":
+                actions = self._faded(actions, tick)
+            if self.how != "ensemble":
+                known = [(first, old[: tick - first]) for first, old in known]
+            self._chunks = [*((first, old) for first, old in known if first + len(old) > now), (tick, actions)]
 
     def action(self, tick: int) -> Vector | None:
         """Returns the action (D,) for a tick. None if no chunk has one: then the arm should hold still.
@@ -271,13 +273,19 @@ class ChunkPlan:
             return action
 
     def left(self, tick: int) -> int:
-        """Returns how many actions are left from a tick on. Below `ticks_of(time of a request, control_hz)`, ask for a new chunk.
+        """Returns how many actions follow each other from a tick on.
+
+        Below `ticks_of(time of a request, control_hz)`, ask for a new chunk.
 
         Args:
             tick: control tick.
         """
         with self._lock:
-            return max([0, *(first + len(actions) - tick for first, actions in self._chunks)])
+            end = tick
+            for first, actions in self._chunks:
+                if first <= end:
+                    end = max(end, first + len(actions))
+            return end - tick
 
     def _faded(self, actions: Vector, tick: int) -> Vector:
         """Returns the newest chunk, with its next ticks faded from what was planned."""

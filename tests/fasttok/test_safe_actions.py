@@ -144,6 +144,32 @@ def test_cut_takes_the_newest_chunk_and_leaves_out_what_has_gone_by() -> None:
     assert values(plan, range(3, 12)) == [101, 102, 103, 104, 105, 106, 107, None, None]
 
 
+@pytest.mark.parametrize("how", ["cut", "blend", "ensemble"])
+def test_a_chunk_that_is_over_when_it_arrives_changes_nothing(how: Any) -> None:
+    plan = ChunkPlan(how=how)
+    plan.add(chunk(0, 20), 0)
+    assert values(plan, range(12)) == [0] * 12
+    plan.add(chunk(9, 4), 2)  # a slow request: its last action was for tick 5
+    assert plan.left(12) == 8
+    assert values(plan, range(12, 22)) == [0] * 8 + [None] * 2
+
+
+@pytest.mark.parametrize("how", ["cut", "blend", "ensemble"])
+@pytest.mark.parametrize("asked", [0, 2])
+def test_until_a_chunk_begins_the_older_one_goes_on(how: Any, asked: int) -> None:
+    plan = ChunkPlan(how=how, ticks=2)
+    plan.add(chunk(0), 0)
+    assert values(plan, range(asked)) == [0] * asked
+    plan.add(chunk(9), 5)  # the robot asked for the chunk that begins when this part of the plan is done
+    played = values(plan, range(asked, 14))
+    assert played[: 5 - asked] == [0] * (5 - asked)
+    assert played[8 - asked :] == [9] * 5 + [None]
+    assert None not in played[:-1]
+    plan.add(chunk(7), 20)
+    assert plan.left(14) == 0
+    assert plan.left(20) == 8
+
+
 def test_blend_fades_within_some_ticks() -> None:
     plan = ChunkPlan(how="blend", ticks=3)
     plan.add(chunk(0), 0)
@@ -198,11 +224,12 @@ CHUNKS = st.lists(
 def test_actions_lie_between_what_chunks_say_and_reach_as_far_as_the_newest(
     chunks: list[tuple[list[float], int, int]], how: Any, ticks: int, decay: float
 ) -> None:
-    plan, seen_at, now = ChunkPlan(how=how, ticks=ticks, decay=decay), 0, 0
+    plan, seen_at, now, end = ChunkPlan(how=how, ticks=ticks, decay=decay), 0, 0, 0
     for numbers, later, played in chunks:
         seen_at = max(seen_at + later, 0)
         now = max(now, seen_at)
         plan.add(np.array(numbers)[:, None], seen_at)
+        end = seen_at + len(numbers) if seen_at + len(numbers) > now else end
         for _ in range(played):
             action, left = plan.action(now), plan.left(now)
             assert (action is None) == (left == 0)
@@ -211,7 +238,7 @@ def test_actions_lie_between_what_chunks_say_and_reach_as_far_as_the_newest(
                 assert min(every) - 1e-9 <= action[0] <= max(every) + 1e-9
             now += 1
         if how != "ensemble":
-            assert plan.left(now) == max(0, seen_at + len(numbers) - now)
+            assert plan.left(now) == max(0, end - now)
 
 
 def test_a_chunk_of_another_robot_or_of_the_past_is_refused() -> None:
