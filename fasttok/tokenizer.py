@@ -594,7 +594,7 @@ def _chunks(chunks: NDArray[Any]) -> NDArray[Any]:
         )
     if x.dtype.kind not in "fiub":
         raise InputError(f"action chunks have dtype {x.dtype}, expected numbers")
-    return x
+    return x.astype(x.dtype.newbyteorder("="), copy=False)  # scipy takes half floats in this machine's byte order only
 
 
 def _finite(x: NDArray[Any], first: int = 0) -> NDArray[Any]:

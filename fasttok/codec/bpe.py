@@ -349,6 +349,8 @@ def join(rows: Sequence[Sequence[int] | NDArray[Any]]) -> tuple[NDArray[np.int64
     >>> join([[7, 8], [9]])
     (array([7, 8, 9]), array([2, 1]))
     """
+    if any(isinstance(row, np.ndarray) and not row.size for row in rows):  # NumPy makes floats of an empty list
+        rows = [row if len(row) else np.empty(0, np.int64) for row in rows]
     try:
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         if len(rows) == 1 and isinstance(rows[0], np.ndarray):  # a robot's call: one row, not copied

@@ -75,6 +75,19 @@ def test_round_trip_of_any_shape(seed: int, horizon: int, dims: int, dtype: str)
     assert [i.tolist() for i in tok.encode(out.actions)] == [i.tolist() for i in ids]
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i2", "i4"])
+def test_the_byte_order_of_chunks_and_a_row_of_no_ids_change_nothing(tok: ActionTokenizer, dtype: str) -> None:
+    chunks = SMOOTH[:20].astype(dtype)
+    swapped = chunks.astype(chunks.dtype.newbyteorder(">"))
+    assert [row.tolist() for row in tok.encode(swapped)] == [row.tolist() for row in tok.encode(chunks)]
+    assert ActionTokenizer.fit(swapped, 400).fingerprint == ActionTokenizer.fit(chunks, 400).fingerprint
+    rows = [*tok.encode(chunks[:2]), np.array([])]  # NumPy makes floats of an empty list
+    for batch in (rows, rows[::-1], rows[-1:]):
+        found = tok.decode(batch, horizon=12, action_dim=3, on_error="mask")
+        assert found.ok.tolist() == [len(row) > 0 for row in batch]
+        assert found.errors[found.ok.tolist().index(False)] == "0 coefficients, expected 36"
+
+
 def test_native_fit_covers_what_it_never_saw(tok: ActionTokenizer) -> None:
     """Any normalised chunk can be encoded, whatever the fit saw."""
     with warnings.catch_warnings():
