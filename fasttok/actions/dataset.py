@@ -132,10 +132,15 @@ class Dataset:
         self.apart = config.embodiments == "apart"
         self._recordings: dict[str, dict[str, Recording]] = {}
         self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # each one's first source, and its state columns
-        self._every = every
+        self._every, self._unread = every, 0
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         self._read(episodes, config)
         if not self.groups:
+            if self._unread and not self.left_out.total:
+                raise InputError(
+                    f"the episode share {config.episode_share:g} takes none of the {self._unread} episodes; raise it "
+                    "(--episode-share)"
+                )
             why = "".join(f"; {line}" for line in self.left_out.lines()[:2])
             raise InputError(f"no episodes: nothing to learn from or to measure{why}")
         for other in {named(pair) for pair in config.relative_to} - {"", *self.groups}:
@@ -157,6 +162,7 @@ class Dataset:
         try:
             for number, episode in enumerate(reader):
                 if _lot(episode, number, "sample") >= config.episode_share:
+                    self._unread += 1
                     continue
                 try:
                     self._add(episode, number, config)

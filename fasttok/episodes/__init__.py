@@ -123,6 +123,8 @@ def _open(path: str, split: str) -> Episodes:
         return Episodes(name, None, functools.partial(hdf5.read, path, files, name, split))
     suffix, files = formats.tables(path)
     if files:  # also Parquet files without an episode column: their reader says which columns it expects
+        if split != "train":
+            raise InputError(f"{path} has no split {split!r}; all episodes of npz, npy and Parquet files are train")
         formats.warn_of_other_tables(path, suffix)
         name = dataset_name(path)
         return Episodes(name, None, functools.partial(arrays.READERS[suffix], files, name))

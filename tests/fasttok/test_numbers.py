@@ -39,6 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("fit data.npz --out new --control-hz 10 --seconds 1e300", "1e\\+300 s at 10 Hz has more than 1000000 steps"),
         ("fit data.npz --out new --control-hz 1e10 --seconds 1e300", "has more than 1000000 steps"),
         ("fit data.npz --out new --horizon 1000000000000", "expected at most 1000000 steps"),
+        ("fit data.npz --out new --horizon 10 --split test", "data.npz has no split 'test'; all episodes of npz"),
+        ("eval tok data.npz --horizon 10 --split val", "data.npz has no split 'val'"),
+        ("fit data.npz --out new --horizon 10 --episode-share 1e-9", "share 1e-09 takes none of the 12 episodes"),
         *((f"eval tok data.npz --max-chunks {most}", f"--max-chunks is {most}") for most in ("0", "-3")),
         *(
             (f"eval tok data.npz --horizon 10 --target-error {wanted}", f"target error is {wanted}")
