@@ -69,7 +69,7 @@ class Inspect:
                 chunks, references = group.sample("held_out", self.chunks)
                 for i, chunk in enumerate(chunks):
                     reference = None if references is None else references[i]
-                    title = f"{robot}, held-out chunk {i}"
+                    title = f"{robot}, {'held-out ' * group.learned_apart}chunk {i}"
                     name, known = tok.embodiment_argument(robot), group.embodiment
                     shown.append(ShownChunk(title, name, chunk, reference, data.action_names(robot), known.control_hz))
         if self.html is not None:

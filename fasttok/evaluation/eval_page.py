@@ -86,7 +86,7 @@ def eval_page(tok: ActionTokenizer, name: str, rows: Sequence[dict[str, Cell]], 
 
 
 def _cards(measured: Mapping[str, Measured]) -> list[Markup]:
-    """Draws how long chunks are, and the signal and the rounding error of each frequency."""
+    """Draws how long chunks are, and the signal and the error of each frequency."""
     cards = []
     for embodiment, result in measured.items():
         bars = length_histogram(result.metrics.lengths, f"{embodiment}: tokens per chunk")
@@ -94,7 +94,7 @@ def _cards(measured: Mapping[str, Measured]) -> list[Markup]:
         frequencies = np.arange(len(result.signal))
         lines = [
             Series("signal", frequencies, result.signal, RECORDED),
-            Series("rounding error", frequencies, result.error, WARNING, dashed=True),
+            Series("error", frequencies, result.error, WARNING, dashed=True),
         ]
         axes = Axes("frequency (0: the chunk's mean)", "root mean square (normalised, log scale)", log_y=True)
         cards.append(tag("div", plot(lines, axes, title=f"{embodiment}: signal and error by frequency"), class_="card"))

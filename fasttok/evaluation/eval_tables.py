@@ -77,12 +77,12 @@ def partial_rows(measured: Mapping[str, Measured]) -> list[list[Cell]]:
 
 def summary(name: str, m: Measured) -> list[str]:
     """Says what an embodiment's tables show, in one sentence each."""
-    metrics, floor = m.metrics, m.floor
+    metrics, floor, off = m.metrics, m.floor, round(100 * m.floor.above)
     lines = [
         f"{name}: the longest of these chunks has {metrics.fast_tokens_max} tokens, so max_token_len must leave room for them; "
         f"p99 is {metrics.fast_tokens_p99:.0f}",
         f"{name}: entropy floor {floor.bits:.0f} bits per chunk, that is {floor.fewest_ids:.1f} ids at best, by a coder that "
-        f"knows {entropy_floor.MODELS[floor.model]}; these tokens are {100 * floor.above:.0f} % above it",
+        f"knows {entropy_floor.MODELS[floor.model]}; these tokens are {abs(off)} % {'below' if off < 0 else 'above'} it",
     ]
     if m.shared is not None:
         lines.append(

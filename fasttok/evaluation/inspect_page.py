@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.codec.spline import Spline
+from fasttok.codec.transform import Learned
 from fasttok.common import html
 from fasttok.common.html import COMPUTED, RECORDED, Axes, Markup, Series, plot, tag, token_hue
 from fasttok.tokenizer import ActionTokenizer
 
 LONGEST_NAME = 18  # characters of a dim's name above its column
 OF_DCT = "rounded coefficients: a row per frequency (0: the mean), a column per dim"
-OF_OTHERS = "rounded coefficients: a row for each, a column per dim"
+OF_SPLINES = "rounded control points: a row per point, a column per dim"
+OF_BASIS = "rounded coefficients: a row per learned direction over time, a column per dim"
+OF_ROTATIONS = "rounded coefficients, row by row in the order in which they are coded"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +45,25 @@ class ShownChunk:
         return self.names[number] if len(self.names) == self.chunk.shape[1] else f"dim {number}"
 
     def through(self, tok: ActionTokenizer) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Returns the chunk's ids, its coefficients (T, C), and what the ids decode to (T, D)."""
+        """Returns the chunk's ids, the coefficients (T, C) that they stand for, and what the ids decode to (T, D)."""
         ids = tok.encode_report(self.chunk, embodiment=self.embodiment, reference=self.reference).ids[0]
         coefs = tok.coefficients(self.chunk, embodiment=self.embodiment, reference=self.reference)[0]
+        coefs = np.clip(coefs, tok.min_token, tok.max_token)  # as the ids code them
         horizon, dim = self.chunk.shape
         back = tok.decode(
             [ids], horizon=horizon, action_dim=dim, embodiment=self.embodiment, reference=self.reference
         ).actions[0]
         return ids, coefs, back
+
+    def columns(self, tok: ActionTokenizer) -> tuple[str, list[str]]:
+        """Says what its coefficients are, and returns the name of each column; numbers if rotations mixed the dims."""
+        channels, transform = tok.channels(self.embodiment), tok.transform(self.embodiment)
+        dims = range(self.chunk.shape[1]) if channels.kept is None else channels.kept.tolist()
+        names = [self.dim(d) for d in dims]
+        if isinstance(transform, Learned):
+            mixed = transform.rotations.size > 0
+            return (OF_ROTATIONS, [str(column) for column in range(len(names))]) if mixed else (OF_BASIS, names)
+        return OF_SPLINES if isinstance(transform, Spline) else OF_DCT, names
 
     def relative(self, tok: ActionTokenizer) -> dict[int, float]:
         """Returns the state that each relative dim is relative to."""
@@ -103,7 +118,7 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
         decoded = Series("decoded", x, back[:, d], COMPUTED, dashed=True)
         name = shown.dim(d)
         if d in relative:
-            name += f", relative to {relative[d]:.4g}"
+            name += f", tokens relative to {relative[d]:.4g}"
         elif not name.endswith(")"):  # the name already has its unit
             name += ", raw units"
         axes = Axes(x_label, name, least=0.4 * span[d])
@@ -117,11 +132,11 @@ def chunk_section(tok: ActionTokenizer, shown: ShownChunk) -> list[Markup]:
         values = coefs.reshape(-1)[start:stop]
         what = " ".join(map(str, values[:6])) + (f" … {len(values)}" if len(values) > 6 else "")
         words.append(tag("span", f"{token}: {what}", class_="tok mono", style=f"background:{hue}", data_token=place))
-    columns = [shown.dim(d) for d in range(dim)] if coefs.shape[1] == dim else []
+    said, columns = shown.columns(tok)
     return [
         tag("div", *curves, class_="cards"),
         tag("h3", f"{len(ids)} tokens for {coefs.size} coefficients, {int((coefs != 0).sum())} of them not 0"),
-        heatmap(coefs, owner.tolist(), hues, columns, OF_OTHERS if tok.transforms else OF_DCT),
+        heatmap(coefs, owner.tolist(), hues, columns, said),
         tag("div", *words, class_="tokens"),
     ]
 
@@ -135,7 +150,7 @@ def heatmap(
         coefs: (T, C).
         owner: (T * C,) place of the token that each coefficient belongs to.
         hues: colour of each token.
-        names: (C,) names of the dims; () for their numbers.
+        names: (C,) names of the columns; () for the numbers of dims.
         said: what the rows and columns are.
 
     >>> heatmap(np.array([[3, 0]]), [0, 1], ["red", "blue"]).count("<rect")
@@ -169,10 +184,10 @@ def heatmap(
     width = left + coefs.shape[1] * cell
     drawing = Markup(
         f'<svg viewBox="0 0 {width} {top + rows * height}" style="width:{width}px;max-width:none" role="img" '
-        f'aria-label="coefficients by frequency and dim">{"".join(parts)}</svg>'
+        f'aria-label="{html.text(said)}">{"".join(parts)}</svg>'
     )
     left_out = len(coefs) - rows
-    note = f"{left_out} more rows are 0 in every dim." if left_out else ""
+    note = f"{left_out} more rows are 0 in every column." if left_out else ""
     inside = [tag("h3", said, class_="axis-title"), drawing, tag("figcaption", note)]
     return tag(
         "figure", *inside, class_="chart scroll heatmap", tabindex="0", role="region", aria_label="rounded coefficients"

@@ -11,7 +11,7 @@ from fasttok.actions.embodiment_actions import EmbodimentActions
 from fasttok.evaluation.entropy_floor import MOST_VALUES, Coded, EntropyFloor, entropy_floor
 from fasttok.evaluation.metrics import Metrics, measure
 from fasttok.evaluation.partial_curve import PartialPoint, partial_curve
-from fasttok.evaluation.rate_distortion import Spectrum
+from fasttok.evaluation.rate_distortion import Spectrum, error_by_frequency
 from fasttok.evaluation.shared_tokens import SharedTokens, shared_tokens
 from fasttok.tokenizer import ActionTokenizer
 
@@ -26,7 +26,7 @@ class Measured:
     Attributes:
         metrics: tokens and errors.
         signal: (T,) root mean square coefficient of each frequency, in normalised units.
-        error: (T,) root mean square rounding error of each frequency, in normalised units.
+        error: (T,) root mean square error of coding in each frequency, in normalised units.
         floor: how few tokens would be enough.
         partial: error after a share of each chunk's tokens, from none to all.
         shared: tokens that neighbouring steps share; None if no two steps follow each other.
@@ -60,7 +60,8 @@ class Measured:
         spectrum = Spectrum.of(tok, held_out, name)
         return cls(
             measure(tok, chunks, own, reference),
-            *spectrum.by_frequency(tok.scale),
+            spectrum.by_frequency(),
+            error_by_frequency(tok, held_out, name),
             entropy_floor(tok.vocab_size, coded, known),
             partial_curve(tok, chunks, own, reference),
             shared_tokens(tok, group, own),

@@ -15,12 +15,14 @@ from fasttok.actions.dataset import ChunkConfig, Dataset
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
 from fasttok.cli import main
+from fasttok.codec.learn_transform import TransformPlan
+from fasttok.codec.spline import SplineConfig
 from fasttok.episodes import Episode
 from fasttok.episodes.index import NUMBERED
 from fasttok.evaluation.entropy_floor import Coded, entropy_floor
 from fasttok.evaluation.metrics import measure
 from fasttok.evaluation.partial_curve import partial_curve
-from fasttok.evaluation.rate_distortion import own_points
+from fasttok.evaluation.rate_distortion import error_by_frequency, own_points
 from fasttok.evaluation.shared_tokens import compare, in_order, shared_tokens
 
 RNG = np.random.default_rng(0)
@@ -196,3 +198,14 @@ def test_a_glitch_costs_tens_of_bits() -> None:
     quiet = entropy_floor(1024, coded(np.zeros((200, 4, 2))))
     floor = entropy_floor(1024, coded(coefs))
     assert 0 < 200 * (floor.places - quiet.places) < 120
+
+
+@pytest.mark.parametrize("mode", ["native", "published", "fixed"])
+def test_the_error_by_frequency_is_that_of_the_tokenizer(mode: Any) -> None:
+    chunks = np.cumsum(RNG.normal(0, 0.1, (200, 10, 3)), axis=1)
+    plan = TransformPlan("dct", {}, SplineConfig(4, 3))
+    tok = ActionTokenizer.fit(chunks, 400, mode=mode, transform=plan if mode == "fixed" else "dct")
+    back = tok.decode(tok.encode(chunks), horizon=10, action_dim=3).actions
+    error = error_by_frequency(tok, chunks, "")
+    assert error.shape == (10,)
+    assert np.sqrt((error**2).mean()) == pytest.approx(np.sqrt(((back - chunks) ** 2).mean()))

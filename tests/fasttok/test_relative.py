@@ -207,7 +207,7 @@ def test_an_index(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[st
         metrics = json.loads(capsys.readouterr().out)["embodiments"]["arm"]
         assert max(metrics["rms"][:6]) < 0.05
         assert call("inspect", str(tmp_path / out), str(chain.index), "--html", str(tmp_path / f"{out}.html")) == 0
-        assert "yaw (rad), relative to" in (tmp_path / f"{out}.html").read_text()
+        assert "yaw (rad), tokens relative to" in (tmp_path / f"{out}.html").read_text()
     for pair, says in (("0=0", "is delta"), ("amr:0=0", "did you mean 'arm'"), ("arm:6=6", "is gripper")):
         assert call(*words, str(tmp_path / "C"), "--relative-to", pair) == 1
         assert says in capsys.readouterr().err
