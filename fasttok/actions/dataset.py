@@ -307,7 +307,7 @@ def _not_one(name: str, one: Recording, other: Recording, why: str) -> InputErro
 
 
 def embodiment_name(episode: Episode, apart: bool = False) -> str:
-    """Returns the name of an episode's embodiment.
+    """Returns the name of an episode's embodiment. Halves of characters, which no file can have, become question marks.
 
     Args:
         episode: the episode.
@@ -318,7 +318,7 @@ def embodiment_name(episode: Episode, apart: bool = False) -> str:
     """
     keys = ("dataset", "embodiment") if apart else ("embodiment", "dataset")
     name = next((episode.metadata[key] for key in keys if episode.metadata.get(key)), "robot")
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name).encode(errors="replace").decode()
 
 
 def _new_embodiment(

@@ -269,11 +269,14 @@ def _cell(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in one step, so that it is either whole or not there."""
+    """Writes a text file in one step, so that it is either whole or not there. Halves of characters become question marks."""
     make_folder(path)
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(text.encode(errors="replace"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def emit_json(value: Any) -> None:

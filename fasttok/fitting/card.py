@@ -1,5 +1,6 @@
 """Writes the README of a saved tokenizer: data, counts, settings, metrics, how to load it."""
 
+import json
 from collections.abc import Sequence
 
 from fasttok.episodes.dataset_name import dataset_name
@@ -15,8 +16,8 @@ TEMPLATE = """# FAST action tokenizer
 ```python
 from fasttok import ActionTokenizer
 tok = ActionTokenizer.load("{example}")
-{states}ids = tok.encode(chunks, embodiment="{embodiment}"{reference})                      # (batch, {horizon}, {dim}), raw units
-out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment="{embodiment}"{reference})  # out.actions, out.ok
+{states}ids = tok.encode(chunks, embodiment={embodiment}{reference})                      # (batch, {horizon}, {dim}), raw units
+out = tok.decode(ids, horizon={horizon}, action_dim={dim}, embodiment={embodiment}{reference})  # out.actions, out.ok
 ```
 
 This tokenizer was fitted on {data}. Its actions are normalised by {normalize}.{others} It was measured on {measured}:
@@ -28,7 +29,7 @@ Error per dimension, root mean square in raw units:
 {errors}
 {notes}"""
 
-STATES = 'reference = tok.embodiments["{}"].reference(states)  # states: (batch, S), at the first step of each chunk\n'
+STATES = "reference = tok.embodiments[{}].reference(states)  # states: (batch, S), at the first step of each chunk\n"
 
 
 def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequence[str]) -> str:
@@ -43,12 +44,13 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
     >>> write(tok, done, FitConfig(), ["data/mine"]).splitlines()[0]
     '# FAST action tokenizer'
     """
-    notes = [*relative_lines(tok), *transform_lines(tok), *report.notes()]
-    rows, others = report_rows(tok, report), exceptions(tok)
+    notes = list(map(_line, [*relative_lines(tok), *transform_lines(tok), *report.notes()]))
+    rows, others = report_rows(tok, report), list(map(_line, exceptions(tok)))
     first = next(iter(tok.embodiments))
+    quoted = json.dumps(first, ensure_ascii=False)
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
     lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
-    errors = [f"- {name}: " + ", ".join(f"{e:.3g}" for e in m.rms) for name, m in report.metrics.items()]
+    errors = [f"- {_line(name)}: " + ", ".join(f"{e:.3g}" for e in m.rms) for name, m in report.metrics.items()]
     return TEMPLATE.format(
         vocab=tok.vocab_size,
         scale=tok.scale,
@@ -57,8 +59,8 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
         high=tok.max_token,
         fingerprint=tok.fingerprint,
         example="path/to/this/folder",
-        embodiment=first,
-        states=STATES.format(first) if tok.embodiments[first].relative else "",
+        embodiment=quoted,
+        states=STATES.format(quoted) if tok.embodiments[first].relative else "",
         reference=", reference=reference" if tok.embodiments[first].relative else "",
         horizon=tok.embodiments[first].horizon,
         dim=tok.embodiments[first].action_dim,
@@ -77,4 +79,9 @@ def write(tok: ActionTokenizer, report: FitReport, config: FitConfig, data: Sequ
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else _line(value).replace("|", "\\|")
+
+
+def _line(value: object) -> str:
+    """Returns a text in one line: names of robots come from files, and a line break would end a row of a table."""
+    return " ".join(str(value).split())
