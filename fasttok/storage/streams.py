@@ -197,7 +197,8 @@ def _parquet_rows(file: pq.ParquetFile, path: str, field: str, also: str) -> Ite
 
 def _lines(stream: TextIO, path: str) -> Iterator[str]:
     try:
-        yield from stream
+        for number, line in enumerate(stream):
+            yield line if number else line.removeprefix("\ufeff")  # stdin may begin with a byte order mark, too
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not JSON lines: byte {error.start} of a block is not UTF-8 text") from None
 

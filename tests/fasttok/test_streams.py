@@ -315,3 +315,9 @@ def test_compiling_is_announced_once_and_kept(folder: Path, tmp_path: Path) -> N
         run = [*command, "--out", tmp_path / name]
         said.append(subprocess.run(run, capture_output=True, text=True, check=True, env=env).stderr)
     assert [text.count("compiling for this machine") for text in said] == [1, 0]
+
+
+def test_a_byte_order_mark_on_stdin_is_no_part_of_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = json.dumps({"actions": CHUNKS[0].tolist()})
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"\ufeff{row}\n{row}\n"))
+    assert [batch.shape for batch in read_chunks("-")] == [(2, 8, 3)]
