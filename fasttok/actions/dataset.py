@@ -21,6 +21,7 @@ from fasttok.actions.embodiment_actions import EmbodimentActions, EpisodePlace, 
 from fasttok.actions.left_out import LeftOut
 from fasttok.actions.recordings import (
     ADVICE,
+    RENAME,
     Recording,
     frequencies_differ,
     frequency_of,
@@ -132,6 +133,7 @@ class Dataset:
         self.apart = config.embodiments == "apart"
         self._recordings: dict[str, dict[str, Recording]] = {}
         self._states: dict[str, tuple[str, tuple[str, ...]]] = {}  # each one's first source, and its state columns
+        self._folders: dict[str, str] = {}  # if datasets are kept apart, the folder of each
         self._every, self._unread = every, 0
         self._known, self._represent, self._horizons = known or {}, represent or {}, horizons or {}
         self._read(episodes, config)
@@ -237,6 +239,8 @@ class Dataset:
         dim = group.embodiment.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
         if action.shape[1] != dim:
             raise InputError(f"{episode.where}: action has {action.shape[1]} dims, embodiment {name!r} has {dim}")
+        if self.apart and self._folders.setdefault(name, episode.folder) != episode.folder:
+            raise InputError(f"{self._folders[name]} and {episode.folder} are both called {name!r}; {RENAME}")
         self._record(
             name,
             Recording.of(episode, action, None if proprio is None else proprio.shape[1], config.control_hz),
@@ -246,9 +250,8 @@ class Dataset:
         lot = _lot(episode, number, "held out")
         subset: Subset = "held_out" if self._every or lot < HELD_OUT else "train"
         name_of_episode = f"{episode.where.file}: {episode_of(episode)}".lstrip(": ")
-        place = EpisodePlace(
-            str(episode.metadata.get("dataset") or ""), lot, name_of_episode, len(action), _run_ends(episode)
-        )
+        dataset = episode.folder, str(episode.metadata.get("dataset") or "")  # two folders may have one name
+        place = EpisodePlace(dataset, lot, name_of_episode, len(action), _run_ends(episode))
         group.places[subset].append(place)
         group.actions[subset].add(action)
         if proprio is not None:
@@ -303,7 +306,8 @@ class Dataset:
 
 
 def _not_one(name: str, one: Recording, other: Recording, why: str) -> InputError:
-    return InputError(f"{one.source} and {other.source} are both called {name!r}, but {why}; {ADVICE}")
+    advice = RENAME if one.dataset and one.dataset == other.dataset else ADVICE
+    return InputError(f"{one.source} and {other.source} are both called {name!r}, but {why}; {advice}")
 
 
 def embodiment_name(episode: Episode, apart: bool = False) -> str:

@@ -58,14 +58,14 @@ class EpisodePlace:
     """Where an episode is.
 
     Attributes:
-        dataset: name of its dataset.
+        dataset: folder and name of its dataset.
         lot: a number in [0, 1) that depends on its place in the files; the lowest are held out.
         name: file and episode, for people.
         steps: number of steps.
         ends: (T,) for each step, where a chunk that begins there ends; None for the end of the episode.
     """
 
-    dataset: str
+    dataset: tuple[str, str]
     lot: float
     name: str
     steps: int

@@ -19,6 +19,11 @@ ADVICE = (
     "its own statistics (datasets of an INDEX: give one another `embodiment:` in its entry, and index it again)"
 )
 
+RENAME = (
+    "rename one of these datasets, or give it by a link with another name, and use --embodiments apart, which names embodiments "
+    "by their datasets"
+)
+
 
 @dataclass
 class Recording:
@@ -31,6 +36,7 @@ class Recording:
         encoding: encodings of the action's dims; () if they are not recorded.
         action_dim: D, dims of the action.
         state_dim: dims of the proprio; None if there is none.
+        dataset: name of its dataset.
         columns: names of the action's columns, which pages show if `names` is empty; () if there are none.
         sizes: (D,) the largest absolute action of each episode.
     """
@@ -41,6 +47,7 @@ class Recording:
     encoding: tuple[str, ...]
     action_dim: int
     state_dim: int | None
+    dataset: str = ""
     columns: tuple[str, ...] = ()
     sizes: list[NDArray[np.float32]] = field(default_factory=list)
 
@@ -54,6 +61,7 @@ class Recording:
             tuple(map(str, episode.metadata.get("action_encoding") or ())),
             action.shape[1],
             state_dim,
+            str(episode.metadata.get("dataset") or ""),
             tuple(map(str, (episode.metadata.get("columns") or {}).get("action") or ())),
         )
 

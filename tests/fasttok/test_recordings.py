@@ -114,6 +114,38 @@ def test_folders_of_one_robot_type_on_the_command_line(tmp_path: Path, capsys: p
     assert list(json.loads(capsys.readouterr().out)["embodiments"]) == ["fast"]
 
 
+def test_datasets_of_one_name_are_not_kept_apart_but_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """robomimic calls the file of every task low_dim.hdf5."""
+    monkeypatch.chdir(tmp_path)
+    for task, unit in (("lift", 1.0), ("can", 500.0)):
+        Path(task).mkdir()
+        np.savez(Path(task, "low_dim.npz"), actions=unit * np.sin(np.arange(6 * 30 * 2).reshape(6, 30, 2) / 7))
+    both = ["lift/low_dim.npz", "can/low_dim.npz", "--horizon", "5"]
+    for flags in ([], ["--embodiments", "apart"]):
+        assert fasttok("fit", *both, *flags, "--out", "T") == 1
+        said = capsys.readouterr().err
+        assert "are both called 'low_dim'" in said
+        assert "give it by a link with another name" in said
+    Path("can.npz").symlink_to(Path("can", "low_dim.npz"))
+    assert fasttok("fit", "lift/low_dim.npz", "can.npz", "--horizon", "5", "--embodiments", "apart", "--out", "T") == 0
+    assert {*ActionTokenizer.load(Path("T")).embodiments} == {"low_dim", "can"}
+
+
+def test_each_of_two_datasets_of_one_name_has_held_out_episodes(tmp_path: Path) -> None:
+    every = []
+    for folder in ("lift", "can"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "low_dim.npz", actions=np.random.default_rng(0).normal(size=(3, 9, 2)))
+        every.append(list(open_episodes(str(tmp_path / folder / "low_dim.npz"))))
+    held_out = []
+    for episodes in (*every, [*every[0], *every[1]]):
+        with Dataset(episodes, ChunkConfig(horizon=2)) as data:
+            held_out.append([place.dataset for place in data.groups["low_dim"].places["held_out"]])
+    assert [*held_out[0], *held_out[1]] == held_out[2]
+
+
 @pytest.mark.parametrize("hz", ["fast", -5.0, np.nan, np.inf, 2 + 1j])
 def test_a_frequency_that_is_none_is_refused_with_its_file(tmp_path: Path, hz: Any) -> None:
     np.savez(tmp_path / "x.npz", actions=np.zeros((3, 9, 2)), control_hz=hz)
