@@ -225,7 +225,7 @@ def report(tok: ActionTokenizer, data: Dataset, config: FitConfig, left_out: Lef
     return FitReport(
         episodes=data.total,
         chunks={name: min(config.max_chunks, g.count("train")) for name, g in data.groups.items()},
-        held_out={name: g.actions["held_out"].rows for name, g in data.groups.items()},
+        held_out={name: g.count("held_out") if data.held_out[name] else 0 for name, g in data.groups.items()},
         metrics={name: measure_group(tok, group, name, MEASURED) for name, group in data.groups.items()},
         left_out=every,
         far=[*dict.fromkeys(far)],

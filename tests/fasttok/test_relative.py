@@ -323,3 +323,14 @@ def test_embodiments_that_need_no_state(
         with Dataset(episodes, config) as data:
             relative = {name: group.embodiment.relative for name, group in data.groups.items()}
         assert relative == {"arm": (0, 1) if config.relative_to else (0, 1, 2), "base": ()}
+
+
+def test_a_file_of_chunks_counts_chunks_as_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of its chunks is an episode, of which only the first step has a state."""
+    chunks = np.cumsum(np.random.default_rng(0).normal(size=(60, 10, 2)), axis=1)
+    data = write(tmp_path / "c.npz", actions=chunks, state=chunks[:, 0])
+    assert call("fit", data, "--relative", "--state-key", "state", "--horizon", "10", "--out", str(tmp_path / "T")) == 0
+    card = (tmp_path / "T" / "README.md").read_text()
+    columns, _, row = ([cell.strip() for cell in line.split("|")] for line in card.splitlines() if line.startswith("|"))
+    found = dict(zip(columns, row, strict=True))
+    assert int(found["chunks"]) + int(found["held out"]) == int(found["episodes"]) == 60
