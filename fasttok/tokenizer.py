@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.actions.channels import Channels
+from fasttok.actions.channels import Channels, reference_numbers
 from fasttok.actions.chunks import stacks
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats
@@ -314,6 +314,7 @@ class ActionTokenizer:
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], str]:
         """Returns (ids of all chunks joined, ids per chunk, clamped coefficients per chunk, the first of these in words)."""
         x = _chunks(chunks)
+        reference = None if reference is None else reference_numbers(reference)
         own = reference is not None and np.ndim(reference) > 1 and len(reference) != 1  # whether each chunk has its own
         if reference is not None and own and len(reference) != len(x) and self.channels(embodiment).relative:
             raise InputError(f"reference has shape {np.shape(reference)}, expected ({len(x)}, {x.shape[2]})")

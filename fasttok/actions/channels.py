@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fasttok.actions.embodiment import Embodiment
 from fasttok.actions.normalize import NormStats, float_type
@@ -123,7 +123,7 @@ class Channels:
                 f"dims {list(self.relative)} are relative: pass reference=, (batch, {x.shape[-1]}), such as the state "
                 "at the chunk's first step"
             )
-        reference = np.atleast_2d(np.asarray(reference, float_type(x)))
+        reference = np.atleast_2d(reference_numbers(reference, float_type(x)))
         if reference.shape not in ((1, x.shape[-1]), (len(x), x.shape[-1])):
             raise InputError(f"reference has shape {reference.shape}, expected ({len(x)}, {x.shape[-1]})")
         if not np.isfinite(reference[:, list(self.relative)]).all():
@@ -131,3 +131,18 @@ class Channels:
         offset = np.zeros_like(reference)
         offset[:, list(self.relative)] = reference[:, list(self.relative)]
         return offset[:, None, :]
+
+
+def reference_numbers(reference: ArrayLike, dtype: DTypeLike = None) -> NDArray[Any]:
+    """Returns what chunks are relative to as an array of numbers.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        found = np.asarray(reference, dtype)
+    except (ValueError, TypeError):
+        found = np.zeros(0, "U")
+    if found.dtype.kind not in "fiub":
+        raise InputError(f"reference is {reference!r:.60}, expected (batch, action_dim) numbers")
+    return found

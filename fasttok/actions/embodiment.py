@@ -45,6 +45,10 @@ class Embodiment:
     def __post_init__(self) -> None:
         if self.gripper not in GRIPPERS:
             raise InputError(f"embodiment: gripper is {self.gripper!r}, expected one of {', '.join(GRIPPERS)}")
+        if self.gripper == "omit" and len(self.gripper_dims) == self.action_dim:
+            raise InputError(
+                "embodiment: every dim is a gripper, so gripper omit leaves none to tokenise; use keep or binarize"
+            )
         if self.gain and (len(self.gain) != self.action_dim or not all(0 < g < float("inf") for g in self.gain)):
             raise InputError(f"embodiment: gain is {list(self.gain)}, expected {self.action_dim} positive numbers")
         if any(not 0 <= d < self.action_dim for d in self.relative):

@@ -109,6 +109,15 @@ def test_names_that_a_fit_would_ignore_are_refused() -> None:
         ActionTokenizer.fit({"arm": CHUNKS}, 700, stats=stats, transform=plan)
 
 
+def test_what_leaves_nothing_or_is_no_number_is_refused() -> None:
+    with pytest.raises(InputError, match="every dim is a gripper"):
+        Embodiment(10, 2, action_encoding=("gripper", "gripper"), gripper="omit")
+    relative = fitted(relative=(0,))
+    for reference in ("near", [["near"] * 3], [[0, 0], [0]]):
+        with pytest.raises(InputError, match=r"expected \(batch, action_dim\) numbers"):
+            relative.encode(CHUNKS[:1], reference=reference)  # type: ignore[arg-type]
+
+
 def test_gain_divides_a_dims_error() -> None:
     plain, fine = fitted(), fitted(gain=(8.0, 1.0, 1.0))
 
