@@ -63,9 +63,11 @@ def own_path(path: str) -> str:
 
     A cache of the Hugging Face hub links names such as lift.hdf5 to files that are named by their digest.
     """
-    path = str(path).rstrip("/")
+    path = str(path).rstrip("/") or "/"
     if is_url(path):
         return path
+    while path.endswith("/."):
+        path = path[:-2].rstrip("/")
     folder, name = os.path.split(path)
     return os.path.realpath(path) if name in ("", ".", "..") else f"{os.path.realpath(folder).rstrip('/')}/{name}"
 

@@ -188,6 +188,7 @@ def test_a_dataset_is_named_alike_however_its_folder_is_written(
         (f"{data}/.", "pick_cup"),
         (".", "pick_cup"),
         (str(snapshot), "pour"),
+        (f"{snapshot}/./", "pour"),
     ):
         with Dataset(open_episodes(path), ChunkConfig(horizon=5, episode_share=0.9)) as found:
             assert list(found.groups) == [name]
