@@ -14,7 +14,7 @@ from pipelines.shards import ReadState
 from train.config import TrainConfig
 from train.costs.dry_run import abstract_state, print_memory, print_plan
 from train.devices import sharding
-from train.devices.multi_host import join_processes, together
+from train.devices.multi_host import all_or_none, join_processes, together
 from train.devices.packing import pack
 from train.devices.packing_plan import plan
 from train.initial_params import initial_params
@@ -45,37 +45,39 @@ def run(config: TrainConfig) -> None:
     join_processes(config.distributed)
     first = jax.process_index() == 0
     out = None
-    if first and not config.dry_run:
-        reads = [
-            path for path in (config.shards, config.held_out, config.init_from, config.weights) if path is not None
-        ]
-        out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume, reads=reads)
-    if first:
-        check_trackers(config.trackers)
-    config = go_on(config)
-    check_shards(config)
-    setup = prepare(config)
-    if config.resume:
-        check_resumed(config.out, setup.encoder.tok, config.data.tokenizer)
-    mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
-    held_out = HeldOutNumbers(setup, mesh) if config.held_out else None
-    if first:
-        print_plan(setup, mesh)
+    with all_or_none():
+        if first and not config.dry_run:
+            reads = [
+                path for path in (config.shards, config.held_out, config.init_from, config.weights) if path is not None
+            ]
+            out = check_output(config.out, RUN, overwrite=config.overwrite, resume=config.resume, reads=reads)
+        if first:
+            check_trackers(config.trackers)
+        config = go_on(config)
+    with all_or_none():
+        check_shards(config)
+        setup = prepare(config)
+        if config.resume:
+            check_resumed(config.out, setup.encoder.tok, config.data.tokenizer)
+        mesh = sharding.make_mesh(config.fsdp, config.batch_size, config.accumulate)
+        held_out = HeldOutNumbers(setup, mesh) if config.held_out else None
+        if first:
+            print_plan(setup, mesh)
+        if first and not config.dry_run:
+            check_room(config, abstract_state(setup, config, mesh))
     if config.dry_run:
         print_memory(setup, for_step(config), mesh)
         return
-    if first:
-        check_room(config, abstract_state(setup, config, mesh))
     # Nothing on disk changes until the run has what it starts from, so that an error leaves an earlier run as it was.
     start, state, position = restore(setup, mesh) or (0, begin(initial_params(setup), config, mesh), None)
     together("every process has read what it starts from")
     if config.resume and start == config.steps:
         logger.info(f"{config.out} has all of its {start} steps; for more, raise --steps")
         return
-    if out is not None:
-        out.begin()
-        setup.saved.save(config.out)
-    together("the run's folder is ready")
+    with all_or_none():
+        if out is not None:
+            out.begin()
+            setup.saved.save(config.out)
     _steps(setup, mesh, start, state, position, held_out)
 
 

@@ -1,5 +1,6 @@
 """Whole runs under what happens to them: other forms, other ranks, kills while a checkpoint is written, numbers that overflow."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -15,13 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
+from numpy.typing import NDArray
 
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from tests.chain import Chain
 from tests.train.tiny_runs import TINY, FakeEnv, command, config, ended, losses, rows_of, two_processes
 from train.config import OptimConfig, TrainConfig
-from train.devices.multi_host import join_processes
+from train.devices.multi_host import SAID_BYTES, all_or_none, join_processes
 from train.initial_params import initial_params
 from train.loop import run
 from train.params import components
@@ -146,6 +149,30 @@ def test_two_processes_are_one(chain: Chain, tmp_path: Path) -> None:
     np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-4)
     assert sorted(p.name for p in (tmp_path / "two" / "checkpoints").iterdir()) == ["2", "4"]
     subprocess.run(command(chain, tmp_path / "two", "--steps=5", "--resume"), check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_if_one_process_cannot_go_on_all_end(chain: Chain, tmp_path: Path) -> None:
+    """Only process 0 looks at --out, in which there is a note of somebody else."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "note").write_text("mine")
+    said = ended(two_processes(chain, tmp_path / "run"), status=1)
+    assert "process 0 of this run" not in said[0]
+    assert "process 0 of this run cannot go on" in said[1]
+    assert all(f"{tmp_path / 'run'}" in words for words in said)
+
+
+@pytest.mark.parametrize("said", ["", "no room", "ä" * SAID_BYTES])
+def test_processes_hear_why_another_one_ends(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    sent: list[NDArray[np.uint8]] = []
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda words: sent.append(words) or np.stack([words] * 2))
+    with pytest.raises(InputError) if said else contextlib.nullcontext(), all_or_none():
+        if said:
+            raise InputError(said)
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda words: np.stack([words, sent[0]]))
+    with pytest.raises(InputError, match=f"process 1 .*: {said[:9]}") if said else contextlib.nullcontext(), all_or_none():
+        pass
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Joins the processes of a run, and lets them wait for each other. A run of one process needs neither."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import cast
 
 import jax
@@ -10,6 +12,8 @@ from jax.sharding import Mesh
 
 from fasttok.errors import InputError
 from train.devices.sharding import of_rows
+
+SAID_BYTES = 2048  # longest part of an error that the other processes read
 
 
 def join_processes(how: str) -> None:
@@ -59,6 +63,36 @@ def together(what: str) -> None:
     """Waits until every process has come to this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """A context in which each process checks or writes something, without the others. If one of them fails, all of them end.
+
+    Without it, a process that fails alone would leave the others waiting for it until JAX gives up, which takes minutes.
+
+    Raises:
+        InputError: another process failed; the message has that of its error.
+    """
+    try:
+        yield
+    except Exception as error:
+        _exchange(str(error) or type(error).__name__)
+        raise
+    for process, said in enumerate(_exchange("")):
+        if said:
+            raise InputError(f"process {process} of this run cannot go on, so this one ends, too: {said}")
+
+
+def _exchange(said: str) -> list[str]:
+    """Tells the other processes what this one has to say, "" for nothing, and returns the words of each process."""
+    if jax.process_count() == 1:
+        return [said]
+    words = np.zeros(SAID_BYTES, np.uint8)
+    sent = np.frombuffer(said.encode(errors="replace")[:SAID_BYTES], np.uint8)
+    words[: len(sent)] = sent
+    every = np.asarray(multihost_utils.process_allgather(words))
+    return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in every]
 
 
 def anywhere(said: bool, mesh: Mesh) -> jax.Array:
