@@ -8,6 +8,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasttok.actions.normalize import NormStats
 from fasttok.common.kinds import RecordKind
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
@@ -25,9 +27,17 @@ from tests.shared_folders import once
 from tests.train.tiny_runs import command, config, ended, losses, rows_of, two_processes
 from train.config import OptimConfig, TrainConfig
 from train.devices import sharding
+from train.examples import Example
 from train.initial_params import initial_params
 from train.judging.held_out import HeldOutNumbers
-from train.judging.held_out_rows import even_parts, read_rows, refuse_trained_on, spread_rows, warn_of_training_rows
+from train.judging.held_out_rows import (
+    HeldOutRow,
+    even_parts,
+    read_rows,
+    refuse_trained_on,
+    spread_rows,
+    warn_of_training_rows,
+)
 from train.judging.measurements import DRAWS
 from train.judging.open_loop import action_errors
 from train.loop import run
@@ -293,6 +303,22 @@ def test_the_flow_loss_counts_the_steps_that_training_counts(
     acting = [row.example for row in numbers.rows if row.example.actions is not None]
     assert counted == sum((e.horizon if held_steps else e.steps) * e.dim for e in acting)
     assert DRAWS * counted * weight == pytest.approx(1)  # a mean over the errors that count
+
+
+def test_robots_of_nearly_one_name_have_numbers_of_their_own() -> None:
+    stats = NormStats.fit(np.array([[-1.0], [1.0]]), mode="min_max")
+    acts = [replace(Example({}, [], []), actions=np.full((2, 1), value, np.float32)) for value in (0.0, 1.0)]
+    rows = [
+        HeldOutRow(i, one, name, np.asarray(one.actions))
+        for i, (one, name) in enumerate(zip(acts, ("a/b", "a_b"), strict=True))
+    ]
+    robots = {name: SimpleNamespace(embodiment=name, action_names=("x/y",)) for name in ("a/b", "a_b")}
+    encoder = SimpleNamespace(
+        robots=SimpleNamespace(robots=robots), tok=SimpleNamespace(stats=dict.fromkeys(robots, stats))
+    )
+    measured: Any = SimpleNamespace(rows=rows, setup=SimpleNamespace(encoder=encoder))
+    out = HeldOutNumbers._errors(measured, {0: np.zeros((2, 1), np.float32), 1: np.zeros((2, 1), np.float32)})
+    assert (out["held_out_error/a_b/x_y"], out["held_out_error/a_b 1/x_y"]) == (0.0, 1.0)
 
 
 @pytest.mark.slow

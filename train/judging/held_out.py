@@ -171,12 +171,13 @@ class HeldOutNumbers:
         """Returns the action errors by the names above."""
         out, relative = Numbers(), []
         robots = {robot.embodiment: robot for robot in self.setup.encoder.robots.robots.values()}
+        places = dict(zip(robots, _names(tuple(robots)), strict=True))
         for embodiment in dict.fromkeys(row.embodiment for row in self.rows if row.embodiment):
             rows = [row for row in self.rows if row.embodiment == embodiment]
             stats = self.setup.encoder.tok.stats[embodiment]
             normalized, raw, shown = _differences(rows, predicted, stats)
             names = _dim_names(robots[embodiment].action_names, raw.shape[1])
-            where = embodiment.replace("/", "_")
+            where = places[embodiment]
             for kind, wrong in (("error", normalized), ("error_raw", raw)):
                 rmse = np.sqrt(np.mean(wrong**2, axis=0))
                 out |= {f"held_out_{kind}/{where}/{name}": float(e) for name, e in zip(names, rmse, strict=True)}
@@ -205,14 +206,22 @@ def _differences(
 
 
 def _dim_names(names: tuple[str, ...], dim: int) -> list[str]:
-    """Returns a name for each dimension: all differ, and none contains "/", as they become parts of longer names.
+    """Returns a name for each dimension, as `_names` does; their numbers if they have no names.
 
-    >>> _dim_names(("x (m)", "a/b", "x (m)"), 3), _dim_names(("q", "q", "q 1"), 3), _dim_names((), 2)
-    (['x (m)', 'a_b', 'x (m) 2'], ['q', 'q 1', 'q 1 2'], ['0', '1'])
+    >>> _dim_names(("x (m)", "y"), 2), _dim_names((), 2)
+    (['x (m)', 'y'], ['0', '1'])
     """
-    plain = [name.replace("/", "_") for name in names] if len(names) == dim else [str(i) for i in range(dim)]
+    return _names(names if len(names) == dim else tuple(str(i) for i in range(dim)))
+
+
+def _names(given: tuple[str, ...]) -> list[str]:
+    """Returns the names of robots or dimensions as parts of longer names: all differ, and none contains "/".
+
+    >>> _names(("x (m)", "a/b", "x (m)", "a_b")), _names(("q", "q", "q 1"))
+    (['x (m)', 'a_b', 'x (m) 2', 'a_b 3'], ['q', 'q 1', 'q 1 2'])
+    """
     out: list[str] = []
-    for i, name in enumerate(plain):
+    for i, name in enumerate(name.replace("/", "_") for name in given):
         while name in out:
             name = f"{name} {i}"
         out.append(name)
