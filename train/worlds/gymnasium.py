@@ -73,6 +73,11 @@ class GymnasiumWorld:
         for slot in (*self.images, *self.upside_down):
             if slot not in CAMERA_SLOTS:
                 raise unknown_name(f"camera slot in images of {self.id}", slot, CAMERA_SLOTS)
+        for slot in self.upside_down:
+            if slot not in self.images:
+                raise unknown_name(
+                    f"camera in upside_down of {self.id}", slot, self.images, "Give it an image, or leave it out"
+                )
         if not self.images and not self.state:
             raise InputError(f"{self.id}: no images and no state: say what of the observation a policy sees")
         if self.max_steps is not None and self.max_steps < 1:

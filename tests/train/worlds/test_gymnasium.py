@@ -211,6 +211,7 @@ def test_what_is_not_there_is_named(settings: dict, message: str) -> None:
 
 def test_settings_that_say_nothing_are_refused() -> None:
     for settings, message in (
+        ({"upside_down": ("wrist",)}, "unknown camera in upside_down of .*'wrist'.* Known: primary.*Give it an image"),
         ({"images": {"left": "camera"}}, "unknown camera slot in images .*'left'.* Known: primary"),
         ({"images": {}, "state": ()}, "no images and no state"),
         ({"instruction": " "}, "the instruction is empty"),
