@@ -535,7 +535,7 @@ class TrainConfig:
             raise InputError("--resume-with says what may differ on --resume, which is not given")
         if self.weights is not None and self.init_from is not None:
             raise InputError("--weights and --init-from exclude each other: both say where the parameters come from")
-        if self.model.flow is False and self.data.discrete == "none" and self.data.kinds == ("robot",):
+        if self.model.flow is False and self.data.discrete == "none" and set(self.data.kinds) == {"robot"}:
             raise InputError(
                 "nothing to learn: robot rows alone, without flow (model.flow) and without discrete targets"
             )

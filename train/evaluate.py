@@ -170,6 +170,9 @@ def main(config: EvaluateConfig, typed: str = "") -> EvaluationResult:
         require(package, "train", "evaluation")
     if config.films_page is not None:
         require("PIL.Image", "train", "--films-page")
+    config = dataclasses.replace(  # episodes of what is named twice must count once
+        config, embodiments=tuple(dict.fromkeys(config.embodiments)), splits=tuple(dict.fromkeys(config.splits))
+    )
     from train.judging import rollout_videos
 
     results, watched = _ask_server(config, factory) if config.policy else _ask_run(config, factory)

@@ -68,7 +68,7 @@ class Setup:
         """
         data, text = self.config.data, bool(batch["loss_mask"].any())
         if jax.process_count() > 1:
-            text = data.kinds != ("robot",) or data.discrete != "none" or data.subtasks > 0
+            text = set(data.kinds) != {"robot"} or data.discrete != "none" or data.subtasks > 0
         return batch if text else {name: value for name, value in batch.items() if name != "loss_mask"}
 
     @property

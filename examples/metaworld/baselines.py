@@ -105,7 +105,7 @@ def main(config: MetaWorldBaselines) -> None:
     rows = [
         measure(policy, task, config.episodes, config.seed)
         for task in task_names(config.tasks)
-        for policy in config.policies
+        for policy in dict.fromkeys(config.policies)
     ]
     if config.out is not None:
         write_text(config.out, json_files.write(rows))

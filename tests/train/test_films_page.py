@@ -19,6 +19,7 @@ from examples.tabletop.env import make, make_vector
 from fasttok.errors import InputError
 from tests.html_checks import assert_whole
 from tests.parsed_page import ParsedPage
+from train import evaluate
 from train.evaluate import EvaluateConfig, main
 from train.judging import rollout_videos, sprite
 from train.judging.chosen_films import MOST_FRAMES, MOST_PIXELS, SmallFilms
@@ -327,6 +328,19 @@ def test_flags_of_which_no_evaluation_comes_are_refused(flags: dict[str, Any], s
     asked |= {name: tmp_path / flags[name] for name in ("rollouts", "out", "films_page", "vqa") if name in flags}
     with pytest.raises(InputError, match=says):
         main(EvaluateConfig(**asked))
+
+
+def test_what_is_named_twice_is_played_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[EvaluateConfig] = []
+
+    def asked(config: EvaluateConfig, factory: object) -> tuple[evaluate.EvaluationResult, evaluate.Watched]:
+        played.append(config)
+        return evaluate.EvaluationResult("run", 1, (), None, ()), evaluate.Watched([], {}, [], [])
+
+    monkeypatch.setattr(evaluate, "load_factory", lambda name: Counting)
+    monkeypatch.setattr(evaluate, "_ask_server", asked)
+    main(EvaluateConfig(policy="ws://x", env="m:f", embodiments=("b", "a", "b"), splits=("seen", "seen")))
+    assert (played[0].embodiments, played[0].splits) == (("b", "a"), ("seen",))
 
 
 def test_what_only_a_run_can_answer_is_not_asked_of_a_server(tmp_path: Path) -> None:
