@@ -1,6 +1,7 @@
 """Loads a trained run, which then acts and answers questions."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from fasttok.errors import InputError, unknown_name
 from train import policy
 from train.acting import rtc
 from train.acting.observations import images_of, state_of
-from train.acting.robots import Robot
+from train.acting.robots import Robot, differing
 from train.acting.rows import ActingRow
 from train.acting.sampling_numbers import check_noise_seed, check_sampling
 from train.batches import Batcher, NumpyBatch, decode_image
@@ -28,6 +29,7 @@ from train.runs.checkpoint import load_params
 from train.runs.run_folder import SavedRun
 from train.tokens import text_prompt
 
+logger = logging.getLogger(__name__)
 ANSWER_TOKENS = 12
 SUBTASK_TOKENS = 48
 
@@ -104,6 +106,8 @@ class Player:
         check_noise_seed(seed, "seed")
         config, params, step = load_params(run, step)
         saved = SavedRun.load(run, shards)
+        for note in differing(saved.robots) if "robot" in config.data.kinds else ():
+            logger.warning(note)
         encoder = Encoder(saved.robots, saved.text, config.model, config.data, saved.tok)
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, saved.text.pad, config.data.resize)
         return cls(

@@ -17,6 +17,7 @@ import yaml
 
 from fasttok import ActionTokenizer
 from fasttok.errors import InputError
+from mixtures.spec import Resize
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from tests.chain import Chain
@@ -127,6 +128,22 @@ def test_a_player_knows_the_robots_of_the_shards(chain: Chain, player: Player) -
             robot = player.robot(source.embodiment_name)
             for name in ("horizon", "action_dim", "action_names", "state_names", "control_hz", "cameras"):
                 assert getattr(robot, name) == getattr(source, name), name
+
+
+def test_what_a_policy_takes_of_the_first_source_is_said(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    robots = Player.load(tmp_path / "run").encoder.robots
+    assert "note: the sources" not in caplog.text
+    (first, robot), *_ = robots.robots.items()
+    small = dataclasses.replace(robot, horizon=4, control_hz=5, resize=Resize(48, 64))
+    dataclasses.replace(robots, robots={**robots.robots, "small": small}).save(tmp_path / "run" / "robots.json")
+    assert Player.load(tmp_path / "run").robot(robot.embodiment).horizon == robot.horizon
+    [note] = [record.message for record in caplog.records if "note: the sources" in record.message]
+    assert f"sources of embodiment {robot.embodiment} differ, and a policy acts as source {first}: small has" in note
+    assert f"small has control_hz 5 and not {robot.control_hz}; small has horizon 4 and not {robot.horizon}; " in note
+    assert "small has resize 64 x 48 (inside, quality 95) and not none." in note
 
 
 def test_chunks_of_two_lengths_are_not_predicted_together(player: Player) -> None:

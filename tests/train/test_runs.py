@@ -171,7 +171,10 @@ def test_processes_hear_why_another_one_ends(said: str, monkeypatch: pytest.Monk
         if said:
             raise InputError(said)
     monkeypatch.setattr(multihost_utils, "process_allgather", lambda words: np.stack([words, sent[0]]))
-    with pytest.raises(InputError, match=f"process 1 .*: {said[:9]}") if said else contextlib.nullcontext(), all_or_none():
+    with (
+        pytest.raises(InputError, match=f"process 1 .*: {said[:9]}") if said else contextlib.nullcontext(),
+        all_or_none(),
+    ):
         pass
 
 

@@ -27,6 +27,8 @@ from train.config import ModelConfig
 
 FILE = "robots.json"
 FORMAT_VERSION = 1
+ACTED = ("control_hz", "horizon", "action_encoding", "state_dim", "resize", "encode", "image_format")
+"""What a policy takes from one source of its embodiment, and in which the sources may differ."""
 MOST = 1 << 16  # largest number of columns, or of pixels per side; more means that the file is damaged
 
 
@@ -162,6 +164,41 @@ class Robots:
         """Writes RUN/robots.json."""
         about = {json_files.VERSION_KEY: FORMAT_VERSION} | json_files.encode(self)
         write_text(file, json.dumps(about, indent=2) + "\n")
+
+
+def differing(robots: Robots) -> list[str]:
+    """Returns a note for each embodiment whose sources differ in what a policy needs: it acts as the first of them.
+
+    Training sees the rows of each source with their own chunks and images.
+
+    Args:
+        robots: robots of the shards, or of RUN.
+    """
+    notes = []
+    for embodiment in dict.fromkeys(robot.embodiment for robot in robots.robots.values()):
+        sources = {name: robot for name, robot in robots.robots.items() if robot.embodiment == embodiment}
+        first = next(iter(sources))
+        others = [
+            f"{name} has {key} {_as_words(getattr(robot, key))} and not {_as_words(getattr(sources[first], key))}"
+            for name, robot in sources.items()
+            for key in ACTED
+            if getattr(robot, key) != getattr(sources[first], key)
+        ]
+        if others:
+            notes.append(
+                f"note: the sources of embodiment {embodiment} differ, and a policy acts as source {first}: "
+                f"{'; '.join(others)}. A mixture whose first source of {embodiment} is another one acts as that one"
+            )
+    return notes
+
+
+def _as_words(value: object) -> str:
+    """Returns a value of a robot as people read it."""
+    if isinstance(value, Resize):
+        return f"{value.width} x {value.height} ({value.fit}, quality {value.quality})"
+    if isinstance(value, ImageEncoding):
+        return f"{value.format} (quality {value.quality})"
+    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
 
 
 def action_tokenizer(reader: ShardReader, given: Path | None) -> ActionTokenizer:
