@@ -153,6 +153,11 @@ class ModelConfig:
             raise InputError(
                 f"--model.head-dim is {self.head_dim}, expected an even number: positions turn pairs of numbers"
             )
+        if self.expert_width % 2:
+            raise InputError(
+                f"--model.expert-width is {self.expert_width}, expected an even number: half of it are sines of the flow time, "
+                "and half are cosines"
+            )
         if self.image_size % self.patch:
             raise InputError(f"model: image_size {self.image_size} is not a multiple of patch {self.patch}")
         if self.vision_width % self.vision_heads:

@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_refused(chain: Chain, trained: Path, tmp_path: Pat
         ({"model": {"vision_heads": 0}}, r"--model\.vision-heads is 0, expected at least 1"),
         ({"model": {"depth": 0}}, r"--model\.depth is 0, expected at least 1"),
         ({"model": {"head_dim": 15}}, r"--model\.head-dim is 15, expected an even number"),
+        ({"model": {"expert_width": 23}}, r"--model\.expert-width is 23, expected an even number"),
         ({"model": {"horizon": -1}}, r"--model\.horizon is -1, expected at least 0"),
         ({"data": {"threads": -2}}, r"--data\.threads is -2, expected at least 0"),
         ({"data": {"action_skip": -1}}, r"--data\.action-skip is -1, expected at least 0"),

@@ -338,6 +338,10 @@ def refused(*words: str, **more: Any) -> Callable[[], None]:
         (refused("oft", model={"insulation": (0.0,)}), r"recipe oft has no expert.*expected 1"),
         (refused("oft", model={"state_in": "expert"}), r"no expert for a continuous state.*--model\.state-in backbone"),
         (refused("oft", flow_draws=4), r"draws no flow times, but --flow-draws is 4, expected 1"),
+        (
+            refused("transfusion", model={"insulation": (1.0,), "width": 33}),
+            r"--model\.width is 33, expected an even number",
+        ),
         (refused("transfusion", insulation_schedule=("5:1",)), r"--insulation-schedule has nothing to act on"),
         (refused("transfusion", model={"flow": False}), r"model\.flow is False"),
         (refused("hybrid_vla", model={"flow": False}), r"there are no noised actions"),

@@ -40,9 +40,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from fasttok.errors import InputError
 from train import flow, losses, policy
 from train.chunk_tokens import check_without_expert, pass_flops, run_chunk_tokens
-from train.config import ModelConfig
+from train.config import ModelConfig, TrainConfig
 from train.model import Context, init_linear, linear
 from train.params import ActionComponents, ActionParams, Linear, Params
 from train.recipes.insulated import RECIPE as INSULATED
@@ -92,6 +93,20 @@ def velocity(params: Params, context: Context, noisy: Array, time: Array, config
     return linear(run_chunk_tokens(params, context, x, config).astype(jnp.float32), p["action_out"])
 
 
+def check(config: TrainConfig) -> None:
+    """Refuses settings that the recipe has no use for.
+
+    Raises:
+        InputError: as in `check_without_expert`; or the backbone's width is odd.
+    """
+    check_without_expert(config)
+    if config.model.width % 2:
+        raise InputError(
+            f"--model.width is {config.model.width}, expected an even number with --model.recipe transfusion: half of it are "
+            "sines of the flow time, and half are cosines"
+        )
+
+
 def _flops(c: ModelConfig, seen: int, draws: int) -> float:
     return draws * (pass_flops(c, seen) + 4 * c.horizon * c.action_dim * c.width + 4 * c.width**2)
 
@@ -102,6 +117,6 @@ RECIPE = replace(
     errors=partial(losses.flow_errors, velocity=velocity),
     act=partial(policy.integrate, velocity=velocity),
     flops=_flops,
-    check=check_without_expert,
+    check=check,
     pi05=False,
 )
