@@ -70,7 +70,8 @@ def section(runs: Mapping[str, Log], shown: Sequence[LossPanel]) -> list[Markup]
         for (title, log), dashed in zip(runs.items(), (True, False), strict=False):
             if panel.key not in log or not np.nan_to_num(log[panel.key]).any():
                 continue
-            keep = np.isfinite(log[panel.key])
+            counted = log.get(f"n_{panel.key.partition('_')[2]}", np.ones(len(log["step"])))
+            keep = np.isfinite(log[panel.key]) & (counted != 0)  # a batch without such targets has logged 0
             x, y = log["step"][keep], log[panel.key][keep]
             even = smooth(y)
             lines += [Series("", x, y, html.COMPUTED, faint=True), Series(title, x, even, html.COMPUTED, dashed=dashed)]

@@ -56,7 +56,9 @@ def test_the_numbers_stand_beside_those_of_the_others() -> None:
 
 def test_losses_stand_beside_guessing() -> None:
     shown = [training.LossPanel("ce_fast", "L_FAST", "nats per FAST id", 6.25, "all ids alike")]
-    log = {"step": np.arange(1.0, 9.0), "ce_fast": np.linspace(8, 4, 8)}
+    log = {"step": np.arange(1.0, 9.0), "ce_fast": np.linspace(8, 4, 8), "n_fast": np.full(8, 5.0)}
+    nothing = {"step": np.array([1.0, 1.5]), "ce_fast": np.array([8.0, 0.0]), "n_fast": np.array([5.0, 0.0])}
+    assert '<td class="num">8</td>' in html.page("t", *training.section({"insulated": nothing}, shown))
     page = html.page("t", *training.section({"VLM alone": {}, "insulated": log}, shown))
     assert_whole(page)
     assert "guessing: all ids alike" in page

@@ -91,6 +91,18 @@ def test_runs_that_are_training_or_were_killed(tmp_path: Path, steps: int) -> No
     assert "No numbers yet" in page(run)
 
 
+def test_means_of_nothing_are_no_points(tmp_path: Path) -> None:
+    """A batch without questions has logged 0 for them, which would draw the curve down."""
+    run = make_run(tmp_path / "run", 0)
+    rows: list[dict[str, float]] = [
+        {"step": 1, "ce_vlm": 3.0, "n_vlm": 4, "loss_vlm": 1.0, "loss_flow": 0.0, "n_flow": 0},
+        {"step": 2, "ce_vlm": 0.0, "n_vlm": 0, "loss_vlm": 0.0, "loss_flow": 2.0, "n_flow": 9},
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    [log] = read_runs([run])
+    assert [log.curve(name)[1].tolist() for name in ("ce_vlm", "loss_vlm", "loss_flow")] == [[3.0], [1.0, 0.0], [2.0]]
+
+
 def test_several_runs_are_compared(tmp_path: Path) -> None:
     one, other = make_run(tmp_path / "a" / "ki"), make_run(tmp_path / "b" / "ki", 30, alpha=2.0, batch_size=64)
     said = page(one, other, out=tmp_path / "page.html")

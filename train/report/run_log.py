@@ -19,6 +19,7 @@ from train.presets import get_preset
 from train.runs.run_folder import METRICS, load_config
 from train.runs.sessions import Session, sessions_of
 from train.runs.settings import as_words, settings
+from train.runs.tracker import of_something
 
 MOST_STEPS = 1 << 53
 PLACES = {
@@ -41,7 +42,7 @@ class RunLog:
         name: name in legends; no other run of the report has the same.
         folder: folder of the run (RUN).
         config: settings of the run.
-        rows: rows of metrics.jsonl, by ascending step; only their numbers.
+        rows: rows of metrics.jsonl, by ascending step; only their numbers, without means of nothing.
         sessions: commands that trained the run.
         written: time at which the last row was written, in local time; None without rows.
     """
@@ -119,7 +120,7 @@ def _read(folder: Path, name: str) -> RunLog:
     for line in text.splitlines():
         row = _row(line)
         if row is not None:
-            rows[int(row["step"])] = row  # if a step was computed again, the last row counts
+            rows[int(row["step"])] = of_something(row)  # if a step was computed again, the last row counts
     ordered = [rows[step] for step in sorted(rows)]
     return RunLog(name, folder, config, ordered, sessions_of(folder), written if rows else None)
 

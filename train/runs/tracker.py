@@ -8,7 +8,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +54,19 @@ def line(row: Numbers) -> str:
     return "  ".join([*words, *([f"held-out: {'  '.join(held)}"] if held else [])])
 
 
+def of_something(row: Mapping[str, float]) -> Numbers:
+    """Returns a row without means of nothing: a batch without such tokens or actions has logged 0 for them, with a count of 0.
+
+    `loss_vlm` and `loss_fast` stay, because they are sums: parts of one cross-entropy.
+
+    >>> of_something({"ce_vlm": 0.0, "n_vlm": 0, "loss_vlm": 0.0, "ce_fast": 2.0, "n_fast": 7, "loss_flow": 0.0, "n_flow": 0})
+    {'n_vlm': 0, 'loss_vlm': 0.0, 'ce_fast': 2.0, 'n_fast': 7, 'n_flow': 0}
+    """
+    nothing = {name.removeprefix("n_") for name, value in row.items() if name.startswith("n_") and not value}
+    left_out = {f"ce_{name}" for name in nothing} | {f"loss_{name}" for name in nothing - {"vlm", "fast"}}
+    return {name: value for name, value in row.items() if name not in left_out}
+
+
 class JsonLines:
     """Appends lines to RUN/metrics.jsonl."""
 
@@ -83,7 +96,7 @@ class TensorBoard:
 
     def log(self, row: Numbers) -> None:
         """Writes one scalar per number."""
-        for name, value in row.items():
+        for name, value in of_something(row).items():
             group = next((g for g in GROUPS if name.startswith(f"{g}_")), None)
             tag = f"{group}/{name[len(group) + 1 :]}" if group else name
             self.writer.add_scalar(tag, value, row["step"])
@@ -119,7 +132,7 @@ class WandB:
     def log(self, row: Numbers) -> None:
         """Sends one row, unless W&B has its step already."""
         if row["step"] >= self.first:
-            self.run.log(row, step=int(row["step"]))
+            self.run.log(of_something(row), step=int(row["step"]))
 
     def close(self) -> None:
         """Waits for the upload."""
