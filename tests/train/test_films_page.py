@@ -24,7 +24,7 @@ from train.evaluate import EvaluateConfig, main
 from train.judging import rollout_videos, sprite
 from train.judging.chosen_films import MOST_FRAMES, MOST_PIXELS, SmallFilms
 from train.judging.companions import next_actions, offered, play_companion
-from train.judging.film_recorder import Film
+from train.judging.film_recorder import Film, FilmRecorder
 from train.judging.films_page import PageFacts, document
 from train.judging.measurements import Decoding
 from train.judging.played_world import Played, PlayedWorld, by_seed
@@ -287,6 +287,16 @@ def test_films_are_their_frames() -> None:
     encoded = re.search(r"base64,([^)]+)\)", page_part)
     assert encoded is not None
     assert base64.b64decode(encoded[1]) == short.data
+
+
+def test_frames_stay_if_the_world_draws_into_the_same_array() -> None:
+    seen, yes, no = {"image/primary": np.zeros((1, 4, 4, 3), np.uint8)}, np.array([True]), np.array([False])
+    recorder = FilmRecorder(1)
+    for step in (0, 3):
+        seen["image/primary"][:] = step
+        recorder.record(step, seen, yes, no)
+    [filmed] = recorder.finished(["x"], yes, [0])
+    assert filmed.frames[:, 0, 0, 0].tolist() == [0, 3]
 
 
 def test_an_interval_holds_its_share() -> None:
