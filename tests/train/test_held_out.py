@@ -259,6 +259,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     refused(r"not trained on embodiment 'crane' of source tabletop_arm; it knows planar, arm", stranger)
     longer = other_manifest(val_shards, tmp_path / "longer", horizon=21)
     refused(r"horizon of arm is 21 in source tabletop_arm, the run's 20", longer)
+    arm = json.loads((val_shards / "manifest.json").read_text())["sources"]["tabletop_arm"]["action_encoding"]
+    turned = other_manifest(val_shards, tmp_path / "turned", action_encoding=["absolute"] * len(arm))
+    refused(r"action_encoding of arm is \('absolute', .* the run's \('absolute', .* 'gripper'\)", turned)
     with pytest.raises(InputError, match="give shards of other episodes with --held-out"):
         wide(chain, tmp_path / "run", keep_best=True)
     with pytest.raises(InputError, match="expected at least 0 and 1"):

@@ -132,7 +132,7 @@ def fitting_encoder(
             raise InputError(
                 f"{shards}: the run was not trained on embodiment {robot.embodiment!r} of source {name}; it knows {knows}"
             )
-        for key in ("horizon", "action_dim", "state_dim", "representation"):
+        for key in ("horizon", "action_dim", "action_encoding", "state_dim", "representation"):
             has, wanted = getattr(robot, key), [getattr(one, key) for one in known]
             if has not in wanted:
                 raise InputError(
