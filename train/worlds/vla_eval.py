@@ -100,6 +100,9 @@ class Bridge:
         for slot in config.cameras.values():
             if slot not in CAMERA_SLOTS:
                 raise unknown_name("camera slot of --cameras", slot, CAMERA_SLOTS)
+            if list(config.cameras.values()).count(slot) > 1:
+                named = ", ".join(name for name, other in config.cameras.items() if other == slot)
+                raise InputError(f"--cameras gives slot {slot} to {named}; expected one camera for each slot")
         if not 0 < config.execute <= 1 or config.batch < 1:
             raise InputError(
                 f"--execute is {config.execute} and --batch {config.batch}; expected a share above 0, and 1 or more"

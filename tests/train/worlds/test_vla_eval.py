@@ -133,6 +133,7 @@ def test_observations_that_cannot_be_used(observation: dict, message: str) -> No
     [
         ({"embodiment": ""}, "knows franka, widow; say which one acts: --embodiment"),
         ({"embodiment": "frank"}, "unknown embodiment 'frank'; did you mean 'franka'"),
+        ({"cameras": {"left": "wrist", "right": "wrist"}}, "--cameras gives slot wrist to left, right; expected one"),
         ({"cameras": {"agentview": "front"}}, "unknown camera slot of --cameras 'front'"),
         ({"execute": 0.0}, "--execute is 0.0"),
         ({"gripper_columns": (2,)}, "--gripper-columns has 2; franka has 2 columns, expected 0 to 1"),
