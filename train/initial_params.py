@@ -170,7 +170,12 @@ def plan_weights(setup: Setup, path: Path) -> matching.LoadPlan:
 
 def some_images(setup: Setup) -> jax.Array | None:
     """Returns images of the first camera, from rows all over the shards: (B, S, S, 3) float32 in [-1, 1]; None if none exist."""
-    rows = range(0, setup.reader.num_rows, max(1, setup.reader.num_rows // CALIBRATION_IMAGES))
-    pictures = (setup.reader.row(i)[f"image/{slot}"] for slot in setup.encoder.slots[:1] for i in rows)
-    decoded = [decode_image(data, setup.model.image_size, setup.config.data.resize) for data in pictures if data]
+    numbers = range(0, setup.reader.num_rows, max(1, setup.reader.num_rows // CALIBRATION_IMAGES))
+    decoded = []
+    for slot in setup.encoder.slots[:1]:
+        for row in map(setup.reader.row, numbers):
+            if data := row[f"image/{slot}"]:
+                seen = decode_image(data, setup.model.image_size, setup.config.data.resize)
+                bgr = slot in setup.encoder.robots.bgr.get(row["source"], ())
+                decoded.append(seen[..., ::-1] if bgr else seen)
     return model.pixels(jnp.stack(decoded), "float32") if decoded else None

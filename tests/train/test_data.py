@@ -24,6 +24,7 @@ from train.acting.robots import Robots, action_tokenizer
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
+from train.initial_params import some_images
 from train.setup import prepare
 from train.texts.shard_texts import longest_row
 from train.tokens import TextTokenizer, bins, robot_prompt, state_text, text_prompt
@@ -168,6 +169,18 @@ def test_images_of_any_size_and_format() -> None:
     assert wide[:16].max() == wide[48:].max() == 0
     assert wide[16:48].min() == 255
     assert decode_image(np.full((30, 60, 3), 255, np.uint8), 64, "stretch").min() == 255
+
+
+def test_the_encoder_begins_with_the_colours_that_training_shows(chain: Chain, tmp_path: Path) -> None:
+    setup = prepare(tiny_run(chain, tmp_path / "run"))
+    robots = replace(setup.encoder.robots, bgr=dict.fromkeys(setup.reader.manifest.sources, ("primary",)))
+    plain = some_images(setup)
+    setup.encoder.robots = robots
+    turned = some_images(setup)
+    assert plain is not None
+    assert turned is not None
+    assert np.array_equal(plain, turned[..., ::-1])
+    assert not np.array_equal(plain, turned)
 
 
 def test_text_tokenizer_round_trip(encoder: Encoder, tmp_path: Any) -> None:
