@@ -22,6 +22,7 @@ from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.flags import OPTIONAL, optional
 from fasttok.common.json_files import LEFT_OUT
 from fasttok.common.output_file import check_output_file, make_folder
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError, require, require_installed, unknown_name
 from train.devices.jax_setup import set_up_jax
 from train.given_paths import TRAINING, check_questions, check_shards
@@ -222,7 +223,7 @@ def _ask_run(config: EvaluateConfig, factory: EnvFactory | None) -> tuple[Evalua
     )
     _check_embodiments(config.embodiments, player.embodiments, "of the run")
     if config.held_out is not None:
-        manifest = Manifest.load(str(config.held_out))
+        manifest = Manifest.load(as_typed(config.held_out))
         there = [source.embodiment_name for source in manifest.sources.values() if source.robot and source.written]
         _check_embodiments(config.embodiments, there, f"of --held-out {config.held_out}")
         warn_of_training_rows(config.run, manifest, config.held_out)

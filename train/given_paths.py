@@ -6,7 +6,7 @@ Importing JAX takes seconds; this module does not import it.
 from pathlib import Path
 
 from fasttok.common.given_paths import check_tokenizer, did_you_mean
-from fasttok.common.urls import is_url
+from fasttok.common.urls import as_typed, is_url
 from fasttok.errors import InputError, require_installed
 from pipelines.shards.manifest import Manifest
 from train.config import TrainConfig
@@ -49,8 +49,8 @@ def check_shards(folder: Path) -> None:
     Raises:
         InputError: there is no manifest, or it cannot be used.
     """
-    if not is_url(str(folder)):
-        Manifest.load(str(folder))
+    if not is_url(as_typed(folder)):
+        Manifest.load(as_typed(folder))
 
 
 def check_weights(path: Path) -> None:

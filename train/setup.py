@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.acting import rtc
@@ -91,7 +92,7 @@ def prepare(config: TrainConfig) -> Setup:
             work with the other settings.
     """
     recipe_of(config.model).check(config)
-    reader, kinds = ShardReader(str(config.shards)), config.data.kinds
+    reader, kinds = ShardReader(as_typed(config.shards)), config.data.kinds
     rows = {name: source.written for name, source in reader.manifest.sources.items()}
     chosen = {n: float(rows[n]) for n, s in reader.manifest.sources.items() if s.kind in kinds and rows[n]}
     if not chosen:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +25,7 @@ from train.acting.robots import Robots, action_tokenizer
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
+from train.given_paths import check_shards
 from train.initial_params import some_images
 from train.setup import prepare
 from train.texts.shard_texts import longest_row
@@ -169,6 +171,20 @@ def test_images_of_any_size_and_format() -> None:
     assert wide[:16].max() == wide[48:].max() == 0
     assert wide[16:48].min() == 255
     assert decode_image(np.full((30, 60, 3), 255, np.uint8), 64, "stretch").min() == 255
+
+
+def test_shards_of_a_store_are_those_of_the_folder(chain: Chain, tmp_path: Path) -> None:
+    """A command line makes a `Path` of the URL, which takes a `/` out of it."""
+    store = fsspec.filesystem("memory")
+    store.put(str(chain.shards), "/trained_on", recursive=True)
+    try:
+        there, here = tiny_run(chain, tmp_path / "run"), prepare(tiny_run(chain, tmp_path / "run"))
+        far = prepare(replace(there, shards=Path("memory://trained_on")))
+        assert far.reader.digest == here.reader.digest
+        assert far.encoder.tok.fingerprint == here.encoder.tok.fingerprint
+        check_shards(Path("memory://trained_on"))
+    finally:
+        store.rm("/trained_on", recursive=True)
 
 
 def test_the_encoder_begins_with_the_colours_that_training_shows(chain: Chain, tmp_path: Path) -> None:

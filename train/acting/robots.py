@@ -23,6 +23,7 @@ from fasttok.errors import InputError, refused, unknown_name
 from mixtures.spec import ImageEncoding, ImageFormat, Resize
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import Manifest
+from pipelines.shards.tokenizer import load_tokenizer
 from train.config import ModelConfig
 
 FILE = "robots.json"
@@ -214,7 +215,7 @@ def action_tokenizer(reader: ShardReader, given: Path | None) -> ActionTokenizer
     if given is not None:
         return ActionTokenizer.load(given)
     folder, tokenizer = reader.tokenizer_folder, reader.manifest.tokenizer
-    stored, tok = tokenizer.fingerprint if tokenizer else None, ActionTokenizer.load(folder)
+    stored, tok = tokenizer.fingerprint if tokenizer else None, load_tokenizer(folder)
     if tok.fingerprint != stored:
         raise InputError(
             f"{folder} has fingerprint {tok.fingerprint}, the shards' manifest says {stored}: its merges or statistics are not "

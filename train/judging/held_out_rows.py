@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import Manifest
@@ -57,7 +58,7 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
     Raises:
         InputError: the run trains on these rows, or a row does not fit the run.
     """
-    reader, kinds, encoder = ShardReader(str(shards)), setup.config.data.kinds, setup.encoder
+    reader, kinds, encoder = ShardReader(as_typed(shards)), setup.config.data.kinds, setup.encoder
     refuse_trained_on(setup, reader.manifest, shards)
     encode = fitting_encoder(reader.manifest, encoder, setup.model, shards, acts="robot" in kinds)
     at = spread_rows(reader, kinds, most, shards)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.console import track
 from fasttok.common.evenly import evenly
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
@@ -45,7 +46,7 @@ def action_errors(
         InputError: `shards` is not a folder of shards, has no robot rows, or has embodiments or chunks that the run does not
             know.
     """
-    reader = ShardReader(str(shards))
+    reader = ShardReader(as_typed(shards))
     ours = player.encoder
     encoder = fitting_encoder(reader.manifest, ours, player.config, shards, embodiments=embodiments)
     robots = encoder.robots

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError, unknown_name
 from pipelines.shards import ReadState, ShardReader
 from train.config import ModelConfig, TrainConfig
@@ -142,7 +143,7 @@ def check_shards(config: TrainConfig) -> None:
         saved = (
             checkpoints.config()
         )  # config.json may name the shards of a resumed run that was killed before its checkpoint
-    digest = ShardReader(str(config.shards)).digest
+    digest = ShardReader(as_typed(config.shards)).digest
     if digest == position.manifest:
         if not _same(saved.shards, config.shards):
             logger.info(f"{config.shards} contains the shards that were at {saved.shards}: their manifests are equal")

@@ -25,6 +25,7 @@ from fasttok.common import json_files
 from fasttok.common.console import write_text
 from fasttok.common.given_paths import did_you_mean
 from fasttok.common.output_folder import Mark, OutputKind
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from fasttok.storage.folder import TOKENIZER as TOKENIZER_FOLDER
 from pipelines.shards.manifest import Manifest
@@ -136,7 +137,7 @@ def load_robots(run: Path, config: TrainConfig, shards: Path | None = None) -> R
         return Robots.load(file, config.model)
     asked = shards or config.shards
     try:
-        return Robots.of(Manifest.load(str(asked)), config.data.kinds)
+        return Robots.of(Manifest.load(as_typed(asked)), config.data.kinds)
     except InputError as error:
         at = "" if asked.is_absolute() else ", looked for from the current folder"
         raise InputError(

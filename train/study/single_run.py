@@ -17,6 +17,7 @@ from typing import NamedTuple
 from fasttok.common import json_files
 from fasttok.common.console import log, run, write_text
 from fasttok.common.machine import hardware
+from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from train.config import TrainConfig
 from train.devices.jax_setup import set_up_jax
@@ -74,7 +75,7 @@ def train(spec: RunSpec, folder: Path) -> tuple[TrainConfig, StepCost]:
 
     out = folder / MODEL
     config = dataclasses.replace(spec.train, out=out)
-    rows = [(s.kind, s.written) for s in ShardReader(str(config.shards)).manifest.sources.values()]
+    rows = [(s.kind, s.written) for s in ShardReader(as_typed(config.shards)).manifest.sources.values()]
     chosen = [(kind, n) for kind, n in rows if kind in config.data.kinds]
     share = sum(n for kind, n in chosen if kind == "robot") / max(sum(n for _, n in chosen), 1)
     setup = prepare(config)
