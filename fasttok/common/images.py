@@ -5,6 +5,7 @@ to what the model sees (bilinear). Both filters are Pillow's. This module needs 
 """
 
 import io
+import re
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # image formats of shards, by Pillow's names
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND"
+# Coded pixels contain 255 with a zero after it, restart markers (d0 to d7) and filling (255 again), and no other marker.
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 MAX_PIXELS = 64_000_000  # a larger image is a decompression bomb, not a camera's
 Filter = Literal["bilinear", "bicubic"]
 """How the pixels of a resized image are computed."""
@@ -71,6 +75,40 @@ def decoded(image: "Image", near: tuple[int, int] | None = None) -> "Image":
         return image if image.mode == "RGB" else image.convert("RGB")  # `convert` copies even an RGB image
     except (OSError, SyntaxError, ValueError) as error:
         raise UndecodableError(str(error)) from None
+
+
+def has_end(data: bytes) -> bool:
+    r"""Whether an encoded image has its end. Anything may follow: cameras and phones write notes or a second picture after it.
+
+    Formats other than JPEG and PNG have no end that can be looked for; for them it is True.
+
+    >>> has_end(b"\xff\xd8\xff\xd9 a note of the camera"), has_end(b"\xff\xd8\xff\xda\x00\x02 pixels")
+    (True, False)
+    """
+    if data.startswith(b"\xff\xd8"):
+        return JPEG_END in data[-64:] or _jpeg_ends(data)
+    return not data.startswith(b"\x89PNG") or PNG_END in data[-16:] or _png_ends(data)
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Goes from marker to marker. A thumbnail, which has an end of its own, is inside of what a marker passes over."""
+    at = 2
+    while found := JPEG_MARKER.search(data, at):
+        at = found.end()
+        if found[0] == JPEG_END:
+            return True
+        if found[0] != b"\xff\x01":  # the one that has no length
+            at += max(int.from_bytes(data[at : at + 2]), 2)
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == PNG_END:
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4])
+    return False
 
 
 def inner_size(size: tuple[int, int], to: tuple[int, int], fit: Fit) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.images import has_end
 from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.episodes.hdf5_file import FAULTS, Node, at_path, brief, is_ragged, is_text, kept_open
 
@@ -15,7 +16,6 @@ WHOLE_CHUNK = 256 << 20  # bytes: a larger chunk is read in parts
 USUAL_SHARE = 10  # pixels take about so many times the bytes of a good JPEG
 JPEG, RIFF = b"\xff\xd8\xff", b"RIFF"
 MAGIC = (JPEG, b"\x89PNG", RIFF)
-JPEG_END, AFTER_END = b"\xff\xd9", 1024  # the marker, and the most bytes that a camera may write after it
 SHORTEST = 32  # smallest size of an encoded image in bytes
 Stored = Literal["pixels", "planes", "encoded", "fault"]
 
@@ -95,7 +95,7 @@ class HdfFrames:
         fault = "" if data else "the row is empty"
         if data and not data.startswith(MAGIC):
             fault = "the row is no JPEG, PNG or WebP"
-        elif data.startswith(JPEG) and JPEG_END not in data[-AFTER_END:]:
+        elif data.startswith(JPEG) and not has_end(data):
             fault = "the JPEG is cut off"
         return BadFrame(f"{self.file}: {self.name}, step {step}: {fault}") if fault else data
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from fasttok.common.images import MAX_PIXELS
+from fasttok.common.images import MAX_PIXELS, has_end
 from fasttok.common.lfs_pointer import POINTER, is_pointer
 
 MAX_BYTES = 1 << 28  # largest encoded image: more than an uncompressed PNG of MAX_PIXELS at 4 bytes each
@@ -77,10 +77,8 @@ def check_header(data: bytes, webp: bool = False) -> str:
         return "a truncated or damaged header"
     if width * height > MAX_PIXELS:
         return f"{width} x {height} pixels, more than {MAX_PIXELS:,}"
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-64:]:
-        return "a JPEG without its end marker: truncated"
-    if data.startswith(PNG_MAGIC) and b"IEND" not in data[-16:]:
-        return "a PNG without its end chunk: truncated"
+    if not has_end(data):
+        return f"a {known} without its end {'marker' if known == 'JPEG' else 'chunk'}: truncated"
     return _webp_problem(data) if known == "WebP" else ""
 
 

@@ -114,6 +114,25 @@ def test_shards_may_hold_webp(kind: str) -> None:
         ImageDecoder((8, 8)).decode([data[: len(data) // 2]])
 
 
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"restart_marker_blocks": 1}), ("MPO", {}), ("PNG", {})],
+)
+def test_notes_and_pictures_after_the_end_are_no_damage(form: str, options: dict[str, Any]) -> None:
+    stream = io.BytesIO()
+    more = {"save_all": True, "append_images": [Image.fromarray(scene()[::-1])]} if form == "MPO" else {}
+    thumbnail = Image.Exif()
+    thumbnail[0x010E] = "\xff\xd9" * 9
+    Image.fromarray(scene()).save(stream, form, exif=thumbnail, **options, **more)
+    data = stream.getvalue()
+    for after in (b"", b"x" * 50, b"x" * 500, bytes(5000)):
+        assert check_header(data + after) == ""
+        assert ImageDecoder().decode([data + after]).pixels.shape == (1, *scene().shape)
+    if form != "MPO":
+        for cut in (len(data) // 2, len(data) - 20, len(data) - (2 if form == "JPEG" else 9)):
+            assert "truncated" in check_header(data[:cut])
+
+
 def test_a_webp_that_moves_is_no_picture() -> None:
     stream = io.BytesIO()
     Image.fromarray(scene()).save(stream, "WEBP", save_all=True, append_images=[Image.fromarray(scene()[::-1])])
