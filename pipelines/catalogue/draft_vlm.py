@@ -229,8 +229,8 @@ def _webdataset(place: ConfinedFolder, files: list[str]) -> Draft | None:
 
 
 def _texts_of(row: JsonObject) -> list[str]:
-    """Returns the keys of a JSON object whose values are texts or lists."""
-    return [key for key, value in row.items() if isinstance(value, str | list)]
+    """Returns the keys of a JSON object whose values are texts or lists, and `answer`, which may be a number."""
+    return [key for key, value in row.items() if isinstance(value, str | list) or key.lower() == "answer"]
 
 
 def _parquet(place: ConfinedFolder, files: list[str]) -> Draft | None:

@@ -23,6 +23,7 @@ from pipelines.vlm.record import (
     SourceFile,
     Unwanted,
     VlmRecord,
+    answer_of,
     id_of,
     rejected,
     shown,
@@ -107,7 +108,7 @@ def _records(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObj
         place = replace(start, number=start.number + turn)
         try:
             path, data = images.read(jsonl.image_name(row, entry.image))
-            prompt, target = question(ask), text_of(answer, "gpt")
+            prompt, target = question(ask), answer_of(answer, "gpt")
             name = id_of(row, entry.id, where.number)
             yield VlmRecord(place, f"{name}/{turn}", ImagePlace(path, 0, len(data)), data, prompt, target)
         except RecordError as error:

@@ -8,6 +8,7 @@ Memory: a batch of `BATCH` rows, and what Arrow keeps of the row group's pages. 
 of at most `KEPT` bytes, or the last batch of a larger one.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -31,10 +32,10 @@ from pipelines.vlm.record import (
     SourceFile,
     Unwanted,
     VlmRecord,
+    answer_of,
     id_of,
     rejected,
     shown,
-    text_of,
     texts,
 )
 from pipelines.vlm.values import FieldValue
@@ -48,16 +49,22 @@ def ranges(source: SourceFile) -> list[Range]:
     """Cuts the file into ranges of row groups: (first, one past the last, number of the first row).
 
     Raises:
-        InputError: the file is not Parquet, or lacks a column that the entry names.
+        InputError: the file is not Parquet, lacks a column that the entry names, or has numbers of classes as answers.
     """
     fs, path = filesystem(source.file)
     try:
         with fs.open(path, "rb") as stream:
             metadata = pq.read_metadata(stream)
-            columns = set(metadata.schema.to_arrow_schema().names)
+            schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
         refuse_pointer_at(source.file)
         raise InputError(f"{source.file}: expected a Parquet file, got {error}") from None
+    columns = set(schema.names)
+    for column in sorted(class_numbers(schema) & {source.entry.target, source.entry.answers}):
+        raise InputError(
+            f"{source.file}: the column {column!r} has numbers of classes; write the names of the classes to a column of texts, "
+            "and name that column"
+        )
     for column in wanted(source.entry):
         if column not in columns and column != source.entry.id:
             raise unknown_name(
@@ -71,6 +78,15 @@ def ranges(source: SourceFile) -> list[Range]:
             found.append((start, group + 1, first))
             start, first = group + 1, row
     return found or [(0, 0, 0)]
+
+
+def class_numbers(schema: pa.Schema) -> set[str]:
+    """Returns the columns that are numbers of classes, by what Hugging Face's datasets say of their columns in a file."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name for name, feature in features.items() if feature["_type"] == "ClassLabel"}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return set()
 
 
 def wanted(entry: DatasetEntry) -> list[str]:
@@ -140,7 +156,7 @@ def _records(
         at = replace(start, number=start.number + turn)
         try:
             yield VlmRecord(
-                at, f"{name}/{turn}", place, data, llava.question(ask), text_of(answer, entry.conversations)
+                at, f"{name}/{turn}", place, data, llava.question(ask), answer_of(answer, entry.conversations)
             )
         except RecordError as error:
             yield rejected(at, error)

@@ -10,6 +10,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.vlm.values import FieldValue
 
 MAX_TEXT = 1 << 20  # bytes of an annotation, or of a text
+MOST_NUMBER = 1e15  # as a float has all digits of smaller whole numbers
 PARTS = 1000  # records that one annotation may become: the k-th of annotation n has the number n * PARTS + k
 
 Range = tuple[int, int | None, int]
@@ -123,15 +124,29 @@ def text_of(value: object, key: object) -> str:
     return value.strip()
 
 
+def answer_of(value: object, key: object) -> str:
+    """Returns an answer: a text, or a number as a text, as TallyQA has `"answer": 3`. A whole number has no point.
+
+    Raises:
+        RecordError: as `text_of`; the number is not finite.
+
+    >>> answer_of("two", "answer"), answer_of(2, "answer"), answer_of(2.0, "answer"), answer_of(0.5, "answer")
+    ('two', '2', '2', '0.5')
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_NUMBER:
+        value = repr(int(value) if value == int(value) else value)
+    return text_of(value, key)
+
+
 def texts_of(value: object, key: object) -> tuple[str, ...]:
-    """Returns a list of texts, or the "answer" of each mapping in a list, as VQAv2 has them.
+    """Returns a list of answers, or the "answer" of each mapping in a list, as VQAv2 has them.
 
     Raises:
         RecordError: the value is not a list, is empty, or contains anything else.
     """
     if not isinstance(value, list | tuple) or not value:
         raise RecordError("language", f"key {key!r} is missing or not a list of texts")
-    return tuple(text_of(item.get("answer") if isinstance(item, Mapping) else item, key) for item in value)
+    return tuple(answer_of(item.get("answer") if isinstance(item, Mapping) else item, key) for item in value)
 
 
 def most_common(answers: Iterable[str], preferred: str = "") -> str:
@@ -159,7 +174,7 @@ def texts(entry: DatasetEntry, row: Mapping[str, FieldValue]) -> tuple[str, str,
         given = texts_of(value, entry.target)
         target, answers = most_common(given), answers or given
     elif entry.target and (value is not None or not answers):
-        target = text_of(value, entry.target)
+        target = answer_of(value, entry.target)
     return prompt, target or most_common(answers), answers
 
 

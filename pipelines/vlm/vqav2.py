@@ -20,6 +20,7 @@ from pipelines.vlm.record import (
     RecordError,
     SourceFile,
     VlmRecord,
+    answer_of,
     id_of,
     most_common,
     rejected,
@@ -95,9 +96,9 @@ def answer(annotation: JsonObject) -> tuple[str, tuple[str, ...]]:
     """
     preferred = annotation.get("multiple_choice_answer")
     if not annotation.get("answers"):
-        return text_of(preferred, "multiple_choice_answer"), ()
+        return answer_of(preferred, "multiple_choice_answer"), ()
     answers = texts_of(annotation["answers"], "answers")
-    return most_common(answers, preferred.strip() if isinstance(preferred, str) else ""), answers
+    return most_common(answers, "" if preferred is None else str(preferred).strip()), answers
 
 
 def image_name(entry: DatasetEntry, split: str, image: int) -> str:

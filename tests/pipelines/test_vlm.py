@@ -183,6 +183,53 @@ def test_ids_that_are_texts_are_named(maker: Any, file: str, key: str, tmp_path:
     assert f"{key} is 'abc', expected an integer" in [row["detail"] for row in rejected]
 
 
+def test_answers_may_be_numbers(tmp_path: Path) -> None:
+    row = {"image": "0.jpg", "question": "How many?", "answer": 3}
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    (tmp_path / "data" / "images" / "0.jpg").write_bytes(vlm_data.encoded(0))
+    answers = [3, 0, 2.0, 2.5, True, None, float("nan"), ["2", 2, 3]]
+    lines = [json.dumps({**row, "answer": answer}) for answer in answers]
+    (tmp_path / "data" / "train.jsonl").write_text("\n".join(lines))
+    (tmp_path / "data" / "dataset.yaml").write_text(
+        "name: tally\nkind: vqa\nimages: images\nsplits: {train: train.jsonl}\nprompt: question\ntarget: answer\n"
+    )
+    counts, rows, letters = index(tmp_path / "data", tmp_path / "index")
+    assert [row["target"] for row in rows] == ["3", "0", "2", "2.5", "2"]
+    assert rows[-1]["answers"] == ["2", "2", "3"]
+    assert counts.rejected == {"language": 3}, letters
+    assert llava_targets(tmp_path / "chat") == ["3"]
+
+
+def llava_targets(folder: Path) -> list[str]:
+    """The answers of a conversation whose answer is a number."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "0.jpg").write_bytes(vlm_data.encoded(0))
+    turns = [{"from": "human", "value": "How many?"}, {"from": "gpt", "value": 3}]
+    (folder / "chat.json").write_text(json.dumps([{"id": "0", "image": "0.jpg", "conversations": turns}]))
+    (folder / "dataset.yaml").write_text(
+        "name: chat\nkind: vqa\nformat: llava\nimages: images\nsplits: {train: chat.json}\n"
+    )
+    return [row["target"] for row in index(folder, folder / "index")[1]]
+
+
+def test_numbers_of_classes_are_no_answers(tmp_path: Path) -> None:
+    images = [{"bytes": vlm_data.encoded(0), "path": None}]
+    table = pa.table({"image": images, "label": pa.array([3])})
+    for kind in ("ClassLabel", "Value"):
+        features = {"label": {"_type": kind}, "image": {"_type": "Image"}}
+        about = {"huggingface": json.dumps({"info": {"features": features}})}
+        folder = tmp_path / kind
+        folder.mkdir()
+        pq.write_table(table.replace_schema_metadata(about), folder / "train.parquet")
+        (folder / "dataset.yaml").write_text(
+            "name: few\nkind: vqa\nformat: parquet\nsplits: {train: train.parquet}\nimage: image\n"
+            "fixed_prompt: How many?\ntarget: label\n"
+        )
+    with pytest.raises(InputError, match="'label' has numbers of classes"):
+        index(tmp_path / "ClassLabel", tmp_path / "index")
+    assert [row["target"] for row in index(tmp_path / "Value", tmp_path / "index2")[1]] == ["3"]
+
+
 def test_conversations_of_text_only_are_filtered_in_parquet_too(tmp_path: Path) -> None:
     """As in lmms-lab/LLaVA-NeXT-Data, whose image is null there."""
     made = vlm_data.parquet_turns(tmp_path / "data")
