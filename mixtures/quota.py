@@ -14,6 +14,7 @@ from fasttok.errors import InputError
 
 IntArray = NDArray[np.int64]
 MOST_SAMPLES = 2**53  # float64, in which shares are computed, has every whole number up to here
+EXACT_WEIGHT = 2**30  # below, the products of two weights and their sums fit in int64
 
 
 def quotas(shares: ArrayLike, n: int) -> IntArray:
@@ -68,7 +69,7 @@ def capped_quotas(shares: ArrayLike, n: int, caps: Sequence[int | None], names: 
     limits = [cap if weights[i] > 0 else 0 for i, cap in enumerate(caps)]
     known = [limit for limit in limits if limit is not None]
     if len(known) == len(limits) and sum(known) < n:
-        held = ", ".join(f"{name} {cap:,}" for name, cap in zip(names, known, strict=False))
+        held = ", ".join(f"{name} {cap:,}" for name, cap, w in zip(names, known, weights, strict=False) if w > 0)
         raise InputError(
             f"{n:,} samples were asked for, but max_epochs allows only {sum(known):,} in all"
             f"{f' ({held})' if held else ''}; ask for fewer samples or raise max_epochs"
@@ -97,15 +98,16 @@ def positions(weights: ArrayLike, source: ArrayLike, draw: ArrayLike) -> IntArra
         draw: (m,) draw number within that source, >= 0.
 
     Returns:
-        (m,) int64, the inverse of `sequence`.
+        (m,) int64, the inverse of `sequence`. Weights of 2**30 and more are computed with Python's integers, which is slower.
 
     >>> positions([2, 1], [0, 1, 0], [0, 0, 1])
     array([0, 1, 2])
     """
     w = _integer_weights(weights)
     i = np.asarray(source, np.int64)
-    period, j = np.divmod(np.asarray(draw, np.int64), w[i])
-    own = w[i]
+    exact = np.int64 if w.max() < EXACT_WEIGHT else object
+    own = w[i].astype(exact)
+    period, j = (part.astype(exact) for part in np.divmod(np.asarray(draw, np.int64), w[i]))
     total = period * int(w.sum()) + j
     for other, weight in enumerate(w.tolist()):
         if weight == 0:
@@ -113,7 +115,7 @@ def positions(weights: ArrayLike, source: ArrayLike, draw: ArrayLike) -> IntArra
         # Draws j' of `other` with (2j' + 1) * own <= (2j + 1) * weight; strictly less when `other` comes after `i`.
         limit = (2 * j + 1) * weight - (other > i)
         total += np.where(other == i, 0, (limit // own + 1) // 2)
-    return total
+    return np.asarray(total, np.int64)
 
 
 def sequence(weights: ArrayLike, start: int, stop: int) -> tuple[IntArray, IntArray]:
@@ -124,7 +126,7 @@ def sequence(weights: ArrayLike, start: int, stop: int) -> tuple[IntArray, IntAr
     time x there are `x * w` draws of a source, to within 1/2, so before any position its count is off by at most half of that.
 
     Args:
-        weights: (k,) integers >= 0, each below 2**30.
+        weights: (k,) integers >= 0, each at most 2**53.
         start: first position, >= 0.
         stop: one past the last.
 
@@ -169,6 +171,12 @@ def interleave(counts: ArrayLike) -> IntArray:
 
 def _integer_weights(weights: ArrayLike) -> IntArray:
     w = np.asarray(weights)
-    if w.ndim != 1 or not np.issubdtype(w.dtype, np.integer) or (w < 0).any() or (w >= 2**30).any() or not w.any():
-        raise InputError(f"weights of an order must be integers in [0, 2**30), not all 0; got {w.tolist()}")
+    if (
+        w.ndim != 1
+        or not np.issubdtype(w.dtype, np.integer)
+        or (w < 0).any()
+        or (w > MOST_SAMPLES).any()
+        or not w.any()
+    ):
+        raise InputError(f"weights of an order must be integers in [0, 2**53], not all 0; got {w.tolist()}")
     return w.astype(np.int64)

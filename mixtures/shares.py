@@ -100,7 +100,12 @@ def allocate(mixture: Mixture, samples: int, frames: Frames | None = None) -> Al
     counts, shared = [], []
     for number, start, stop in phases(mixture, samples):
         shared.append(shares(mixture, frames, number))
-        counts.append(capped_quotas(shared[-1], stop - start, left, names))
+        try:
+            counts.append(capped_quotas(shared[-1], stop - start, left, names))
+        except InputError as error:
+            raise InputError(
+                f"phase {number + 1}, samples {start:,} to {stop:,}: {error}" if number >= 0 else str(error)
+            ) from None
         left = [None if most is None else most - n for most, n in zip(left, counts[-1].tolist(), strict=True)]
     table = np.stack(counts)
     wanted = sum(share * n for share, n in zip(shared, table.sum(axis=1), strict=True))

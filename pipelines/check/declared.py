@@ -31,7 +31,7 @@ def check_rejects(rejects: Rejects) -> list[DatasetFinding]:
     findings = []
     for (split, reason), record in rejects.first.items():
         count = rejects.counts[split, reason]
-        total = count + rejects.read.get(split, 0)
+        total = rejects.read.get(split, 0) + sum(n for (of, _), n in rejects.counts.items() if of == split)
         unit = _unit(record.detail)
         times = "timestamp" in record.detail
         what = f"{count:,} of {total:,} records cannot be used ({reason}): {record.detail}"

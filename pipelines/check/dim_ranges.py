@@ -46,7 +46,7 @@ def _not_finite(
         return [DatasetFinding("error", "not-finite", bad[0][0].at(dim=nowhere[0]), what, todo, count=len(nowhere))]
     episode, places = bad[0]
     step, d = (int(n) for n in places[0])
-    what = f"{len(bad)} of {len(episodes)} episodes have a {kind} that is not a finite number, or lack the column"
+    what = f"{len(bad)} of {len(episodes)} episodes have a value of the {kind} that is not a finite number, or lack the column"
     todo = "`index` rejects such episodes: fill the values in, or remove the episodes"
     return [DatasetFinding("error", "not-finite", episode.at(step, columns[d]), what, todo, count=len(bad))]
 

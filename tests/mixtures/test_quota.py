@@ -86,6 +86,27 @@ def test_sequence_is_exact_far_out_and_for_large_weights() -> None:
     assert positions(weights, source, draw).tolist() == list(range(start, start + 500))
 
 
+large = st.lists(st.integers(0, 2**52), min_size=1, max_size=4).filter(any)
+
+
+@given(large, st.integers(0, 2**54))
+def test_billions_of_rows_of_a_source_are_in_order(weights: list[int], start: int) -> None:
+    source, draw = sequence(weights, start, start + 20)
+    assert positions(weights, source, draw).tolist() == list(range(start, start + 20))
+    for position, i, j in zip(range(start, start + 20), source.tolist(), draw.tolist(), strict=True):
+        period, own = divmod(j, weights[i])
+        before = [
+            ((2 * own + 1) * w - (k > i)) // weights[i] for k, w in enumerate(weights)
+        ]  # times of others, in halves
+        others = sum((n + 1) // 2 for k, n in enumerate(before) if k != i and weights[k])
+        assert position == period * sum(weights) + own + others
+
+
+def test_what_max_epochs_allows_names_sources_with_a_weight() -> None:
+    with pytest.raises(InputError, match=r"only 30 in all \(a 10, c 20\)"):
+        capped_quotas([1.0, 0.0, 1.0], 31, [10, 50, 20], ["a", "b", "c"])
+
+
 def test_order_refuses_fractions() -> None:
     with pytest.raises(InputError, match="integers"):
         interleave([0.5, 0.5])

@@ -128,6 +128,14 @@ def test_caps_hold_over_all_phases(weights: list[float], data: st.DataObject) ->
         assert (np.abs(plan.counts - exact) < 1 + 1e-6).all()
 
 
+def test_a_phase_that_max_epochs_stops_is_named() -> None:
+    members = tuple(Source(name, "d", max_epochs=1.0) for name in ("a", "b"))
+    schedule = (CurriculumPhase(0, (("b", 0.0),)), CurriculumPhase(30, (("b", 1.0),)))
+    m = Mixture("m", Group("m", members), schedule=schedule)
+    with pytest.raises(InputError, match=r"phase 2, samples 30 to 200: 170 .* only 70 in all \(a 20, b 50\)"):
+        allocate(m, 200, {"a": 50, "b": 50})
+
+
 def test_all_weights_zero_is_refused() -> None:
     m = flat("as_given", [1.0, 1.0], schedule=(CurriculumPhase(0, (("s0", 0.0), ("s1", 0.0))),))
     with pytest.raises(InputError, match="every member of group 'm' has weight 0"):

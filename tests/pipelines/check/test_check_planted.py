@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fasttok.episodes import BadRecord, Where
 from pipelines.check.dataset_findings import Curves, DatasetFinding
+from pipelines.check.declared import check_rejects
+from pipelines.check.read_sample import Rejects
 from tests.pipelines.check.motions import differenced, integrated
 from tests.pipelines.check.planted import HZ, Made, entry, films, findings, hdf5, lerobot, made, serious, the
 
@@ -66,6 +69,14 @@ def test_records_that_are_missing_from_rlds(tabletop: Path, tmp_path: Path, most
         (folder / file.name).write_bytes(data)
     assert serious(found := findings(folder, most=most)) == {"declared": "error"}
     assert the("declared", found).count >= 2
+
+
+def test_records_are_counted_beside_all_others_of_their_split() -> None:
+    rejects = Rejects(read={"train": 4, "val": 9})
+    for split, reason in (("train", "crc"), ("train", "truncated"), ("val", "crc")):
+        rejects.add(split, BadRecord(Where("file"), reason, "what is wrong"))
+    found = [finding.what for finding in check_rejects(rejects)]
+    assert [what.split(" records")[0] for what in found] == ["1 of 6", "1 of 6", "1 of 10"]
 
 
 # Time stamps
@@ -146,6 +157,7 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
     what.actions[2][7, 1] = np.nan
     finding = the("not-finite", found := findings(lerobot(tmp_path / "a", what)))
     assert serious(found) == {"not-finite": "error"}
+    assert "1 of 12 episodes have a value of the action" in finding.what
     assert (finding.place.episode, finding.place.step) == (2, 7)
 
 
