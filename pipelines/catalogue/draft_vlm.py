@@ -155,21 +155,39 @@ def _patterns(files: list[str], unclear: list[str]) -> str:
     return flow("splits", patterns)
 
 
-def _images(place: ConfinedFolder, files: list[str], unclear: list[str], name: str = "") -> str:
-    """Returns a YAML line with the folder in which an image has this name, or else with the one that has most of the images."""
+def _images(place: ConfinedFolder, files: list[str], unclear: list[str], splits: Sequence[str], name: str = "") -> str:
+    """Returns a YAML line with the folder in which an image has this name, or else with the one that has most of the images.
+
+    If each of several splits has such a folder, as `train2017` and `val2017`, the line has `{split}` for their names.
+    """
     pictures = [file for file in files if file.lower().endswith((".jpg", ".jpeg", ".png"))]
     tops = Counter(file.rsplit("/", 1)[0] if "/" in file else "." for file in pictures)
     above = {"/".join(top.split("/")[:depth]) for top in tops for depth in range(1, top.count("/") + 1)}
     for folder in (*sorted(tops), *sorted(above), "."):
         if name and not check_name(name) and kind_at(place.fs, f"{place.root}/{folder}/{name}") == "file":
-            return flow("images", folder)
+            return flow("images", _of_each_split(folder, {*tops, *above}, splits) or folder)
     if not tops:
         unclear.append("images: no folder of images was found")
         return "images: images"
     best = max(tops, key=lambda top: tops[top])
-    if len(tops) > 1:
+    own = _of_each_split(best, set(tops), splits)
+    if len(tops) > 1 and not own:
         unclear.append(f"images: took {best}, there are also {', '.join(sorted(set(tops) - {best})[:5])}")
-    return flow("images", best)
+    return flow("images", own or best)
+
+
+def _of_each_split(folder: str, folders: set[str], splits: Sequence[str]) -> str:
+    """Returns the name of a split's folder with `{split}` in place of the split, "" if the other splits have no such folder.
+
+    >>> _of_each_split("images/val2017", {"images/val2017", "images/train2017"}, ["train", "val"])
+    'images/{split}2017'
+    """
+    for split in splits if len(splits) > 1 else ():
+        for found in re.finditer(rf"(?<![A-Za-z]){split}(?![A-Za-z])", folder):
+            before, after = folder[: found.start()], folder[found.end() :]
+            if all(f"{before}{other}{after}" in folders for other in splits) and not {"{", "}"} & set(folder):
+                return f"{before}{{split}}{after}"
+    return ""
 
 
 def _coco(place: ConfinedFolder, files: list[str]) -> Draft | None:
@@ -186,7 +204,7 @@ def _coco(place: ConfinedFolder, files: list[str]) -> Draft | None:
                 f"kind: {kind}",
                 f"format: {form}",
                 _splits(found, unclear),
-                _images(place, files, unclear),
+                _images(place, files, unclear, list(_by_split(found))),
                 more,
             ], unclear
     return None
@@ -204,7 +222,7 @@ def _vqav2(place: ConfinedFolder, files: list[str]) -> Draft | None:
         _splits([file for file in own if _split(file) in both], unclear, key)
         for key, own in (("splits", questions), ("annotations", annotations))
     ]
-    return ["kind: vqa", "format: vqav2", *lines, _images(place, files, unclear), template], unclear
+    return ["kind: vqa", "format: vqav2", *lines, _images(place, files, unclear, sorted(both)), template], unclear
 
 
 def _webdataset(place: ConfinedFolder, files: list[str]) -> Draft | None:
@@ -280,7 +298,8 @@ def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
             key, name = (said[1].decode(), str(json.loads(said[2]))) if said else ("image", "")
             more = [flow("image", key)] if key != "image" else []
             return [
-                "kind: vqa", "format: llava", _splits(same, unclear), _images(place, files, unclear, name), *more,
+                "kind: vqa", "format: llava", _splits(same, unclear),
+                _images(place, files, unclear, list(_by_split(same)), name), *more,
             ], unclear  # fmt: skip
         row = _first_row(head)
         names = _texts_of(row)
@@ -288,7 +307,7 @@ def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
         if file.endswith(".jsonl") and image:
             same = [other for other in files if other.endswith(".jsonl") and image in _first_row(_head(place, other))]
             lines, unclear = _keys([name for name in names if name != image], unclear)
-            where = _images(place, files, unclear, str(row[image]))
+            where = _images(place, files, unclear, list(_by_split(same)), str(row[image]))
             return [_kind(lines), _splits(same, unclear), where, flow("image", image), *lines], unclear
     return None
 

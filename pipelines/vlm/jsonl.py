@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 from fasttok.common import stores
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import InputError
 from pipelines.vlm.image_files import ImageFiles
+from pipelines.vlm.json_stream import BrokenJsonError, JsonScanner
 from pipelines.vlm.record import (
     MAX_TEXT,
     ImagePlace,
@@ -27,8 +30,42 @@ BLOCK = 1 << 22
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """Cuts the file into ranges of lines."""
+    """Cuts the file into ranges of lines.
+
+    Raises:
+        InputError: as `refuse_values_over_lines`.
+    """
+    refuse_values_over_lines(source.file)
     return line_ranges(source.file)
+
+
+def refuse_values_over_lines(file: str) -> None:
+    """Refuses a file whose first object or array has several lines: each of its lines would be a dead letter.
+
+    Raises:
+        InputError: it has.
+    """
+    with stores.open_file(file) as stream:
+        first = next((line for line in iter(partial(stream.readline, MAX_TEXT), b"") if line.strip()), b"")
+        if not first.endswith(b"\n") or is_object(first):
+            return
+        scanner = JsonScanner(stream)
+        scanner.skip_bom()
+        opens = scanner.peek()
+        try:
+            start, length, _, _ = scanner.value()
+        except BrokenJsonError:
+            return
+        stream.seek(start)
+        several = b"\n" in stream.read(min(length, MAX_TEXT))
+    if several:
+        what, way = "an array", "jq -c '.[]'"
+        if opens == "{":
+            what, way = "an object", "jq -c . (or jq -c '.KEY[]', if the records are a list under KEY)"
+        raise InputError(
+            f"{file}: expected JSON lines, one object per line, got {what} over several lines; write a line per record, "
+            f"for example with {way}"
+        )
 
 
 def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
@@ -82,6 +119,15 @@ def parse(line: bytes) -> JsonObject:
     if not isinstance(data, dict):
         raise RecordError("json", f"a {type(data).__name__}, expected an object")
     return data
+
+
+def is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object."""
+    try:
+        parse(line)
+    except RecordError:
+        return False
+    return True
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:

@@ -38,9 +38,13 @@ PER_JOB = 10_000  # conversations
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """Cuts the file into ranges of conversations."""
+    """Cuts the file into ranges of conversations.
+
+    Raises:
+        InputError: it is neither an array nor JSON lines.
+    """
     if not is_array(source.file):
-        return jsonl.line_ranges(source.file)
+        return jsonl.ranges(source)
     return json_stream.cut(source.file, "", PER_JOB)
 
 

@@ -230,6 +230,27 @@ def test_numbers_of_classes_are_no_answers(tmp_path: Path) -> None:
     assert [row["target"] for row in index(tmp_path / "Value", tmp_path / "index2")[1]] == ["3"]
 
 
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [({"image": "0.jpg", "q": "é"}, "an object over several lines"), ([{}, {}], "an array over several")],
+)
+@pytest.mark.parametrize("form", ["jsonl", "llava"])
+def test_json_over_several_lines_is_no_json_lines(value: Any, what: str, form: str, tmp_path: Path) -> None:
+    keys = "" if form == "llava" else "fixed_prompt: q\ntarget: q\n"
+    entry = f"name: a\nkind: vqa\nformat: {form}\nsplits: {{train: a.json}}\n{keys}"
+    source = vlm.SourceFile(parse_entry(entry, "dataset.yaml"), str(tmp_path), "train", str(tmp_path / "a.json"))
+    for mark in ("", "\ufeff", "\n"):
+        (tmp_path / "a.json").write_text(mark + json.dumps(value, indent=1, ensure_ascii=False), "utf-8")
+        if form == "llava" and isinstance(value, list):
+            assert len(vlm.ranges(source)) == 1  # it reads arrays
+            continue
+        with pytest.raises(InputError, match=what):
+            vlm.ranges(source)
+    for lines in ('{"a": 1}\n{"b": 2}\n', '{"a": 1\n{"b": 2}\n', "{\n"):  # what is wrong with lines is told line by line
+        (tmp_path / "a.json").write_text(lines)
+        assert len(vlm.ranges(source)) == 1
+
+
 def test_conversations_of_text_only_are_filtered_in_parquet_too(tmp_path: Path) -> None:
     """As in lmms-lab/LLaVA-NeXT-Data, whose image is null there."""
     made = vlm_data.parquet_turns(tmp_path / "data")

@@ -115,6 +115,31 @@ def test_a_split_takes_its_own_files_and_the_others_are_said(
     assert sum(split.indexed for split in dataset.splits.values()) == len(files) - bool(unclear)
 
 
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train2017", "val2017"), "{split}2017"),
+        (("images/train", "images/val"), "images/{split}"),
+        (("train2017", "other"), "train2017"),
+    ],
+)
+def test_a_folder_of_images_for_each_split(
+    folders: tuple[str, str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, (split, folder) in enumerate(zip(("train", "val"), folders, strict=True)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"{number}.jpg").write_bytes(IMAGE["bytes"])
+        row = {"image": f"{number}.jpg", "question": "q", "answer": "a"}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row))
+    entry, _ = drafted(tmp_path, capsys)
+    assert entry["images"] == expected
+    if "{split}" in expected:
+        (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
+        result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+        (dataset,) = result.datasets.values()
+        assert [split.indexed for split in dataset.splits.values()] == [1, 1]
+
+
 def test_chats_among_other_json_and_many_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures = tmp_path / "a" / "pics"
     pictures.mkdir(parents=True)
