@@ -198,6 +198,8 @@ def open_raw(path: str) -> RawRldsDirectory:
             for s in info["splits"]
         ]
         version = str(info.get("version", ""))
+    except InputError:  # a ValueError, which says what is wrong already
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         refuse_pointer_at(f"{path}/dataset_info.json")
         raise InputError(f"{path}/dataset_info.json is not a TFDS description: {error!r}") from None

@@ -217,7 +217,13 @@ def run_draft(config: DatasetDraftConfig) -> None:
         return
     if stores.kind_at(*stores.filesystem(config.directory)) != "directory":
         raise InputError(f"{config.directory} is no folder; give the folder of a dataset, or an HDF5 file")
-    draft = None if rlds.is_rlds(config.directory) else draft_vlm.propose(config.directory)
+    described = rlds.is_rlds(config.directory)
+    draft = None if described else draft_vlm.propose(config.directory)
+    if draft is None and not described:
+        raise InputError(
+            f"{config.directory} is not a TFDS/RLDS directory, which has features.json and dataset_info.json, and a draft knows "
+            "no layout of questions or captions with such files; write its dataset.yaml as docs/vlm.md shows"
+        )
     if draft is None:
         directory = rlds.open_raw(config.directory)
         features = directory.features

@@ -23,9 +23,9 @@ from pipelines.recordings.split_notes import split_notes
 from pipelines.vlm import jsonl, webdataset
 from pipelines.vlm.confined_folder import ConfinedFolder, check_name
 from pipelines.vlm.record import RecordError
-from pipelines.vlm.values import JsonObject
+from pipelines.vlm.values import JsonObject, JsonValue
 
-IMAGES = ("image", "images", "img", "jpg")
+IMAGES = ("image", "images", "img", "jpg", "file_name")  # the last is that of Hugging Face's folders of images
 PROMPTS = ("question", "prompt", "instruction", "query")
 TARGETS = ("answer", "caption", "label", "text", "txt", "response")
 # A name with one of these words is about a question, an answer or an image, and is not it.
@@ -307,9 +307,14 @@ def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
         if file.endswith(".jsonl") and image:
             same = [other for other in files if other.endswith(".jsonl") and image in _first_row(_head(place, other))]
             lines, unclear = _keys([name for name in names if name != image], unclear)
-            where = _images(place, files, unclear, list(_by_split(same)), str(row[image]))
+            where = _images(place, files, unclear, list(_by_split(same)), _first_text(row[image]))
             return [_kind(lines), _splits(same, unclear), where, flow("image", image), *lines], unclear
     return None
+
+
+def _first_text(value: JsonValue) -> str:
+    """Returns a text, or the first of a list of texts."""
+    return str(value[0] if isinstance(value, list) and value else value)
 
 
 def _head(place: ConfinedFolder, file: str) -> bytes:

@@ -149,12 +149,16 @@ def _record(entry: DatasetEntry, images: ImageFiles, where: Where, line: bytes) 
 
 
 def image_name(row: JsonObject, key: str) -> str:
-    """Returns the name of a record's image.
+    """Returns the name of a record's image; a list of one name is that name.
 
     Raises:
-        RecordError: it has none.
+        RecordError: it has none, or several.
     """
     name = row.get(key)
+    if isinstance(name, list):
+        if len(name) != 1:
+            raise RecordError("image", f"{len(name)} images, a row has one")
+        name = name[0]
     if not isinstance(name, str) or not name.strip():
         raise RecordError("image", f"key {key!r} is {shown(name)}, expected an image's name")
     return name

@@ -98,6 +98,10 @@ def _records(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObj
     try:
         name = row.get(entry.image)
         if name is None or name == [] or name == "":
+            if shows_image(conversation(row)):
+                raise RecordError(
+                    "image", f"key {entry.image!r} is missing, and a turn has an image_url; write its file's name there"
+                )
             yield Unwanted(start, "no image", f"key {entry.image!r} is missing")
             return
         if isinstance(name, list):
@@ -137,7 +141,7 @@ def pairs(turns: object) -> list[tuple[object, object]]:
     """Returns the (question, answer) pairs of a conversation, in order.
 
     A turn is {from, value} or {role, content}, or a whole pair is {user, assistant}; system turns are left out. A content may be
-    a list of parts, {type: text, text} or {type: image}, of which the texts count.
+    a list of parts, {type: text, text}, {type: image} or {type: image_url}, of which the texts count.
 
     Raises:
         RecordError: it is no list of such turns, the two roles do not alternate, or there are no pairs or more than `PARTS`.
@@ -170,11 +174,24 @@ def pairs(turns: object) -> list[tuple[object, object]]:
     return found
 
 
+def shows_image(turns: object) -> bool:
+    """Whether a turn's content has an image of its own, as {type: image_url, image_url} of chat data.
+
+    >>> shows_image([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "0.jpg"}}]}])
+    True
+    """
+    found = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    parts = [part for content in found if isinstance(content, list) for part in content]
+    return any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts)
+
+
 def _said(value: object) -> object:
     """Returns the texts of a list of parts, joined; any other value as it is."""
     parts = value if isinstance(value, list | tuple) else ()
     texts = [
-        part.get("text") or "" for part in parts if isinstance(part, dict) and part.get("type") in ("text", "image")
+        part.get("text") or ""
+        for part in parts
+        if isinstance(part, dict) and part.get("type") in ("text", "image", "image_url")
     ]
     if not parts or len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
         return value

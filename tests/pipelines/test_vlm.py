@@ -246,7 +246,7 @@ def test_json_over_several_lines_is_no_json_lines(value: Any, what: str, form: s
             continue
         with pytest.raises(InputError, match=what):
             vlm.ranges(source)
-    for lines in ('{"a": 1}\n{"b": 2}\n', '{"a": 1\n{"b": 2}\n', "{\n"):  # what is wrong with lines is told line by line
+    for lines in ('{"a": 1}\n{"b": 2}\n', '{"a": 1\n{"b": 2}\n', "{\n"):  # bad lines are told one by one
         (tmp_path / "a.json").write_text(lines)
         assert len(vlm.ranges(source)) == 1
 
@@ -276,6 +276,20 @@ def test_contents_in_parts_are_their_texts() -> None:
     for odd in ([], [{"type": "video", "text": "x"}], ["x"], [{"type": "text", "text": 3}]):
         turns[0]["content"] = odd
         assert llava.pairs(turns) == [(odd, "a cat")]  # no text: the pair is rejected
+
+
+def test_an_image_that_only_a_turn_names_is_no_conversation_without_image(tmp_path: Path) -> None:
+    asked = [{"type": "image_url", "image_url": {"url": "0.jpg"}}, {"type": "text", "text": "what?"}]
+    row = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "a cat"}]}
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "0.jpg").write_bytes(vlm_data.encoded(0))
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, [row, row | {"image": "0.jpg"}])))
+    (folder / "dataset.yaml").write_text("name: chat\nkind: vqa\nformat: llava\nsplits: {train: a.jsonl}\n")
+    counts, rows, letters = index(folder, tmp_path / "index")
+    assert [(row["language"], row["target"]) for row in rows] == [("what?", "a cat")]
+    assert (counts.rejected, counts.filtered) == ({"image": 1}, {})
+    assert "image_url" in letters[0]["detail"]
 
 
 def test_all_answers_are_kept(tmp_path: Path) -> None:

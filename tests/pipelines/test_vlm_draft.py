@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from fasttok.episodes.rlds import open_raw
 from fasttok.errors import InputError
 from pipelines.catalogue.commands import DatasetDraftConfig, run_draft
 from pipelines.index.config import IndexConfig
@@ -54,8 +55,26 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_not_recognised_is_said(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(InputError, match="is not a TFDS/RLDS directory"):
+    with pytest.raises(InputError, match=r"is not a TFDS/RLDS directory.* write its dataset.yaml"):
         run_draft(DatasetDraftConfig(str(tmp_path)))
+    with pytest.raises(InputError, match=r"^[^(]* has no dataset_info.json, so it is not a TFDS/RLDS directory"):
+        open_raw(str(tmp_path))
+
+
+@pytest.mark.parametrize("image", ["0.png", ["0.png"]])
+def test_a_folder_of_images_with_a_list_of_their_names(
+    image: str | list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0.png").write_bytes(vlm_data.encoded(0, "PNG"))
+        (tmp_path / split / "metadata.jsonl").write_text(json.dumps({"file_name": image, "text": split}))
+    entry, _ = drafted(tmp_path, capsys)
+    assert (entry["images"], entry["image"], entry["target"]) == ("{split}", "file_name", "text")
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
+    result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+    (dataset,) = result.datasets.values()
+    assert {name: split.indexed for name, split in dataset.splits.items()} == {"train": 1, "test": 1}
 
 
 IMAGE: dict[str, Any] = {"bytes": vlm_data.encoded(0), "path": "0.jpg"}
