@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from pipelines.common.files import file_version
+from pipelines.common.image_headers import image_size
 from pipelines.vlm import boxes, coco, json_stream
 from pipelines.vlm.image_files import ImageFiles
 from pipelines.vlm.record import (
@@ -48,11 +49,12 @@ class Instances:
     """The boxes of a file, by image.
 
     Attributes:
-        names: category id -> class name.
+        names: category id -> class name, if it has only one.
         images: (n,) int64 image ids, ascending; the other columns are in their order.
         categories: (n,) int64 category ids, -1 if none is given.
         crowd: (n,) bool, whether a box stands for several objects.
         corners: (n, 4) float64 x, y, width, height in pixels, NaN if the file has no numbers.
+        unclear: ids that several different images have, as in files that were joined without new ids.
     """
 
     names: dict[int, str]
@@ -60,6 +62,7 @@ class Instances:
     categories: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     corners: NDArray[np.float64]
+    unclear: frozenset[int]
 
     def of(self, image: int) -> slice:
         """Returns the rows of an image's boxes."""
@@ -78,15 +81,18 @@ def ranges(source: SourceFile) -> list[Range]:
 @lru_cache(maxsize=1)
 def instances(file: str, _version: str) -> Instances:
     """Reads a file's boxes and classes."""
-    names: dict[int, str] = {}
+    classes: dict[int, set[str]] = {}
     images, categories, crowd, corners = array("q"), array("q"), array("b"), array("d")
+    pictures = array("q")  # id and hash of each image's name
     for element in json_stream.walk(file):
         row = element.value
         if not isinstance(row, dict):
             continue
         number, name, image, category = (row.get(key) for key in ("id", "name", "image_id", "category_id"))
         if element.key == "categories" and coco.is_id(number) and boxes.is_name(name):
-            names[number] = name.strip()
+            classes.setdefault(number, set()).add(name.strip())
+        elif element.key == "images" and coco.is_id(number):
+            pictures.extend((number, hash(str(row.get("file_name")))))
         elif element.key == "annotations" and coco.is_id(image):
             images.append(image)
             categories.append(category if coco.is_id(category) else -1)
@@ -96,7 +102,10 @@ def instances(file: str, _version: str) -> Instances:
     crowds = np.frombuffer(crowd, np.bool_)
     places = np.frombuffer(corners, np.float64).reshape(-1, 4)
     order = np.argsort(ids, kind="stable")
-    return Instances(names, ids[order], kinds[order], crowds[order], places[order])
+    names = {number: own.pop() for number, own in classes.items() if len(own) == 1}
+    different, counts = np.unique(np.unique(np.array(pictures).reshape(-1, 2), axis=0)[:, 0], return_counts=True)
+    unclear = frozenset(different[counts > 1].tolist())
+    return Instances(names, ids[order], kinds[order], crowds[order], places[order], unclear)
 
 
 def _numbers(value: object) -> list[float]:
@@ -126,6 +135,8 @@ def _records(
     number = row.get("id")
     if not coco.is_id(number):
         raise RecordError("json", f"the image's id is {shown(number)}, expected an integer")
+    if number in found.unclear:
+        raise RecordError("id", f"several different images have the id {number}")
     places, names, left_out = usable(found, number, row)
     if not names:
         detail = ", ".join(f"{n} {what}" for what, n in left_out.items()) or "none"
@@ -134,6 +145,11 @@ def _records(
             return
         raise RecordError("boxes", f"none is sound: {detail}")
     path, data = images.read(coco.file_name(row, number))
+    width, height = image_size(data)
+    if width != height and (height, width) == (row.get("width"), row.get("height")):
+        raise RecordError(
+            "boxes", f"the image has {width} x {height} pixels, and its boxes are those of {height} x {width}"
+        )
     place, name = ImagePlace(path, 0, len(data)), id_of(row, "id", where.number)
     classes = list(dict.fromkeys(names))
     if entry.detect == "each" and len(classes) > PARTS:
@@ -160,7 +176,7 @@ def usable(found: Instances, image: int, row: JsonObject) -> tuple[NDArray[np.fl
         RecordError: the image's size is not known.
     """
     size = row.get("height"), row.get("width")
-    if not all(type(side) is int and side > 0 for side in size):
+    if not all(type(side) in (int, float) and side > 0 for side in size):
         raise RecordError("boxes", f"the image's height and width are {shown(size)}, expected pixels")
     rows = found.of(image)
     x, y, width, height = found.corners[rows].T

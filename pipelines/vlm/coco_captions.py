@@ -35,7 +35,8 @@ def _record(
 ) -> VlmRecord | BadRecord:
     try:
         target = text_of(row.get("caption"), "caption")
-        path, data = images.read(coco.file_name(table.find(row.get("image_id")), row.get("image_id")))
+        number = row.get("image_id")
+        path, data = images.read(coco.file_name(table.find(number, ("file_name",)), number))
     except RecordError as error:
         return rejected(where, error)
     place = ImagePlace(path, 0, len(data))

@@ -1,6 +1,7 @@
 """Finds objects of an array in a large JSON file by their ids. Only their places are kept in memory."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.common.files import filesystem
+from pipelines.vlm.record import RecordError
 from pipelines.vlm.values import JsonObject
 
 
@@ -29,13 +31,25 @@ class ObjectTable:
     lengths: NDArray[np.int64]
     stream: BinaryIO
 
-    def find(self, key: object) -> JsonObject | None:
-        """Returns the first object with this id, None if there is none."""
+    def find(self, key: object, says: Sequence[str]) -> JsonObject | None:
+        """Returns the first object with this id, None if there is none.
+
+        Args:
+            key: the id.
+            says: keys in which all objects with this id must agree.
+
+        Raises:
+            RecordError: they do not, as in files that were joined without new ids.
+        """
         if type(key) is not int or not -(2**63) <= key < 2**63:
             return None
-        at = int(np.searchsorted(self.ids, key))
-        if at == len(self.ids) or self.ids[at] != key:
-            return None
+        first, stop = (int(np.searchsorted(self.ids, key, side)) for side in ("left", "right"))
+        found = [self._read(at) for at in range(first, stop)]
+        if any(other.get(name) != found[0].get(name) for other in found[1:] for name in says):
+            raise RecordError("id", f"{len(found)} different objects have the id {key}")
+        return found[0] if found else None
+
+    def _read(self, at: int) -> JsonObject:
         self.stream.seek(int(self.offsets[at]))
         found: JsonObject = json.loads(self.stream.read(int(self.lengths[at])))
         return found

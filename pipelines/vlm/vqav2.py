@@ -75,7 +75,7 @@ def _record(
         number, image = row.get("question_id"), row.get("image_id")
         if not coco.is_id(number):
             raise RecordError("language", f"question_id is {shown(number)}, expected an integer")
-        annotation = table.find(number)
+        annotation = table.find(number, ("answers", "multiple_choice_answer"))
         if annotation is None:
             raise RecordError("language", f"question {shown(number)} has no annotation")
         target, answers = answer(annotation)

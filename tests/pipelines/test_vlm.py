@@ -162,6 +162,53 @@ def test_boxes_of_more_classes_than_records_are_counted(tmp_path: Path, monkeypa
     assert counts.left_out[vlm.coco_boxes.MORE_CLASSES] == 1
 
 
+def coco_of(folder: Path, **changes: Any) -> Path:
+    """A folder with COCO's instances and captions of two pictures of 40 x 20 pixels, with some members changed."""
+    (folder / "images").mkdir(parents=True)
+    for number in (0, 1):
+        (folder / "images" / f"{number}.jpg").write_bytes(vlm_data.encoded(number))
+    made = {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 40, "height": 20} for n in (0, 1)],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": [0, 0, 20, 20], "caption": "a"} for n in (0, 1)
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (folder / "all.json").write_text(json.dumps(made | changes))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["coco_boxes", "coco_captions"])
+def test_ids_that_different_images_share_are_rejected(form: str, tmp_path: Path) -> None:
+    images = [{"id": 0, "file_name": f"{n}.jpg", "width": 40, "height": 20} for n in (0, 1)]
+    folder = coco_of(
+        tmp_path / "data", images=[*images, {"id": 1, "file_name": "1.jpg", "width": 40.0, "height": 20.0}] * 2
+    )
+    more = "fixed_prompt: caption\n" if form == "coco_captions" else ""
+    (folder / "dataset.yaml").write_text(f"name: a\nkind: vqa\nformat: {form}\nsplits: {{train: all.json}}\n{more}")
+    counts, rows, letters = index(folder, tmp_path / "index")
+    assert {row["image"] for row in rows} == {"images/1.jpg"}
+    assert set(counts.rejected) == {"id"}
+    assert "different" in letters[0]["detail"]
+
+
+def test_boxes_of_a_turned_image_and_classes_of_two_names_are_told(tmp_path: Path) -> None:
+    images = [
+        {"id": 0, "file_name": "0.jpg", "width": 20, "height": 40},
+        {"id": 1, "file_name": "1.jpg", "width": 40, "height": 20},
+    ]
+    boxes = [{"image_id": n, "category_id": kind, "bbox": [0, 0, 20, 20]} for n in (0, 1) for kind in (1, 2)]
+    names = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 2, "name": "cow"}]
+    folder = coco_of(tmp_path / "data", images=images, annotations=boxes, categories=names)
+    (folder / "dataset.yaml").write_text("name: a\nkind: vqa\nformat: coco_boxes\nsplits: {train: all.json}\n")
+    counts, rows, letters = index(folder, tmp_path / "index")
+    assert [row["target"] for row in rows] == ["<loc0000><loc0000><loc1023><loc0512> cat"]
+    assert counts.left_out == {"boxes of no known class": 1}
+    assert [letter["detail"] for letter in letters] == [
+        "the image has 40 x 20 pixels, and its boxes are those of 20 x 40"
+    ]
+
+
 def test_a_target_of_several_texts_is_the_most_common_of_them_beside_answers() -> None:
     entry = parse_entry("name: d\nkind: vqa\nsplits: {train: t}\nprompt: q\ntarget: a\nanswers: all\n", "d.yaml")
     assert texts(entry, {"q": "x", "a": ["y", "z", "z"], "all": ["k"]}) == ("x", "z", ("k",))

@@ -159,12 +159,13 @@ def coco_boxes(root: Path) -> Made:
         (100, 1, [0, 0, 20, 10], 0), (100, 2, [10, 5, 40, 40], 0), (100, 1, [0, 0, 5, 5], 1), (100, 1, [20, 0, 20, 20], 0),
         (101, 1, [0, 0, 40, 20], 1), (102, 9, [0, 0, 5, 5], 0), (102, 1, [50, 0, 5, 5], 0), (102, 1, [1, 1, 0, 5], 0),
         (102, 1, [1, 1, 0.001, 5], 0), (102, 1, ["a", 1, 1, 5], 0), (102, 1, [1, 1, -3, 5], 0), (104, 2, [0, 0, 1, 1], 0),
+        (106, 2, [0, 0, 1, 1], 0),
     ]  # fmt: skip
     rows = [
         {"image_id": i, "category_id": c, "bbox": b, "iscrowd": crowd, "segmentation": [[1.5] * 50]}
         for i, c, b, crowd in boxes
     ]
-    listed = [*coco_images(5), {"id": 105, "file_name": "5.png", "width": 0, "height": 20}, {"id": 104, "file_name": "no.jpg",
+    listed = [*coco_images(5), {"id": 105, "file_name": "5.png", "width": 0, "height": 20}, {"id": 106, "file_name": "no.jpg",
               "width": 40, "height": 20}]  # fmt: skip
     names = [{"id": 1, "name": "cat"}, {"id": 2, "name": "traffic light"}, {"id": 9, "name": "a ; b"}]
     (root / "instances.json").write_text(json.dumps({"images": listed, "annotations": rows, "categories": names}))
