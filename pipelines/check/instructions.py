@@ -14,18 +14,29 @@ USUAL = (
 )  # fmt: skip
 
 
-def instruction(entry: DatasetEntry | None, episode: Episode) -> str | None:
-    """Returns the instruction; "" if it is empty, None if the episode has no feature for it."""
-    if entry is not None:
-        return None if entry.language is None else _text(entry.language, episode, entry.language_format == "codepoints")
-    for name in USUAL:
-        if name in episode.steps or name in episode.metadata:
-            return _text(name, episode, False)
-    return None
+def instructions(entry: DatasetEntry | None, episode: Episode) -> tuple[str | None, bool]:
+    """Returns the instruction that `index` takes, and whether later steps have another one.
+
+    The instruction is "" if it is empty, None if the episode has no feature for it.
+    """
+    name = entry.language if entry is not None else _usual(episode)
+    if name is None:
+        return None, False
+    codepoints = entry is not None and entry.language_format == "codepoints"
+    if name not in episode.steps:
+        return _text(episode.metadata.get(name), codepoints), False
+    first = entry.drop_first if entry is not None and entry.drop_first < episode.length else 0
+    values = episode.steps[name][first:]
+    text = _text(values[0], codepoints)
+    changes = isinstance(values, list) and any(value != values[0] for value in values)
+    return text, changes and bool({_text(value, codepoints) for value in values} - {text, None, ""})
 
 
-def _text(name: str, episode: Episode, codepoints: bool) -> str | None:
-    value: Any = episode.steps[name][0] if name in episode.steps else episode.metadata.get(name)
+def _usual(episode: Episode) -> str | None:
+    return next((name for name in USUAL if name in episode.steps or name in episode.metadata), None)
+
+
+def _text(value: Any, codepoints: bool) -> str | None:
     if value is None:
         return None
     if codepoints:

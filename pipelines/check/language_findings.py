@@ -43,6 +43,14 @@ def check_languages(sample: EpisodeSample, entry: DatasetEntry | None) -> list[D
         findings.append(
             DatasetFinding("warning", "language", blank[0][0].at(), what, "write what is done", count=len(blank))
         )
+    changing = [episode for episode, _ in told if episode.language_changes]
+    if changing:
+        what = (
+            f"{len(changing)} of {len(told)} episodes change their instruction on the way; all rows of an episode get that of "
+            "its first step"
+        )
+        todo = "cut these episodes where the instruction changes, or leave them out"
+        findings.append(DatasetFinding("warning", "language", changing[0].at(), what, todo, count=len(changing)))
     counts = Counter(text for _, text in texts if text)
     if len(counts) == 1 and len(texts) - len(empty) > 1:
         what = f"all {len(texts) - len(empty)} instructions are the same: {next(iter(counts))!r}"

@@ -18,7 +18,7 @@ from fasttok.errors import InputError
 from pipelines.check.camera_looks import FewFrames, few_frames, look, only_problem
 from pipelines.check.columns_by_name import DatasetColumns, find_columns, values_of
 from pipelines.check.dataset_findings import FoundAt
-from pipelines.check.instructions import instruction
+from pipelines.check.instructions import instructions
 from pipelines.check.open_dataset import OpenedDataset
 from pipelines.check.sampled import ActionDigest, EpisodeSample, SampledEpisode, action_digest
 from pipelines.check.spread import spread
@@ -155,14 +155,16 @@ def _numbered(episode: Episode) -> Where:
 
 def _keep(episode: Episode, split: str, columns: DatasetColumns, entry: DatasetEntry | None, cameras: bool) -> _Kept:
     drop = entry.drop_first if entry is not None and entry.drop_first < episode.length else 0
+    language, changes = instructions(entry, episode)
     sampled = SampledEpisode(
         split,
         _numbered(episode),
         values_of(columns.action, episode)[drop:],
         values_of(columns.state, episode)[drop:],
         _times(episode),
-        instruction(entry, episode),
+        language,
         dropped=drop,
+        language_changes=changes,
     )
     return _Kept(sampled, few_frames(episode, entry) if cameras else {})
 

@@ -43,6 +43,7 @@ class SampledEpisode:
         language: the instruction, "" if it is empty, None if the episode has no feature for it.
         cameras: feature -> what was seen of this camera.
         dropped: number of steps that `drop_first` leaves out of `action` and `state`.
+        language_changes: whether later steps have another instruction.
     """
 
     split: str
@@ -53,6 +54,7 @@ class SampledEpisode:
     language: str | None = None
     cameras: dict[str, CameraLook] = field(default_factory=dict)
     dropped: int = 0
+    language_changes: bool = False
 
     def at(self, step: int | None = None, dim: object = "") -> FoundAt:
         """Returns a place in this episode; `step` counts as `action` and `state` do."""

@@ -140,6 +140,12 @@ def _language(folder: LerobotFolder, episodes: Sequence[Episode], assumed: list[
         assumed.append(
             f"language: none for {several} episodes of several tasks, as no list of tasks says which task_index means which"
         )
+    changing = sum(len(set(one.tasks)) > 1 for one in folder.episodes.values()) if folder.tasks else 0
+    if changing:
+        assumed.append(
+            f"language: that of the first step for all steps, though {changing} of {len(folder.episodes)} episodes have several "
+            "tasks"
+        )
     if folder.tasks or any(one.tasks for one in folder.episodes.values()):
         return ["language: task"]
     return language_lines(episodes, assumed)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fasttok.episodes import BadRecord, Where
@@ -321,6 +323,18 @@ def test_instructions_that_are_all_the_same(tmp_path: Path) -> None:
     finding = the("language", findings(lerobot(tmp_path / "a", made(), tasks=["pick it up"] * 12)))
     assert finding.severity == "note"
     assert "pick it up" in finding.what
+
+
+def test_instructions_that_change_on_the_way(tmp_path: Path) -> None:
+    folder = lerobot(tmp_path / "a", made())
+    file = folder / "data" / "chunk-000" / "episode_000002.parquet"
+    table = pq.read_table(file)
+    texts = ["first"] * 5 + ["then another"] * (len(table) - 5)
+    pq.write_table(table.set_column(table.column_names.index("task"), "task", pa.array(texts)), file)
+    finding = the("language", found := findings(folder))
+    assert serious(found) == {"language": "warning"}
+    assert (finding.place.episode, finding.count) == (2, 1)
+    assert "on the way" in finding.what
 
 
 # Cameras

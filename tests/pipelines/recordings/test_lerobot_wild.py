@@ -142,6 +142,11 @@ def numbered_with_gaps(root: Path) -> None:
     lines(root / "meta" / "episodes.jsonl", episodes)
 
 
+def several_tasks(root: Path) -> None:
+    rows = [{"episode_index": i, "length": n, "tasks": ["a", "b"][: 1 + (i == 2)]} for i, n in enumerate(LENGTHS)]
+    lines(root / "meta" / "episodes.jsonl", rows)
+
+
 def one_table(root: Path) -> None:
     files = sorted((root / "data").rglob("*.parquet"))
     pq.write_table(pa.concat_tables([pq.read_table(file) for file in files]), root / "data" / "train-0.parquet")
@@ -169,6 +174,7 @@ def spoken(root: Path) -> None:
         (action(names=["a", "b"]), "", "names: none for the action, as 2 are recorded for 3 columns"),
         (rows(in_groups), "", "action: action.gripper_position, action.joint_position side by side"),
         (numbered_with_gaps, "", "their numbers have gaps, up to 9"),
+        (several_tasks, "language: task", "first step for all steps, though 1 of 4 episodes have several tasks"),
         (one_table, "", "data/train-0.parquet instead of data/chunk-000/episode_000000.parquet"),
         (lambda r: (r / "meta/episodes.jsonl").unlink(), "", "episodes: 4, by the names of 4 tables"),
         (spoken, "language: language_instruction", "language: language_instruction, by its name"),
