@@ -21,7 +21,7 @@ from pipelines.drafts.lines import flow
 from pipelines.recordings.hdf5 import fits
 from pipelines.recordings.split_notes import split_notes
 from pipelines.vlm import jsonl, webdataset
-from pipelines.vlm.confined_folder import ConfinedFolder, check_name
+from pipelines.vlm.confined_folder import ConfinedFolder, check_name, is_beside
 from pipelines.vlm.record import RecordError
 from pipelines.vlm.values import JsonObject, JsonValue
 
@@ -43,7 +43,7 @@ def propose(directory: str) -> tuple[str, list[str]] | None:
     place = ConfinedFolder(directory)
     if kind_at(place.fs, place.root) != "directory":
         return None
-    files = sorted(place.relative(path) for path in place.fs.find(place.root, maxdepth=3))
+    files = sorted(place.relative(path) for path in place.fs.find(place.root, maxdepth=3) if not is_beside(path))
     for look in (_coco, _vqav2, _webdataset, _parquet, _json):
         found = look(place, files)
         if found:

@@ -29,7 +29,7 @@ from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
 from pipelines.recordings.split_notes import split_notes
-from pipelines.vlm.confined_folder import ConfinedFolder
+from pipelines.vlm.confined_folder import ConfinedFolder, is_beside
 from pipelines.vlm.record import RecordError
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,8 @@ def _matching(directory: str, split: str, pattern: str) -> list[str]:
     place = ConfinedFolder(directory)
     names = [pattern]
     if glob.has_magic(pattern) and kind_at(place.fs, f"{place.root}/{pattern}") != "file":
-        names = sorted(place.relative(path) for path in place.fs.glob(f"{glob.escape(place.root)}/{pattern}"))
+        found = place.fs.glob(f"{glob.escape(place.root)}/{pattern}")
+        names = sorted(place.relative(path) for path in found if not is_beside(path))
     present = [name for name in names if kind_at(place.fs, f"{place.root}/{name}") == "file"]
     if not present:
         raise InputError(f"{directory}: split {split} has no file {pattern}")

@@ -19,7 +19,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.image_headers import CLAIMS, FORMATS, MAX_BYTES
-from pipelines.vlm.confined_folder import ConfinedFolder, check_name
+from pipelines.vlm.confined_folder import ConfinedFolder, check_name, is_beside
 from pipelines.vlm.image_files import ReadImage, check_image, unchanged
 from pipelines.vlm.record import (
     MAX_TEXT,
@@ -146,9 +146,11 @@ def members(stream: BinaryIO, size: int) -> Iterator[TarMember]:
 
 
 def groups(every: Iterator[TarMember]) -> Iterator[MemberGroup]:
-    """Yields neighbouring members with the same key as groups."""
+    """Yields neighbouring members with the same key as groups. Files that macOS puts before each member are left out."""
     group: MemberGroup | None = None
     for member in every:
+        if is_beside(member.name):
+            continue
         name = member.name[2:] if member.name.startswith("./") else member.name
         folder, slash, last = name.rpartition("/")
         stem, _, extension = last.partition(".")

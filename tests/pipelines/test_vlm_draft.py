@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fasttok.errors import InputError
 from pipelines.catalogue.commands import DatasetDraftConfig, run_draft
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
-from tests.pipelines import vlm_data
+from tests.pipelines import vlm_data, vlm_formats
 
 PROMPTS = {"cap": "caption en"}
 
@@ -157,6 +158,30 @@ def test_a_folder_of_images_for_each_split(
         result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
         (dataset,) = result.datasets.values()
         assert [split.indexed for split in dataset.splits.values()] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar", "jsonl"])
+def test_files_that_macos_leaves_beside_others_are_no_data(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(500)
+    (tmp_path / f"._train-0.{kind}").write_bytes(left)
+    if kind == "parquet":
+        tables(tmp_path, ("train-0.parquet",), {"image": IMAGE, "question": "q", "answer": "a"})
+    elif kind == "jsonl":
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "0.jpg").write_bytes(IMAGE["bytes"])
+        (tmp_path / "train-0.jsonl").write_text(json.dumps({"image": "0.jpg", "question": "q", "answer": "a"}))
+    else:
+        with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
+            for name, data in (("0.jpg", IMAGE["bytes"]), ("0.json", b'{"question": "q", "answer": "a"}')):
+                vlm_formats.add(tar, f"./._{name}", left)
+                vlm_formats.add(tar, f"./{name}", data)
+    entry, _ = drafted(tmp_path, capsys)
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
+    result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+    (dataset,) = result.datasets.values()
+    assert (dataset.splits["train"].indexed, dataset.splits["train"].read) == (1, 1)
 
 
 def test_chats_among_other_json_and_many_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
