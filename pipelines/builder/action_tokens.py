@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fasttok import ActionTokenizer
 from fasttok.common.console import track
+from fasttok.common.next_command import command
 from fasttok.common.stores import kind_at
 from fasttok.episodes.index import read as read_index_episodes
 from fasttok.errors import InputError, unknown_name
@@ -41,7 +42,7 @@ def check_tokenizer(mixture: Mixture, facts: list[ResolvedSource]) -> ActionToke
         if not source.robot or source.embodiment is None:
             continue
         if source.embodiment not in tok.stats:
-            again = f"fasttok fit {mixture.index or 'INDEX'} --out {mixture.tokenizer}-new"
+            again = command("fasttok", "fit", mixture.index or "INDEX", "--out", f"{mixture.tokenizer}-new")
             hint = f"fit one on this data: {again}, or pass --tokenizer fit"
             raise InputError(f"{mixture.tokenizer}: {unknown_name('embodiment', source.embodiment, tok.stats, hint)}")
         shape = tok.embodiments.get(source.embodiment)

@@ -88,7 +88,7 @@ def run_inspect(config: InspectConfig) -> None:
         for name, value in item.items():
             if value:
                 print(f"  {name:<14} {value}")
-    log(f"{of}; with pictures and curves: fasttok-pipelines inspect {config.shards} --html")
+    log(f"{of}; with pictures and curves: {command('fasttok-pipelines', 'inspect', config.shards, '--html')}")
 
 
 def choice(config: InspectConfig) -> RowChoice:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fasttok import ActionTokenizer
 from fasttok.common.console import progress
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.next_command import command
 from fasttok.errors import InputError
 from mixtures.quota import positions
 from pipelines.common.files import filesystem, is_local, join
@@ -89,7 +90,7 @@ def shard_batches(reader: ShardReader, number: int) -> Iterator[pa.RecordBatch]:
     except (OSError, pa.ArrowException) as error:
         refuse_pointer_at(url)
         raise InputError(
-            f"{url}: cannot be read as a shard ({error}); see: fasttok-pipelines lint {reader.path}"
+            f"{url}: cannot be read as a shard ({error}); see: {command('fasttok-pipelines', 'lint', reader.path)}"
         ) from None
 
 

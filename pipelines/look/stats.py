@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import emit_json, log
+from fasttok.common.next_command import command
 from fasttok.common.typed import typed_command
 from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_counts import count_rows
@@ -53,4 +54,4 @@ def run_stats(config: StatsConfig) -> None:
     if page is not None:
         print(page)
     else:
-        log(f"histograms of every dimension: fasttok-pipelines stats {config.shards} --html")
+        log(f"histograms of every dimension: {command('fasttok-pipelines', 'stats', config.shards, '--html')}")

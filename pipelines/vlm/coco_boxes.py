@@ -176,7 +176,7 @@ def usable(found: Instances, image: int, row: JsonObject) -> tuple[NDArray[np.fl
         RecordError: the image's size is not known.
     """
     size = row.get("height"), row.get("width")
-    if not all(type(side) in (int, float) and side > 0 for side in size):
+    if not all(isinstance(side, int | float) and not isinstance(side, bool) and side > 0 for side in size):
         raise RecordError("boxes", f"the image's height and width are {shown(size)}, expected pixels")
     rows = found.of(image)
     x, y, width, height = found.corners[rows].T

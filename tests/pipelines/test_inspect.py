@@ -23,6 +23,7 @@ from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.html_checks import assert_whole, without_scripts
+from tests.pipelines.made_shards import make_shards
 from tests.pipelines.reshard import reshard, unchanged
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=http://x.invalid/a onerror=alert(2)>"
@@ -277,3 +278,14 @@ def test_ids_are_not_decoded_by_another_tokenizer(chain: Chain, tmp_path: Path) 
     tok, problem = shards_tokenizer(ShardReader(str(shards)))
     assert tok is None
     assert "the shards hold ids of" in problem
+
+
+def test_commands_that_are_suggested_have_their_paths_in_quotes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my shards"
+    make_shards(folder, [[3, 2]])
+    run_inspect(InspectConfig(str(folder), rows=1))
+    run_stats(StatsConfig(str(folder)))
+    said = capsys.readouterr().err
+    assert said.count(f"'{folder}' --html") == 2
