@@ -286,3 +286,11 @@ def test_half_a_step_is_no_tick() -> None:
 
     assert below([1, 4, 10]) == ["5", "10"]
     assert below([1.5, 4, 10]) == ["2.5", "5", "7.5", "10"]
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5))
+def test_the_bars_of_a_histogram_stay_below_its_top(counts: list[int]) -> None:
+    for some in (counts, [7]):
+        drawing = histogram(range(len(some) + 1), some, html.Axes("tokens", "rows"))
+        tops = [float(y) for y in re.findall(r'<rect x="[^"]*" y="(-?[\d.]+)"', drawing)]
+        assert all(top >= 8 for top in tops)

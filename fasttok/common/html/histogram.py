@@ -42,13 +42,13 @@ def histogram(
     edges, counts = np.asarray(edges, float), np.asarray(counts)
     x0, x1 = float(edges[0]), float(edges[-1])
     span = float(edges[-1] - edges[0]) or 1.0
-    y_ticks = [value for value in ticks(0.0, max(int(counts.max(initial=0)), 1), 3) if value == int(value)]
+    y_ticks = ticks(0.0, max(int(counts.max(initial=0)), 1), 3)
     scale, y_scale = frame.x_scale(x0, span), frame.y_scale(0.0, y_ticks[-1])
     parts = []
     if inside is not None:
         low, high = (scale.at(min(max(x, x0), x1)) for x in inside)
         parts.append(frame.shade(low, high, "range", least=1))
-    parts += frame.y_axis(y_scale, [(value, tick_label(value)) for value in y_ticks])
+    parts += frame.y_axis(y_scale, [(value, tick_label(value)) for value in y_ticks if value == int(value)])
     for count, low, high in zip(counts.tolist(), edges.tolist(), edges[1:].tolist(), strict=False):
         if count:
             fill = colour if inside is None or inside[0] <= (low + high) / 2 <= inside[1] else BAD
