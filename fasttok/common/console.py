@@ -265,7 +265,7 @@ def _cell(value: Any) -> str:
     real = float(value)
     if math.isnan(real):
         return "-"
-    return f"{real:.4g}" if abs(real) < 1000 else f"{real:,.0f}"
+    return f"{real:,.0f}" if 1000 <= abs(real) < 1e15 else f"{real:.4g}"
 
 
 def write_text(path: Path, text: str) -> None:

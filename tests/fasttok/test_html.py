@@ -294,3 +294,10 @@ def test_the_bars_of_a_histogram_stay_below_its_top(counts: list[int]) -> None:
         drawing = histogram(range(len(some) + 1), some, html.Axes("tokens", "rows"))
         tops = [float(y) for y in re.findall(r'<rect x="[^"]*" y="(-?[\d.]+)"', drawing)]
         assert all(top >= 8 for top in tops)
+
+
+@given(st.one_of(st.floats(-20_000, 20_000), st.sampled_from([999.7, -999.96, 9999.7512])))
+def test_numbers_of_three_digits_are_written_without_exponents(value: float) -> None:
+    for written in (html.number(value), html.tick_label(value)):
+        assert "e+" not in written
+        assert float(written.replace(",", "").replace("k", "e3")) == pytest.approx(value, rel=5e-3, abs=1e-300)

@@ -63,4 +63,6 @@ def tick_label(value: float) -> str:
     if 1e4 <= abs(value) < 1e9:
         return f"{value / 1e6:g}M" if abs(value) >= 1e6 else f"{value / 1e3:g}k"
     exact = f"{value:.6g}"  # round values stay exact, others are shortened
-    return exact if float(exact) == value else f"{value:.4g}" if abs(value) >= 1000 else f"{value:.3g}"
+    if float(exact) == value:
+        return exact
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e4 else f"{value:.4g}" if abs(value) >= 1e4 else f"{value:.3g}"

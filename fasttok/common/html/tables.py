@@ -93,8 +93,8 @@ def scrolling(wide: Markup, name: str) -> Markup:
 def number(value: object) -> str:
     """Returns a number as people read it, and a dash for None and NaN. Text and markup stay unchanged.
 
-    >>> number(12345), number(0.12345), number(None), number("x")
-    ('12,345', '0.123', '–', 'x')
+    >>> number(12345), number(0.12345), number(999.7), number(None), number("x")
+    ('12,345', '0.123', '1,000', '–', 'x')
     """
     if value is None or (isinstance(value, str) and value == "-"):
         return "–"
@@ -106,7 +106,7 @@ def number(value: object) -> str:
         real = float(value)
         if math.isnan(real):
             return "–"
-        return f"{real:,.0f}" if abs(real) >= 1000 else f"{real:.3g}"
+        return f"{real:,.0f}" if 999.5 <= abs(real) < 1e15 else f"{real:.3g}"  # 999.5 would be 1e+03
     return value if isinstance(value, str) else str(value)
 
 
