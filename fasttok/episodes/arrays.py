@@ -8,6 +8,7 @@
   steps, or in any order if a column such as `frame_index` numbers the steps.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -20,6 +21,7 @@ from fasttok.episodes.order import EPISODE_ENDS, cut_at_ends, rows_fault, severa
 from fasttok.episodes.step_tables import episode_tables, step_columns
 from fasttok.errors import InputError
 
+logger = logging.getLogger(__name__)
 ALL_ENDS = (EPISODE_ENDS, f"meta/{EPISODE_ENDS}")
 
 
@@ -36,6 +38,7 @@ def files(path: str, suffix: str) -> list[str]:
 
 def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
     """Yields the episodes of npz and npy files, without unpickling."""
+    said: set[str] = set()
     for path in paths:
         columns = load_arrays(path)
         if isinstance(columns, str):
@@ -49,13 +52,18 @@ def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
         elif ends:
             yield from _cut(columns, ends, path, name)
         elif stacked:
-            yield from _stacked(columns, stacked[0], path, name)
+            yield from _stacked(columns, stacked[0], path, name, said)
         else:
             yield from _one(columns, Where(path), name)
 
 
-def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iterator[Episode | BadRecord]:
-    """Yields the episodes of (n, T, D) actions. If there is an array `lengths` (n,), it has the number of real steps of each."""
+def _stacked(
+    columns: dict[str, np.ndarray], key: str, path: str, name: str, said: set[str]
+) -> Iterator[Episode | BadRecord]:
+    """Yields the episodes of (n, T, D) actions. If there is an array `lengths` (n,), it has the number of real steps of each.
+
+    It warns of arrays that it leaves out, unless their names are in `said`.
+    """
     actions = columns[key]
     if actions.ndim > 3:
         raise InputError(
@@ -73,6 +81,15 @@ def _stacked(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> 
     firsts = {
         k: v for k, v in columns.items() if k not in (key, "lengths") and v.ndim == 2 and len(v) == len(actions)
     }  # the state at each episode's first step, as in files of chunks
+    others = {k: v.shape for k, v in columns.items() if v.ndim and k not in (key, "lengths", *also, *firsts, *said)}
+    if others:
+        said |= {*others}
+        listed = ", ".join(f"{k} {shape}" for k, shape in others.items())
+        logger.warning(
+            "%s: %s left out; beside %s %s, an array is read if it has a row per step, (%d, %d, ...), or the state at each first "
+            "step, (%d, S)",
+            path, listed, key, actions.shape, *actions.shape[:2], len(actions),
+        )  # fmt: skip
     shared = _said(columns, name)
     lengths = columns.get("lengths", np.full(len(actions), actions.shape[1]))
     if lengths.shape != actions.shape[:1] or lengths.dtype.kind not in "iu" or (lengths > actions.shape[1]).any():

@@ -75,6 +75,18 @@ def test_arrays_of_another_length_are_named(tmp_path: Path, ends: dict[str, Any]
     assert "goal has 3, the others have 9 rows" in str(source.first_bad)
 
 
+def test_arrays_that_are_left_out_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b"):
+        np.savez(
+            tmp_path / f"{name}.npz", action=np.zeros((3, 5, 2)), state=np.zeros((3, 6, 2)), first=np.zeros((3, 2))
+        )
+    assert [sorted(e.steps) for e in read(tmp_path)] == [["action"]] * 6
+    assert [str(record.msg % record.args) for record in caplog.records] == [
+        f"{tmp_path}/a.npz: state (3, 6, 2) left out; beside action (3, 5, 2), an array is read if it has a row per step, "
+        "(3, 5, ...), or the state at each first step, (3, S)"
+    ]
+
+
 def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", EPISODES[1])
     assert [e.length for e in read(tmp_path / "one.npy")] == [9]
