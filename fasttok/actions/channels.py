@@ -133,7 +133,7 @@ class Channels:
         return offset[:, None, :]
 
 
-def reference_numbers(reference: ArrayLike, dtype: DTypeLike = None) -> NDArray[Any]:
+def reference_numbers(reference: ArrayLike, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Returns what chunks are relative to as an array of numbers.
 
     Raises:

@@ -28,8 +28,8 @@ from fasttok.episodes.hdf5_file import (
     tree,
 )
 from fasttok.episodes.hdf5_frames import HdfFrames, camera, is_encoded
-from fasttok.episodes.hdf5_layout import ACTION_GROUPS, EPISODE_ENDS, HdfDemo
-from fasttok.episodes.order import EPISODE_MARKS, rows_fault, several
+from fasttok.episodes.hdf5_layout import ACTION_GROUPS, HdfDemo
+from fasttok.episodes.order import EPISODE_ENDS, EPISODE_MARKS, rows_fault, several
 
 NUMBERS = "fiub"
 OBSERVED = re.compile(r"(^|/)(obs|observations?|next_obs|states?|images)(/|$)")
