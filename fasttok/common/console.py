@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr. Progress is a bar on a terminal
 
 import contextlib
 import errno
+import io
 import json
 import logging
 import math
@@ -79,6 +80,7 @@ def run(command: Callable[[], Any]) -> int:
     a file (no permission, a folder in its place, a full disk), and too little memory. A bug keeps its traceback. While the
     command runs, log messages of our packages are printed.
     """
+    _take_any_name()
     try:
         with _printed_logs():
             command()
@@ -108,6 +110,12 @@ def run(command: Callable[[], Any]) -> int:
             raise
         _say(error)
         return 1
+
+
+def _take_any_name() -> None:
+    """Lets stdout print names of data with letters that its encoding does not have, as stderr does: with escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say(error: InputError) -> None:

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import sys
 import time
 
 import numpy as np
@@ -234,3 +235,11 @@ def test_a_bar_says_what_is_left_after_the_warm_up(monkeypatch: pytest.MonkeyPat
         now[0] += 10
         advance(10)
     assert "eta 89 s" in stream.getvalue()
+
+
+def test_names_that_stdout_cannot_encode_are_printed_with_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1"))
+    assert console.run(lambda: console.table("", ["robot"], [["Kr\u00e4n"], ["\u65e5\u672c"]])) == 0
+    sys.stdout.flush()
+    assert raw.getvalue().decode("latin-1").split() == ["robot", "Kr\u00e4n", "\\u65e5\\u672c"]
