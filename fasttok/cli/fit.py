@@ -119,7 +119,7 @@ class Fit:
     """Print the report as JSON on stdout."""
 
     def run(self) -> None:
-        """Fits the tokenizer, prints the report and saves the tokenizer."""
+        """Fits the tokenizer, saves it and prints the report."""
         from fasttok.actions.left_out import LeftOut
         from fasttok.cli.read_data import read
         from fasttok.common.output_folder import check_output
@@ -138,11 +138,12 @@ class Fit:
             track=lambda merges: track(merges, "learning merges", unit="merges"),
             left_out=left_out,
         )
+        if not self.dry_run:  # before the report: `| head` closes the pipe, which ends the command
+            tok.save(self.out, card=card.write(tok, report, config, self.data), overwrite=self.overwrite)
         print_report(tok, report, self.json)
         if self.dry_run:
             log("dry run: nothing written")
             return
-        tok.save(self.out, card=card.write(tok, report, config, self.data), overwrite=self.overwrite)
         log(f"saved {self.out} (fingerprint {tok.fingerprint}); next: {self.next_command()}")
 
     def next_command(self) -> str:

@@ -1,6 +1,9 @@
 """Numbers that mean nothing are refused, each with its flag or its place; a vocabulary of one id is measured."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +151,14 @@ def test_data_that_is_given_twice_is_refused(second: str, tmp_path: Path, monkey
     with pytest.raises(InputError, match=r"data\.npz.* would count twice; give one of them"):
         main(["fit", "data.npz", second, "--out", "new", "--horizon", "10"])
     assert not Path("new").exists()
+
+
+def test_a_report_that_nobody_reads_to_its_end_loses_no_fit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "wide.npz", action=np.random.default_rng(0).normal(size=(3, 6, 400)))  # a long report
+    words = ["fit", str(tmp_path / "wide.npz"), "--horizon", "3", "--out", str(tmp_path / "T")]
+    code = f"from fasttok.cli import main; main({words})"
+    reader, writer = os.pipe()
+    os.close(reader)
+    subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert ActionTokenizer.load(tmp_path / "T").embodiments["wide"].action_dim == 400
