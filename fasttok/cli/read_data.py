@@ -70,6 +70,7 @@ class OnceOnly:
 
 
 def _real(path: str) -> str:
+    path = path.removeprefix("file://")
     return path.rstrip("/") if is_url(path) else os.path.realpath(path)
 
 

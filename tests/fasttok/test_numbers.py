@@ -141,13 +141,14 @@ def test_a_vocabulary_of_one_id_needs_no_bits(tmp_path: Path, capsys: pytest.Cap
     assert (floor["bits"], floor["fewest_ids"], floor["tokens_above_share"], floor["bits_per_id"]) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("second", ["data.npz", "./data.npz", "link.npz", "more", "."])
+@pytest.mark.parametrize("second", ["data.npz", "./data.npz", "link.npz", "more", ".", "file:"])
 def test_data_that_is_given_twice_is_refused(second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez("data.npz", action=WALKS)
     Path("more").mkdir()
     for link in (Path("link.npz"), Path("more", "b.npz")):
         link.symlink_to(tmp_path / "data.npz")
+    second = (tmp_path / "data.npz").as_uri() if second == "file:" else second
     with pytest.raises(InputError, match=r"data\.npz.* would count twice; give one of them"):
         main(["fit", "data.npz", second, "--out", "new", "--horizon", "10"])
     assert not Path("new").exists()
