@@ -22,6 +22,9 @@ from fasttok.episodes.order import EPISODE_COLUMNS, FRAME_COLUMNS, frame_column
 from fasttok.errors import InputError
 
 BATCH_ROWS = 16_384
+LISTS = (
+    pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view, pa.types.is_large_list_view,
+)  # fmt: skip
 BYTES = (
     pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
     pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary,
@@ -301,7 +304,7 @@ def _column(column: pa.ChunkedArray) -> NDArray[Any] | list[bytes]:
     """
     if pa.types.is_dictionary(column.type):  # its to_numpy() gives another row's value for a missing one
         column = column.cast(column.type.value_type)
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
+    if any(is_list(column.type) for is_list in LISTS):
         return _stacked(column)
     if any(is_bytes(column.type) for is_bytes in BYTES):
         return [value or b"" for value in column.cast(pa.large_binary()).to_pylist()]

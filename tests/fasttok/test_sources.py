@@ -194,3 +194,21 @@ def test_a_dataset_is_named_alike_however_its_folder_is_written(
             assert list(found.groups) == [name]
             held_out.add(tuple(place.lot for place in found.groups[name].places["held_out"]))
     assert len(held_out) == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.float32()),
+        pa.large_list(pa.float64()),
+        pa.list_(pa.float32(), 3),
+        pa.list_view(pa.float32()),
+        pa.large_list_view(pa.float32()),
+    ],
+    ids=str,
+)
+def test_lists_of_numbers_are_read_whatever_their_layout(kind: pa.DataType, tmp_path: Path) -> None:
+    rows = pa.array(EPISODES[0].tolist(), kind)
+    pq.write_table(pa.table({"episode": [0] * len(rows), "action": rows}), tmp_path / "a.parquet")
+    (found,) = open_episodes(str(tmp_path / "a.parquet"))
+    np.testing.assert_array_equal(found.steps["action"], EPISODES[0])
