@@ -39,7 +39,7 @@ class KeptChunks:
             if batch.shape[1:] != self.shape:
                 raise InputError(
                     f"{name or 'the data'} has chunks of shapes {self.shape} and {batch.shape[1:]}, but a transform is learned "
-                    "for one shape; make all chunks alike, or fit with --transform dct"
+                    "for one shape; make all chunks alike, or fit with --mode native --transform dct"
                 )
             self._file.write(np.ascontiguousarray(batch, self._dtype).data)
             self.count += len(batch)

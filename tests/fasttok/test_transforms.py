@@ -322,3 +322,10 @@ def test_each_embodiment_has_its_own_transform(tmp_path: Path) -> None:
 def test_chunks_come_from_an_iterator_once() -> None:
     tok = ActionTokenizer.fit(iter(CHUNKS), 600, transform="both")
     assert tok.fingerprint == made("both").fingerprint
+
+
+def test_chunks_of_several_shapes_get_advice_that_works() -> None:
+    chunks = [np.linspace(-1, 1, 2 * steps).reshape(steps, 2) for steps in (9, 6)]
+    with pytest.raises(InputError, match="fit with --mode native --transform dct"):
+        ActionTokenizer.fit(chunks, 300, mode="fixed")
+    assert ActionTokenizer.fit(chunks, 300, mode="native", transform="dct").vocab_size > 0
