@@ -1,7 +1,7 @@
 """Decides whether a command may write a file, by one rule for all commands. `output_folder` does this for folders.
 
     missing                    it may; missing folders are made
-    one of its own inputs      never
+    one of its own inputs      never, nor a file of a folder that is an input, unless it is a page
     another file               only with --overwrite
     a folder, a device         never
 
@@ -17,7 +17,7 @@ from fasttok.common.names import is_unicode
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 
-STDOUT = "-"
+STDOUT, PAGE = "-", ".html"  # nobody's data is a page; an earlier report beside the data may be replaced
 
 
 def check_output_file(
@@ -42,6 +42,7 @@ def check_output_file(
     if is_url(str(path)):
         raise InputError(f"{flag} {path}: expected a local file; copy it there afterwards")
     file = Path(path)
+    reads = list(reads)
     for given in reads:
         if _same(file, Path(given)):
             raise InputError(
@@ -54,6 +55,15 @@ def check_output_file(
             raise InputError(f"{flag} {path} is not a plain file; choose another {flag}")
         if file.is_symlink() and not file.exists():
             raise InputError(f"{flag} {path} is a link to nothing; choose another {flag}")
+        if (
+            file.exists()
+            and file.suffix != PAGE
+            and (inside := next((given for given in reads if _contains(Path(given), file)), None))
+        ):
+            raise InputError(
+                f"{flag} {path} is a file in {inside}, which the command reads, so it will not be overwritten; choose another "
+                f"{flag}"
+            )
         if file.exists() and not overwrite:
             raise InputError(f"{flag} {path} exists; pass --overwrite to replace it, or choose another {flag}")
     except (OSError, ValueError) as error:
@@ -95,6 +105,11 @@ def check_writable(folder: Path, what: str, other: str, name: str = "") -> None:
 def make_folder(path: str | Path) -> None:
     """Makes the folder of a file that a command will write."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _contains(folder: Path, file: Path) -> bool:
+    """Returns whether a file is in a folder or in one below it, wherever links lead."""
+    return folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -57,6 +57,20 @@ def test_inputs_existing_files_and_what_is_no_file_are_refused(tmp_path: Path) -
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_file_of_a_folder_of_data_is_never_replaced(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "deep").mkdir(parents=True)
+    (data / "deep" / "a.npz").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(data)
+    for path in (data / "deep" / "a.npz", tmp_path / "link" / "deep" / "a.npz"):
+        with pytest.raises(InputError, match=r"is a file in .*data, which the command reads, so it will not be overwritten"):
+            check_output_file(path, [tmp_path / "other", data], overwrite=True)
+    (data / "report.html").write_text("<html>")
+    check_output_file(data / "report.html", [data], overwrite=True)
+    check_output_file(data / "new.npz", [data])
+    check_output_file(tmp_path / "data.html", [data])
+
+
 def test_encode_and_decode_write_over_nothing(work: Path, tmp_path: Path, capsys: Any) -> None:
     chunks, tok, shape = work / "chunks.npz", work / "tok", ("--horizon", 8, "--action-dim", 2)
     before = chunks.read_bytes()
