@@ -6,6 +6,7 @@ to what the model sees (bilinear). Both filters are Pillow's. This module needs 
 
 import io
 import re
+import struct
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # image formats of shards, by Pillow's names
+ORIENTATION = 0x0112  # the EXIF tag: 1 is upright; from 5 on, width and height are exchanged
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"
 # Coded pixels contain 255 with a zero after it, restart markers (d0 to d7) and filling (255 again), and no other marker.
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# How each orientation becomes upright, by the numbers of Pillow's `Image.Transpose`.
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 MAX_PIXELS = 64_000_000  # a larger image is a decompression bomb, not a camera's
 Filter = Literal["bilinear", "bicubic"]
 """How the pixels of a resized image are computed."""
@@ -54,7 +58,7 @@ def opened(data: bytes | memoryview, formats: tuple[str, ...] | None = FORMATS) 
 
 
 def decoded(image: "Image", near: tuple[int, int] | None = None) -> "Image":
-    """Decodes an opened image to RGB pixels.
+    """Decodes an opened image to RGB pixels, turned as EXIF says that it is shown.
 
     Args:
         image: from `opened`.
@@ -67,14 +71,33 @@ def decoded(image: "Image", near: tuple[int, int] | None = None) -> "Image":
     from PIL import Image
 
     try:
+        turned = _orientation(image)
         if near is not None:
-            image.draft("RGB", near)
+            image.draft("RGB", near if turned < 5 else (near[1], near[0]))
         image.load()
         if image.mode.startswith("I"):  # 16 bits of grey, of which `convert` would keep the lowest 8 as white
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return image if image.mode == "RGB" else image.convert("RGB")  # `convert` copies even an RGB image
+        image = image if image.mode == "RGB" else image.convert("RGB")  # `convert` copies even an RGB image
+        return image if turned == 1 else image.transpose(Image.Transpose(TURNS[turned]))
     except (OSError, SyntaxError, ValueError) as error:
         raise UndecodableError(str(error)) from None
+
+
+def shown_size(image: "Image") -> tuple[int, int]:
+    """Returns the (width, height) that `decoded` gives an opened image: phones store some pictures turned, and EXIF says so."""
+    width, height = image.size
+    return (width, height) if _orientation(image) < 5 else (height, width)
+
+
+def _orientation(image: "Image") -> int:
+    """Returns 1 for an upright image, up to 8 for one that is turned or mirrored, as EXIF numbers them."""
+    if "exif" not in image.info:
+        return 1
+    try:
+        found = image.getexif().get(ORIENTATION)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):  # damaged notes of a sound image
+        return 1
+    return found if isinstance(found, int) and found in TURNS else 1
 
 
 def has_end(data: bytes) -> bool:

@@ -4,7 +4,6 @@ from fasttok.common import images
 from fasttok.errors import require
 from mixtures.spec import Resize
 from pipelines.common.encode_image import encoded, fitted, target
-from pipelines.common.image_headers import image_size
 
 
 def resized(data: bytes, to: Resize, bgr: bool = False) -> tuple[bytes, bool]:
@@ -22,12 +21,13 @@ def resized(data: bytes, to: Resize, bgr: bool = False) -> tuple[bytes, bool]:
         UndecodableError: the image cannot be decoded.
         InputError: Pillow is not installed.
     """
-    size = image_size(data)
+    image_module = require("PIL.Image", "pipelines", "resizing images")
+    opened = images.opened(data)
+    size = images.shown_size(opened)
     if size == target(*size, to) and not bgr:
         return data, False
-    image_module = require("PIL.Image", "pipelines", "resizing images")
     # A JPEG may be decoded at a half, a quarter or an eighth of its size; twice the target size leaves the filter its work.
-    picture = images.decoded(images.opened(data), near=(2 * to.width, 2 * to.height))
+    picture = images.decoded(opened, near=(2 * to.width, 2 * to.height))
     if bgr:
         red, green, blue = picture.split()
         picture = image_module.merge("RGB", (blue, green, red))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttok.common.images import UndecodableError, decoded, opened, resized
+from fasttok.common.images import UndecodableError, decoded, opened, resized, shown_size
 from fasttok.errors import InputError, require
 from pipelines.shards.batch import Batch
 
@@ -143,7 +143,7 @@ class ImageDecoder:
         for i, data in enumerate(images):
             if data is not None:
                 try:
-                    width, height = opened(data).size
+                    width, height = shown_size(opened(data))
                 except UndecodableError as error:
                     raise undecodable(i, names, error) from None
                 return height, width

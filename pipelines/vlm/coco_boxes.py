@@ -19,10 +19,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.images import UndecodableError, opened, shown_size
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.errors import require
 from pipelines.common.files import file_version
-from pipelines.common.image_headers import image_size
 from pipelines.vlm import boxes, coco, json_stream
 from pipelines.vlm.image_files import ImageFiles
 from pipelines.vlm.record import (
@@ -145,11 +146,7 @@ def _records(
             return
         raise RecordError("boxes", f"none is sound: {detail}")
     path, data = images.read(coco.file_name(row, number))
-    width, height = image_size(data)
-    if width != height and (height, width) == (row.get("width"), row.get("height")):
-        raise RecordError(
-            "boxes", f"the image has {width} x {height} pixels, and its boxes are those of {height} x {width}"
-        )
+    _check_turn(data, row)
     place, name = ImagePlace(path, 0, len(data)), id_of(row, "id", where.number)
     classes = list(dict.fromkeys(names))
     if entry.detect == "each" and len(classes) > PARTS:
@@ -164,6 +161,18 @@ def _records(
         counts = tuple(left_out.items()) if k == 0 else ()
         at = replace(where, number=where.number + k)
         yield VlmRecord(at, f"{name}/{k}", place, data, f"detect {one}", text, (), counts)
+
+
+def _check_turn(data: bytes, row: JsonObject) -> None:
+    """Raises RecordError if the boxes are those of the same image on its side: phones store some pictures turned."""
+    require("PIL.Image", "pipelines", "looking how images are turned")
+    try:
+        width, height = shown_size(opened(data))
+    except UndecodableError as error:
+        raise RecordError("image", str(error)) from None
+    if width != height and (height, width) == (row.get("width"), row.get("height")):
+        said = f"its boxes are those of {height} x {width}"
+        raise RecordError("boxes", f"the image has {width} x {height} pixels, and {said}")
 
 
 def usable(found: Instances, image: int, row: JsonObject) -> tuple[NDArray[np.float64], list[str], dict[str, int]]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from fasttok.common.images import UndecodableError
+from fasttok.common.images import ORIENTATION, UndecodableError
 from fasttok.errors import InputError
 from mixtures.spec import IMAGE_FORMATS, ImageFormat, Resize
 from pipelines.builder.resize import resized
@@ -131,6 +131,32 @@ def test_notes_and_pictures_after_the_end_are_no_damage(form: str, options: dict
     if form != "MPO":
         for cut in (len(data) // 2, len(data) - 20, len(data) - (2 if form == "JPEG" else 9)):
             assert "truncated" in check_header(data[:cut])
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_pictures_are_turned_as_they_are_shown(form: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = turn
+    stream = io.BytesIO()
+    Image.fromarray(scene()).save(stream, form, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue()))).convert("RGB"))
+    found = ImageDecoder().decode([stream.getvalue()]).pixels[0]
+    assert np.array_equal(found, expected)
+    data, changed = resized(stream.getvalue(), Resize(24, 24, "inside"))
+    small = np.asarray(Image.open(io.BytesIO(data)))
+    assert changed
+    assert small.shape == ((24, 18, 3) if turn > 4 else (18, 24, 3))
+    assert np.abs(small - np.asarray(Image.fromarray(expected).resize(small.shape[1::-1])).astype(int)).mean() < 8
+    assert Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) == 1
+    assert resized(stream.getvalue(), Resize(64, 64, "inside")) == (stream.getvalue(), False)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_notes_about_the_turn_are_no_turn() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(scene()).save(stream, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert ImageDecoder().decode([stream.getvalue()]).pixels.shape == (1, *scene().shape)
 
 
 def test_a_webp_that_moves_is_no_picture() -> None:

@@ -1,5 +1,6 @@
 """Every format: what is sound is indexed, everything else is counted with a reason, and places lead back to the same bytes."""
 
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -10,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from fasttok.common import json_files
+from fasttok.common.images import ORIENTATION
 from fasttok.episodes import BadRecord
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import SplitCounts
@@ -207,6 +210,13 @@ def test_boxes_of_a_turned_image_and_classes_of_two_names_are_told(tmp_path: Pat
     assert [letter["detail"] for letter in letters] == [
         "the image has 40 x 20 pixels, and its boxes are those of 20 x 40"
     ]
+    turned, exif = io.BytesIO(), Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.open(folder / "images" / "0.jpg").save(turned, "JPEG", exif=exif)
+    (folder / "images" / "0.jpg").write_bytes(turned.getvalue())
+    _, rows, letters = index(folder, tmp_path / "again")
+    assert rows[0]["target"] == "<loc0000><loc0000><loc0512><loc1023> cat"
+    assert not letters
 
 
 def test_a_target_of_several_texts_is_the_most_common_of_them_beside_answers() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fasttok.common.images import UndecodableError, decoded, inner_size, opened, resized
+from fasttok.common.images import UndecodableError, decoded, inner_size, opened, resized, shown_size
 from fasttok.errors import InputError
 from mixtures.spec import ImageFormat, Resize
 from train.acting.robots import Robot
@@ -102,10 +102,10 @@ def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes |
         return encoded(_frame(given, name, robot), robot)
     try:
         picture, to = opened(given), robot.resize
-        if to is None or picture.size == _target(picture.size, to):
+        size = shown_size(picture)
+        if to is None or size == _target(size, to):
             pixels = np.asarray(decoded(picture), np.uint8)
             return encoded(pixels, robot) if picture.format == "PNG" != _form(robot).upper() else pixels
-        size = picture.size
         return _written(_fitted(decoded(picture, near=(2 * to.width, 2 * to.height)), size, to), "jpeg", to.quality)
     except UndecodableError as error:
         raise InputError(
