@@ -12,7 +12,7 @@ from fasttok.common.next_command import beside, command
 from fasttok.common.typed import typed_command
 from pipelines.look.choose_rows import RowChoice, choose_rows
 from pipelines.look.page_files import PagePath, check_page, page_path, write_page
-from pipelines.look.row_summary import summary
+from pipelines.look.row_summary import one_line, summary
 from pipelines.look.stored_row import stored_row
 from pipelines.shards import ShardReader
 
@@ -84,10 +84,10 @@ def run_inspect(config: InspectConfig) -> None:
         return
     for row in rows:
         item = summary(row, reader.manifest.sources[row.source])
-        print(f"row {row.number:,}  {item.pop('kind')}  {item.pop('source')}")
+        print(f"row {row.number:,}  {item.pop('kind')}  {one_line(item.pop('source'))}")
         for name, value in item.items():
             if value:
-                print(f"  {name:<14} {value}")
+                print(f"  {name:<14} {one_line(value)}")
     log(f"{of}; with pictures and curves: {command('fasttok-pipelines', 'inspect', config.shards, '--html')}")
 
 

@@ -1,5 +1,6 @@
 """Describes a row in words, as `inspect` prints it."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +31,15 @@ def summary(row: StoredRow, source: ManifestSource) -> dict[str, str]:
         out |= {**describe_chunk(row, source), "FAST ids": shown}
     at = f" byte {row.offset}," if row.offset >= 0 else ","
     return out | {"from": f"{row.file}{at} episode {row.episode}, step {row.step}"}
+
+
+def one_line(text: str) -> str:
+    r"""Writes control characters of texts from data as Python does, so that they cannot break a line or steer a terminal.
+
+    >>> print(one_line("two\nlines, \x1b[31mred, é"))
+    two\nlines, \x1b[31mred, é
+    """
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 def describe_chunk(row: StoredRow, source: ManifestSource) -> dict[str, str]:

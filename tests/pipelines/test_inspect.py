@@ -218,6 +218,19 @@ def test_what_is_damaged_is_said_not_hidden(chain: Chain, tmp_path: Path, capsys
     assert "tokenizer does not load" in page_of(out, tmp_path, rows=4)
 
 
+def test_no_text_breaks_its_line_or_steers_the_terminal(
+    chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damage(rows: list[dict[str, Any]]) -> None:
+        rows[0]["prompt"], rows[0]["sample_id"] = "first\r\nsecond \x1b[2J\x9b", "this"
+
+    out = reshard(chain.shards, tmp_path / "shards", damage)
+    run_inspect(InspectConfig(str(out), sample_id=("this",)))
+    said = capsys.readouterr().out
+    assert r"first\r\nsecond \x1b[2J\x9b" in said
+    assert not {"\r", "\x1b", "\x9b"} & set(said)
+
+
 def test_a_small_budget_leaves_pictures_out_and_says_so(chain: Chain, tmp_path: Path) -> None:
     text = page_of(chain.shards, tmp_path, rows=8, max_mb=0.01)
     own = re.sub(r'<figure data-step="[1-9].*?</figure>', "", text)  # without pictures of later steps
