@@ -125,7 +125,8 @@ def _records(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObj
 
 def conversation(row: JsonObject) -> JsonValue:
     """Returns a row's turns: `conversations`, or `messages` as chat data calls them."""
-    return row.get("conversations", row.get("messages"))
+    turns = row.get("conversations")
+    return row.get("messages") if turns is None else turns
 
 
 def question(ask: object) -> str:
@@ -153,6 +154,9 @@ def pairs(turns: object) -> list[tuple[object, object]]:
     for turn in turns:
         if not isinstance(turn, dict):
             raise RecordError("conversation", f"a turn is a {type(turn).__name__}, expected an object")
+        turn = {
+            key: value for key, value in turn.items() if value is not None
+        }  # tables of several kinds of turns have nulls
         if "user" in turn and "assistant" in turn:
             found.append((turn["user"], turn["assistant"]))
             continue

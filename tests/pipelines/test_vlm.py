@@ -349,6 +349,17 @@ def test_an_image_that_only_a_turn_names_is_no_conversation_without_image(tmp_pa
     assert "image_url" in letters[0]["detail"]
 
 
+FROM = {"from": "human", "value": "what?"}, {"from": "gpt", "value": "a cat"}
+ROLE = {"role": "user", "content": "what?"}, {"role": "assistant", "content": "a cat"}
+
+
+@pytest.mark.parametrize("turns", [FROM, ROLE, ({"user": "what?", "assistant": "a cat"},)])
+def test_keys_of_other_kinds_of_turns_may_be_null(turns: tuple[dict[str, str], ...]) -> None:
+    every = dict.fromkeys(("from", "value", "role", "content", "user", "assistant"))
+    assert llava.pairs([every | turn for turn in turns]) == [("what?", "a cat")]
+    assert llava.conversation({"conversations": None, "messages": list(turns)}) == list(turns)
+
+
 def test_all_answers_are_kept(tmp_path: Path) -> None:
     made = vlm_data.vqav2(tmp_path / "data")
     _, rows, _ = index(made.directory, tmp_path / "index")
