@@ -174,8 +174,8 @@ class ShardReader:
                 the first `num_rows` samples contain each row once; shards that were built with a curriculum follow it. Only for
                 global mode.
             seed: seed of the permutations.
-            epochs: stop after `epochs * num_rows` samples (the last batch may then be smaller, or empty on a rank); None never
-                stops.
+            epochs: stop after `epochs * num_rows` samples, at least 1 (the last batch may then be smaller, or empty on a rank);
+                None never stops.
             window: number of shards that are open at a time, in block mode.
             pool: number of record batches of 256 rows that are mixed at a time, in block mode.
             columns: names of the columns to read; None for all. Images that you do not ask for are not read.
@@ -187,12 +187,12 @@ class ShardReader:
             InputError: numbers do not fit, a source or column is unknown, the state belongs to other shards or to another order,
                 or the shards are empty.
         """
-        self._check(n, rank, world, columns)
+        self._check(n, rank, world, columns, epochs)
         order, name = self._order(mode, weights, seed, window, pool)
         self._check_state(state, name)
         self._warn(mode)
         at = state.consumed if state else 0
-        end = None if epochs is None else epochs * self.num_rows
+        end = None if epochs is None else int(epochs) * self.num_rows
         pieces = slices(at, end, n, rank, world, turn)
         return self._iterate(order, name, pieces, columns, workers, ahead)
 
@@ -272,7 +272,7 @@ class ShardReader:
         jobs = ((*order.rows(piece.low, piece.high), piece.consumed) for piece in pieces)
         yield from in_order(read, jobs, workers, ahead)
 
-    def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None) -> None:
+    def _check(self, n: int, rank: int, world: int, columns: Collection[str] | None, epochs: int | None) -> None:
         if not self.num_rows:
             raise InputError(f"{self.path}: the shards have no rows")
         if n < 1 or world < 1 or n % world or not 0 <= rank < world:
@@ -280,6 +280,10 @@ class ShardReader:
                 f"a global batch of {n} for rank {rank} of {world}: the batch must be a positive multiple of the ranks,"
                 " and 0 <= rank < world"
             )
+        if epochs is not None and (epochs < 1 or epochs != int(epochs)):
+            raise InputError(f"epochs is {epochs}, expected a whole number >= 1, or None to read on and on")
+        if columns is not None and not columns:
+            raise InputError("columns is empty; name at least one column, or give None for all")
         for name in columns or ():
             if name not in SCHEMA.names:
                 raise unknown_name("column", name, SCHEMA.names)

@@ -70,6 +70,11 @@ def test_wrong_use_is_refused(reader: ShardReader) -> None:
         reader.batches(10, world=3)
     with pytest.raises(InputError, match="other shards"):
         reader.batches(10, state=ReadState("0" * 64, 20))
+    for epochs in (0, -1, 0.5):
+        with pytest.raises(InputError, match="epochs is"):
+            reader.batches(10, epochs=epochs)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="columns is empty"):
+        reader.batches(10, columns=[])
     with pytest.raises(IndexError):
         reader.row(700)
 

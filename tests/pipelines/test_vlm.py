@@ -354,7 +354,7 @@ ROLE = {"role": "user", "content": "what?"}, {"role": "assistant", "content": "a
 
 
 @pytest.mark.parametrize("turns", [FROM, ROLE, ({"user": "what?", "assistant": "a cat"},)])
-def test_keys_of_other_kinds_of_turns_may_be_null(turns: tuple[dict[str, str], ...]) -> None:
+def test_keys_of_other_kinds_of_turns_may_be_null(turns: tuple[dict[str, Any], ...]) -> None:
     every = dict.fromkeys(("from", "value", "role", "content", "user", "assistant"))
     assert llava.pairs([every | turn for turn in turns]) == [("what?", "a cat")]
     assert llava.conversation({"conversations": None, "messages": list(turns)}) == list(turns)
