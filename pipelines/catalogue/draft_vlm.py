@@ -265,15 +265,26 @@ def _parquet(place: ConfinedFolder, files: list[str]) -> Draft | None:
     image = chosen([field.name for field in schema if may_be_image(field.type)], IMAGES)
     if not image:
         return None
-    texts = [
-        name for name in schema.names if re.fullmatch(r"(list<\w+: )?(large_)?string>?", str(schema.field(name).type))
-    ]
+    texts = [field.name for field in schema if is_text(field.type)]
     lines, unclear = _keys(texts, [])
     turns = next((name for name in ("conversations", "messages", "texts") if name in schema.names), None)
     if turns and turns not in texts:
         lines, unclear = [flow("conversations", turns)], []
     kind = "kind: vqa" if turns else _kind(lines)
     return [kind, "format: parquet", _patterns(tables, unclear), flow("image", image), *lines], unclear
+
+
+def is_text(kind: pa.DataType, items: bool = True) -> bool:
+    """Whether a column contains texts, also as categories, or lists of texts.
+
+    >>> is_text(pa.dictionary(pa.int8(), pa.string())), is_text(pa.large_list(pa.string())), is_text(pa.list_(pa.int8()))
+    (True, True, False)
+    """
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type, items=False)
+    if items and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return is_text(kind.value_type, items=False)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def may_be_image(kind: pa.DataType) -> bool:

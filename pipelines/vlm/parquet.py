@@ -119,6 +119,11 @@ def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
 
 def rows(batch: pa.RecordBatch) -> Iterator[dict[str, FieldValue] | RecordError]:
     """Yields a batch's rows as plain values. A row with a text that is not UTF-8 becomes a RecordError."""
+    columns = [
+        column.cast(pa.string()).cast(pa.float64()) if pa.types.is_float32(column.type) else column
+        for column in batch.columns  # so 0.1 is 0.1, and not the 0.10000000149011612 that its bits are
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
     try:
         yield from batch.to_pylist()
         return

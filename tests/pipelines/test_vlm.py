@@ -269,6 +269,19 @@ def llava_targets(folder: Path) -> list[str]:
     return [row["target"] for row in index(folder, folder / "index")[1]]
 
 
+def test_short_floats_are_the_numbers_that_people_wrote(tmp_path: Path) -> None:
+    image = {"bytes": vlm_data.encoded(0), "path": None}
+    answers = pa.array([0.1, 3.0, None, float("nan")], pa.float32())
+    pq.write_table(pa.table({"image": [image] * 4, "answer": answers}), tmp_path / "train.parquet")
+    (tmp_path / "dataset.yaml").write_text(
+        "name: few\nkind: vqa\nformat: parquet\nsplits: {train: train.parquet}\nimage: image\n"
+        "fixed_prompt: How much?\ntarget: answer\n"
+    )
+    counts, rows, _ = index(tmp_path, tmp_path / "index")
+    assert [row["target"] for row in rows] == ["0.1", "3"]
+    assert counts.rejected == {"language": 2}
+
+
 def test_numbers_of_classes_are_no_answers(tmp_path: Path) -> None:
     images = [{"bytes": vlm_data.encoded(0), "path": None}]
     table = pa.table({"image": images, "label": pa.array([3])})

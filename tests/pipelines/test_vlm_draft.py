@@ -114,6 +114,14 @@ def test_columns_about_a_question_are_not_the_question(
     assert (entry["image"], entry["prompt"], entry["target"], unclear) == ("image", "question", target, "")
 
 
+def test_texts_as_categories_and_in_long_lists_are_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = pa.array(["q"]).dictionary_encode()
+    answers = pa.array([["a"]], pa.large_list(pa.large_string()))
+    pq.write_table(pa.table({"image": [IMAGE], "question": questions, "answers": answers}), tmp_path / "train.parquet")
+    entry, unclear = drafted(tmp_path, capsys)
+    assert (entry["prompt"], entry["target"], unclear) == ("question", "answers", "")
+
+
 @pytest.mark.parametrize(
     ("files", "splits", "unclear"),
     [
