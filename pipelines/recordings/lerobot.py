@@ -34,7 +34,7 @@ from pipelines.recordings.clocks import clock_start, usual_rate
 from pipelines.recordings.lerobot_declared import assumed_places, not_as_declared, overlaps
 from pipelines.recordings.pictures import is_picture
 from pipelines.recordings.recordings import Section
-from pipelines.recordings.video import VideoFrames
+from pipelines.recordings.video import EpisodePart, VideoFrames
 
 logger = logging.getLogger(__name__)
 PART_TABLES = 128  # most tables of a section, so that small ones share a job and a large dataset has many jobs
@@ -200,7 +200,8 @@ class LerobotRecordings:
         rate = feature.fps or info.fps or (usual_rate(times) if times is not None else None)
         if rate is None or times is None:
             return AbsentFrames(episode.length, f"{camera}: neither fps nor timestamp says when a step was")
-        return VideoFrames(self._url(place.file), times + place.start, 0.5 / rate + SLACK, camera)
+        part = EpisodePart(place.start, place.stop, len(times), float(times[-1]) + place.start) if len(times) else None
+        return VideoFrames(self._url(place.file), times + place.start, 0.5 / rate + SLACK, camera, part)
 
     def _section(self, group: Sequence[LerobotEpisode]) -> Section:
         files = dict.fromkeys(self._url(e.table) for e in group)

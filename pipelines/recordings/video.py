@@ -22,6 +22,23 @@ WAITING = 3  # frames that are decoded while earlier ones are encoded
 ROUNDING = 1e-6  # seconds: rounding of timestamps in float64, and of float32 within an episode
 
 
+@dataclass(frozen=True)
+class EpisodePart:
+    """The part of a video that is an episode's own, in seconds of the container's clock.
+
+    Attributes:
+        start: when the part begins.
+        stop: when it ends, None for the end of the video.
+        steps: number of steps of the whole episode.
+        last: when the frame of its last step is shown, according to the time stamps.
+    """
+
+    start: float
+    stop: float | None
+    steps: int
+    last: float
+
+
 @dataclass(frozen=True, eq=False)
 class VideoFrames:
     """Frames of a video (`fasttok.episodes.frames.Frames`).
@@ -31,12 +48,14 @@ class VideoFrames:
         times: (T,) ascending: when each step's frame is shown, in seconds of the container's clock.
         tolerance: seconds by which a frame may be off: half of the time between two frames.
         camera: name of the camera, for messages.
+        part: the episode's part of the video, None if it is not known.
     """
 
     url: str
     times: NDArray[np.float64]
     tolerance: float
     camera: str
+    part: EpisodePart | None = None
 
     def __len__(self) -> int:
         """Returns the number of steps."""
@@ -49,7 +68,7 @@ class VideoFrames:
         if not np.isfinite(self.times).all() or (np.diff(self.times) < 0).any():
             return f"{self.camera}: the timestamps of the episode's steps do not ascend, so its frames cannot be found"
         header = self._header()
-        problem = header.problem or self._uncovered(header)
+        problem = header.problem or self._uncovered(header) or self._drifted(header)
         return f"{self._name} {problem}" if problem else ""
 
     def take(self, steps: NDArray[np.integer[Any]]) -> "VideoFrames":
@@ -93,6 +112,23 @@ class VideoFrames:
                     f"the first at {self.times[missed.argmax()]:.2f} s: video and table do not fit together"
                 )
         return ""
+
+    def _drifted(self, header: VideoHeader) -> str:
+        """Returns why time stamps find the frames of other steps, "" if they do not.
+
+        If the part has as many frames as the episode has steps, its last frame is that of the last step.
+        """
+        if self.part is None or header.times is None:
+            return ""
+        stop = np.inf if self.part.stop is None else self.part.stop
+        near = self.tolerance / 2  # ends of parts are rounded
+        own = header.times[(header.times > self.part.start - near) & (header.times < stop - near)]
+        if len(own) != self.part.steps or abs(own[-1] - self.part.last) <= 2 * self.tolerance:
+            return ""
+        return (
+            f"has a frame for each of the episode's {len(own)} steps, the last at {own[-1]:.2f} s, but the time stamp of the "
+            f"last step means {self.part.last:.2f} s: correct timestamp or fps"
+        )
 
     def _read(self) -> Generator[Frame, None, None]:
         if not len(self.times):

@@ -46,6 +46,25 @@ def test_each_row_has_the_picture_of_its_step(version: str, tmp_path: Path) -> N
     assert set(reader.manifest.image_encoders) >= {"Pillow", "PyAV"}
 
 
+@pytest.mark.parametrize("rate", [0.95, 1.05])
+@pytest.mark.parametrize("version", WRITERS)
+def test_time_stamps_that_drift_from_the_video_find_no_frames_of_other_steps(
+    version: str, rate: float, tmp_path: Path
+) -> None:
+    root = WRITERS[version](tmp_path / "robot", (10, *LENGTHS))
+    for file in (root / "data").rglob("*.parquet"):
+        table = pq.read_table(file)
+        times = pa.array((np.array(table["frame_index"]) / FPS * rate).astype(np.float32))
+        pq.write_table(table.set_column(table.column_names.index("timestamp"), "timestamp", times), file)
+    counts = index(root, tmp_path / "index").datasets["robot"].splits["train"]
+    assert (counts.indexed, counts.rejected) == (
+        1,
+        {"video": len(LENGTHS)},
+    )  # the short one is off by less than half a frame
+    details = [letter["detail"] for letter in rejects(tmp_path / "index")]
+    assert all("but the time stamp of the last step means" in d or "ends at" in d for d in details)
+
+
 def test_a_task_that_is_cut_inside_a_character_is_a_reject(tmp_path: Path) -> None:
     root = write_v2(tmp_path / "robot", LENGTHS)
     for name in ("tasks", "episodes"):
