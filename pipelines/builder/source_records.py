@@ -18,7 +18,7 @@ from fasttok.episodes.index_tables import EpisodeRow
 from fasttok.errors import InputError
 from pipelines import vlm
 from pipelines.builder.sources import ResolvedSource
-from pipelines.common.files import filesystem
+from pipelines.common.files import file_version, filesystem
 from pipelines.datasets.filters import RejectedError
 from pipelines.datasets.standardize import standardize
 from pipelines.recordings import open_recordings
@@ -57,6 +57,7 @@ class RecordReader:
         self.facts, self.index = facts, index
         self._entry = facts.entry
         self._group: tuple[tuple[int, int], pa.Table] | None = None
+        self._versions: dict[str, str] = {}  # of the INDEX's tables: another run of `index` may have replaced them
         if facts.recorded:
             self._recordings = open_recordings(facts.directory, facts.entry, facts.through)
         else:
@@ -104,7 +105,9 @@ class RecordReader:
         """
         facts = self.facts
         url = f"{self.index}/{facts.dataset}/{facts.split}/{facts.files[file]}.episodes.parquet"
-        reader, starts = _open(url)
+        if url not in self._versions:
+            self._versions[url] = file_version(url)
+        reader, starts = _open(url, self._versions[url])
         while records:
             group = int(np.searchsorted(starts, row, side="right")) - 1
             if self._group is None or self._group[0] != (file, group):
@@ -122,7 +125,7 @@ def _changed(where: Where, checksum: int) -> BadRecord:
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _open(url: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
+def _open(url: str, _version: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
     """Opens a Parquet file of the INDEX. Also returns the first row of each row group, with the number of all rows at the end."""
     fs, path = filesystem(url)
     try:

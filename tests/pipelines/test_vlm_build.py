@@ -87,3 +87,18 @@ def test_images_that_change_after_the_index_are_dead_letters(tmp_path: Path) -> 
     run_build(BuildConfig(str(tmp_path / "m.yaml"), str(tmp_path / "out"), 12, str(tmp_path / "index"), shards=1), [])
     source = ShardReader(str(tmp_path / "out")).manifest.sources["jsonl"]
     assert (source.planned, source.written, source.rejected) == (12, 8, 4)
+
+
+def test_a_second_build_of_a_process_reads_the_new_index(tmp_path: Path) -> None:
+    path = vlm_formats.write(tmp_path, "jsonl")
+    mixture = tmp_path / "m.yaml"
+    mixture.write_text("name: m\nsources:\n  - {dataset: jsonl, weight: 1}\n")
+    for number, old in enumerate(("nothing", "thing")):
+        for file in path.glob("*.jsonl"):
+            file.write_text(file.read_text().replace(old, "stuff"))
+        run_index(IndexConfig((str(path),), str(tmp_path / "index"), overwrite=bool(number)), [])
+        out = tmp_path / f"shards{number}"
+        run_build(BuildConfig(str(mixture), str(out), samples=20, index=str(tmp_path / "index")), [])
+        reader = ShardReader(str(out))
+        word = "stuff" if number else "thing"
+        assert all(word in reader.row(i)["target"] for i in range(20))
