@@ -318,8 +318,8 @@ class OptimConfig:
     """AdamW's weight decay. It acts on matrices only; 0: none. Use it when the run learns a small dataset by heart
     (more)."""
     clip: float = 1.0
-    """Largest norm of the whole gradient. A larger gradient is scaled down to this norm. Use it when gradient norms in
-    the log are often larger."""
+    """Largest norm of the whole gradient. A larger gradient is scaled down to this norm. inf: no limit. Use it when
+    gradient norms in the log are often larger."""
     ema: float | None = None
     """Decay of a moving average of the parameters, such as 0.999; evaluation and export then use the average. None: no
     average. Use it when the run is long: the average acts better than the last step."""
@@ -349,6 +349,13 @@ class OptimConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise InputError(f"--optim.{name.replace('_', '-')} is {value}, expected a number from 0 to {most:g}")
+        for name in ("b1", "b2"):
+            if getattr(self, name) == 1.0:
+                raise InputError(f"--optim.{name} is 1, expected a decay below 1: with 1, AdamW divides by 0")
+        if not self.clip:
+            raise InputError(
+                "--optim.clip is 0, expected a norm above 0: with 0, nothing learns. For no limit, give --optim.clip inf"
+            )
         if self.expert_learning_rate is not None and not self.learning_rate:
             raise InputError(
                 "--optim.learning-rate is 0, but --optim.expert-learning-rate is not: freeze the other components instead, with "

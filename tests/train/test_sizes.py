@@ -155,7 +155,7 @@ def test_parameters_are_counted_about_right(size: str) -> None:
     [
         {"learning_rate": -1e-3}, {"learning_rate": float("nan")}, {"learning_rate": float("inf")}, {"warmup": -1},
         {"expert_learning_rate": float("nan")}, {"final": 1.5}, {"final": -0.1}, {"b1": 1.1}, {"b2": -0.5},
-        {"clip": float("nan")}, {"weight_decay": -1.0},
+        {"clip": float("nan")}, {"clip": 0.0}, {"b1": 1.0}, {"b2": 1.0}, {"weight_decay": -1.0},
         {"learning_rate": 0.0, "expert_learning_rate": 1e-3}, {"ema": float("nan")},
     ],
 )  # fmt: skip
