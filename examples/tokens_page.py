@@ -62,7 +62,7 @@ def main(config: TokensPageConfig) -> None:
         f"episode_{number}": motion(config.embodiment, seed)
         for number, seed in enumerate(track(seeds, "recording the expert", unit="episodes"))
     }
-    np.savez(config.out / MOTIONS, allow_pickle=False, **motions)
+    np.savez(config.out / MOTIONS, **motions)  # type: ignore[arg-type]
     hz = EMBODIMENTS[config.embodiment].control_hz
     at = {name: shlex.quote(str(config.out / name)) for name in (MOTIONS, FITTED, PAGE)}
     for command in (
