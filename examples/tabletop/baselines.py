@@ -153,9 +153,9 @@ def main(config: BaselineConfig) -> None:
         check_output_file(config.out, overwrite=config.overwrite)
     rows = [
         measure(policy, embodiment, split, task, config.episodes, config.seed, config.correlation)
-        for policy in config.policies
-        for embodiment in config.embodiments
-        for split in config.splits
+        for policy in dict.fromkeys(config.policies)
+        for embodiment in dict.fromkeys(config.embodiments)
+        for split in dict.fromkeys(config.splits)
         for task in (kinds_named(config.task) if config.by_task else (config.task,))
     ]
     if config.out is not None:

@@ -119,13 +119,14 @@ def main(config: GenerateConfig) -> None:
     for name in config.embodiments:
         if name not in EMBODIMENTS:
             raise unknown_name("embodiment", name, EMBODIMENTS)
+    embodiments = tuple(dict.fromkeys(config.embodiments))
     asked = {"vqa": config.vqa, "captions": config.captions} if config.web else {}
-    robots = [f"tabletop_{name}" for name in config.embodiments]
+    robots = [f"tabletop_{name}" for name in embodiments]
     names = [*robots, *(f"tabletop_{name}" for name in asked)]
     places = {name: check_output(config.out / name, DATASETS[name], overwrite=config.overwrite) for name in names}
     config.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name in config.embodiments:
+    for name in embodiments:
         for split, count in robot(config, name, places[f"tabletop_{name}"]).items():
             rows.append(
                 {"dataset": f"tabletop_{name}", "split": split, "written": count.written, "failed": count.failed}

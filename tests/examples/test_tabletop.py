@@ -61,6 +61,15 @@ def test_acting_blindly_is_far_below_the_expert() -> None:
     assert info["followed"].mean() < 0.7
 
 
+def test_what_is_named_twice_is_played_once(capsys: pytest.CaptureFixture[str]) -> None:
+    twice = baselines.BaselineConfig(
+        episodes=1, splits=("seen",) * 2, policies=("expert",) * 2, embodiments=("planar",) * 2, json=True
+    )
+    baselines.main(twice)
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["policy"], row["embodiment"], row["split"]) == ("expert", "planar", "seen")
+
+
 def test_going_to_the_nearest_block_works_only_where_it_correlates() -> None:
     seen = play(make_vector("planar", "seen", 60), range(60), POLICIES["nearest"])
     apart = play(make_vector("planar", "uncorrelated", 60), range(60), POLICIES["nearest"])
