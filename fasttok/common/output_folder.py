@@ -96,6 +96,7 @@ class OutputKind:
             The command deletes this folder when it is done.
         resume: whether an unfinished output is continued with --resume ("flag"), always, or never.
         inner: folder in OUT that is an output of its own -> its kind.
+        alone: whether only one process at a time may write it from `begin` on; always so if `begun` is given.
     """
 
     name: str
@@ -104,6 +105,7 @@ class OutputKind:
     begun: str = ""
     resume: Literal["flag", "always", "never"] = "never"
     inner: Mapping[str, "OutputKind"] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def a_name(self) -> str:
@@ -233,7 +235,8 @@ class OutputFolder:
 
         With `shared`, other processes may write there too, if they share as well.
         """
-        if fcntl is None or not self.kind.begun or not isinstance(self.fs, LocalFileSystem):
+        alone = self.kind.alone or bool(self.kind.begun)
+        if fcntl is None or not alone or not isinstance(self.fs, LocalFileSystem):
             return
         self.fs.makedirs(self.path, exist_ok=True)
         known = Path(self.path).stat()

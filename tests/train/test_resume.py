@@ -5,6 +5,8 @@ import json
 import logging
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,24 @@ def test_what_is_refused_changes_nothing(chain: Chain, cut: Path, case: str) -> 
     with pytest.raises(InputError, match=says):
         run(config(chain, cut, resume=True, **more))
     assert digests(cut) == before
+
+
+def test_a_run_that_another_process_trains_is_left_alone(chain: Chain, cut: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from fasttok.common.output_folder import check_output; "
+        "from train.runs.run_folder import RUN; place = check_output(Path(sys.argv[1]), RUN, resume=True); "
+        "place.begin(); print('begun', flush=True); sys.stdin.read()"
+    )
+    before = digests(cut)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(cut)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        with pytest.raises(InputError, match="another process is writing"):
+            run(config(chain, cut, resume=True, steps=6))
+        assert digests(cut) == before
+        other.communicate("")
 
 
 def test_a_damaged_checkpoint_and_other_shards_change_nothing(chain: Chain, cut: Path, tmp_path: Path) -> None:

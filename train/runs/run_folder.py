@@ -62,6 +62,7 @@ RUN = OutputKind(
     ),
     resume="flag",
     inner={TOKENIZER: TOKENIZER_FOLDER},
+    alone=True,
 )
 
 
