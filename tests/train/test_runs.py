@@ -166,7 +166,12 @@ def test_if_one_process_cannot_go_on_all_end(chain: Chain, tmp_path: Path) -> No
 def test_processes_hear_why_another_one_ends(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     sent: list[NDArray[np.uint8]] = []
-    monkeypatch.setattr(multihost_utils, "process_allgather", lambda words: sent.append(words) or np.stack([words] * 2))
+
+    def gathered(words: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        sent.append(words)
+        return np.stack([words] * 2)
+
+    monkeypatch.setattr(multihost_utils, "process_allgather", gathered)
     with pytest.raises(InputError) if said else contextlib.nullcontext(), all_or_none():
         if said:
             raise InputError(said)
