@@ -105,6 +105,7 @@ class Encoder:
         self.horizon = max((robot.horizon for robot in every), default=1)
         self.action_dim = max((robot.action_dim for robot in every), default=1)
         self.state_dim = max((robot.state_dim for robot in every), default=0)
+        self._most: dict[tuple[str, int, int], int] = {}
 
     def row(self, row: dict[str, Any]) -> Example:
         """Turns a row of the shards into an example to learn from."""
@@ -207,6 +208,31 @@ class Encoder:
     def action_count(self, horizon: int, dim: int) -> int | None:
         """Returns the number of bins in a chunk's suffix; None without bins, since the number of FAST tokens varies."""
         return len(range(0, horizon, self.data.bins_stride)) * dim if self.data.discrete == "bins" else None
+
+    def most_tokens(self, embodiment: str, horizon: int, dim: int) -> int:
+        """Returns the largest number of action tokens of a chunk. A published tokenizer may need several for one coefficient.
+
+        Args:
+            embodiment: embodiment of the chunk.
+            horizon: H, steps of the chunk.
+            dim: D, dimensions of an action.
+        """
+        count = self.action_count(horizon, dim)
+        if count is not None:
+            return count
+        key = embodiment, horizon, dim
+        if key not in self._most:
+            self._most[key] = self.tok.completions(horizon, dim, self.tok.embodiment_argument(embodiment)).most
+        return self._most[key]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Embodiments whose FAST tokens leave dimensions out; [] if the backbone predicts no FAST tokens."""
+        if self.data.discrete != "fast":
+            return []
+        widths = {robot.embodiment: robot.action_dim for robot in self.robots.robots.values()}
+        channels = {name: self.tok.channels(self.tok.embodiment_argument(name)) for name in widths}
+        return [name for name, dim in widths.items() if channels[name].count(dim) < dim]
 
     def chunk(self, tokens: Sequence[int], embodiment: str, horizon: int, dim: int) -> tuple[NDArray[np.float32], bool]:
         """Decodes the tokens of a suffix to a chunk.

@@ -318,6 +318,11 @@ class Player:
             raise InputError(
                 "this run predicts no action tokens; act by flow (--decode flow), or train with --preset ki"
             )
+        if decode == "tokens" and (lacking := self.encoder.left_out):
+            raise InputError(
+                f"this run's tokenizer leaves grippers out (fasttok fit --gripper omit), so tokens of {', '.join(lacking)} are "
+                "no whole actions; act by flow (--decode flow), or train with a tokenizer of --gripper keep"
+            )
 
     def _told(self, subtasks: Sequence[str] | None, rows: int) -> Sequence[str]:
         """Returns a subtask for each row, "" for none.
@@ -516,16 +521,17 @@ class Player:
         self, examples: list[Example], embodiment: str, rngs: Sequence[np.random.Generator] | None
     ) -> NDArray[np.float32]:
         encoder, horizon, dim = self.encoder, examples[0].horizon, examples[0].dim
-        count = encoder.action_count(horizon, dim)
+        count, named = encoder.action_count(horizon, dim), encoder.tok.embodiment_argument(embodiment)
         every = encoder.placement.place(np.arange(encoder.placement.action_vocab))
 
         def allowed(_: int, so_far: list[int]) -> NDArray[np.int64]:
             if count is not None:
                 return np.sort(every) if len(so_far) < count else every[:0]
             ids = encoder.placement.ids_of(so_far)
-            return np.sort(encoder.placement.place(encoder.tok.allowed_next(ids, horizon=horizon, action_dim=dim)))
+            following = encoder.tok.allowed_next(ids, horizon=horizon, action_dim=dim, embodiment=named)
+            return np.sort(encoder.placement.place(following))
 
-        most = count if count is not None else horizon * dim
+        most = encoder.most_tokens(embodiment, horizon, dim)
         draws: np.random.Generator | Sequence[np.random.Generator] = self.rng
         if rngs is not None:  # rows that fill the batch must not draw from the others' generators
             draws = [*rngs, *[np.random.default_rng(0) for _ in range(self.batch - len(rngs))]]

@@ -16,14 +16,16 @@ import pytest
 import yaml
 
 from fasttok import ActionTokenizer
+from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
+from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from mixtures.spec import Resize
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from tests.chain import Chain
 from tests.train.tiny_runs import config
 from train import policy
-from train.examples import Example
+from train.examples import Encoder, Example
 from train.judging.measurements import Decoding
 from train.judging.open_loop import action_errors
 from train.judging.vqa_accuracy import answer_questions
@@ -128,6 +130,38 @@ def test_a_player_knows_the_robots_of_the_shards(chain: Chain, player: Player) -
             robot = player.robot(source.embodiment_name)
             for name in ("horizon", "action_dim", "action_names", "state_names", "control_hz", "cameras"):
                 assert getattr(robot, name) == getattr(source, name), name
+
+
+@pytest.mark.parametrize("how", [{"transform": "basis"}, {"mode": "published", "scale": 30.0}])
+def test_tokens_of_every_tokenizer_make_whole_chunks(
+    chain: Chain, player: Player, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    """Each of several embodiments may have a transform of its own, and an id of a published tokenizer may be a single byte."""
+    tok = fit_tokenizer(open_episodes(str(chain.index)), FitConfig(vocab_size=300, seconds=1.0, **how))[0]
+    ours = player.encoder
+    encoder = Encoder(ours.robots, ours.text, player.config, ours.data, tok)
+    assert encoder.most_tokens("arm", 20, 7) == tok.completions(20, 7, "arm").most >= 140
+    ok = []
+    chunk = encoder.chunk
+
+    def whole(*args: Any) -> Any:
+        decoded = chunk(*args)
+        ok.append(decoded[1])
+        return decoded
+
+    monkeypatch.setattr(encoder, "chunk", whole)
+    other = dataclasses.replace(player, encoder=encoder)
+    assert other.act("arm", ["push"], [SEEN], "tokens").shape == (1, 20, 7)
+    assert ok == [True]
+
+
+def test_tokens_without_a_gripper_do_not_act(player: Player) -> None:
+    tok, ours = player.encoder.tok, player.encoder
+    omitting = {name: dataclasses.replace(what, gripper="omit") for name, what in tok.embodiments.items()}
+    without = dataclasses.replace(tok, embodiments=omitting)
+    encoder = Encoder(ours.robots, ours.text, player.config, ours.data, without)
+    with pytest.raises(InputError, match=r"tokens of planar, arm are no whole actions; act by flow"):
+        dataclasses.replace(player, encoder=encoder).act("arm", ["push"], [SEEN], "tokens")
 
 
 def test_what_a_policy_takes_of_the_first_source_is_said(

@@ -155,7 +155,8 @@ def measure(spec: RunSpec, config: TrainConfig, cost: StepCost, files: RunFiles)
         actions = []
         if robot and spec.held_out:
             actions += action_errors(player, Path(spec.held_out), e.rows, decode)
-            if last and decode == "flow" and config.data.discrete != "none" and spec.measure == "all":
+            whole = config.data.discrete != "none" and not player.encoder.left_out
+            if last and decode == "flow" and whole and spec.measure == "all":
                 actions += action_errors(player, Path(spec.held_out), e.rows, "tokens")
         vqa = None
         if last and spec.vqa and spec.measure != "actions":
