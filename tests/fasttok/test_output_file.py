@@ -63,7 +63,9 @@ def test_a_file_of_a_folder_of_data_is_never_replaced(tmp_path: Path) -> None:
     (data / "deep" / "a.npz").write_bytes(b"1")
     (tmp_path / "link").symlink_to(data)
     for path in (data / "deep" / "a.npz", tmp_path / "link" / "deep" / "a.npz"):
-        with pytest.raises(InputError, match=r"is a file in .*data, which the command reads, so it will not be overwritten"):
+        with pytest.raises(
+            InputError, match=r"is a file in .*data, which the command reads, so it will not be overwritten"
+        ):
             check_output_file(path, [tmp_path / "other", data], overwrite=True)
     (data / "report.html").write_text("<html>")
     check_output_file(data / "report.html", [data], overwrite=True)
