@@ -123,6 +123,7 @@ class Fit:
         from fasttok.actions.left_out import LeftOut
         from fasttok.cli.read_data import read
         from fasttok.common.output_folder import check_output
+        from fasttok.episodes.dataset_name import files_apart
         from fasttok.fitting import card
         from fasttok.fitting.fit import FitConfig, fit_tokenizer
         from fasttok.storage.folder import TOKENIZER
@@ -141,6 +142,12 @@ class Fit:
         if not self.dry_run:  # before the report: `| head` closes the pipe, which ends the command
             tok.save(self.out, card=card.write(tok, report, config, self.data), overwrite=self.overwrite)
         print_report(tok, report, self.json)
+        for folder, names in files_apart(self.data, tok.embodiments).items():
+            log(
+                f"note: each of the {len(names)} files of {folder} is a dataset, so {names[0]}, {names[1]} ... are embodiments "
+                "with statistics of their own. If they are recordings of one robot, give the folder: "
+                f"{command('fasttok', 'fit', folder)}"
+            )
         if self.dry_run:
             log("dry run: nothing written")
             return

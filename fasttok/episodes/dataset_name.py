@@ -1,6 +1,8 @@
 """Names the dataset that a file or folder of recordings contains: its name in an INDEX, in its entries, and for `fasttok fit`."""
 
+import posixpath
 import re
+from collections.abc import Collection, Iterable
 
 from fasttok.common.stores import own_path
 
@@ -25,3 +27,20 @@ def dataset_name(path: str) -> str:
     cached = SNAPSHOT.search(path)
     name = SUFFIXES.sub("", cached[1] if cached else path.rsplit("/", 1)[-1])
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "dataset"
+
+
+def files_apart(paths: Iterable[str], datasets: Collection[str]) -> dict[str, list[str]]:
+    """Returns folder -> names of the datasets that are single files in it, if there are several in a folder.
+
+    Args:
+        paths: files and folders of data.
+        datasets: names that the data got.
+
+    >>> files_apart(["d/a.npz", "d/b.npz", "e/c.npz", "f"], ["a", "b", "c", "f"])
+    {'d': ['a', 'b']}
+    """
+    out: dict[str, list[str]] = {}
+    for path in paths:
+        if SUFFIXES.search(path) and (name := dataset_name(path)) in datasets:
+            out.setdefault(posixpath.dirname(path) or ".", []).append(name)
+    return {folder: names for folder, names in out.items() if len(names) > 1}

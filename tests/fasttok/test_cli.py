@@ -135,3 +135,19 @@ def test_statistics_without_embodiments_serve_any_data(
     (own,) = found["this_tokenizer"]
     assert own["rms"] < 0.1  # of actions normalised by the statistics; raw ones would be far out of range
     assert call("inspect", *given) == 0
+
+
+def test_files_of_one_folder_are_datasets_and_fit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who types *.npz for the recordings of one robot gets statistics for each file, and should know it."""
+    actions = np.cumsum(np.random.default_rng(0).normal(size=(3, 60, 2)), 1)
+    (tmp_path / "day").mkdir()
+    files = [tmp_path / "day" / f"{i}.npz" for i in range(3)]
+    for file, action in zip(files, actions, strict=True):
+        np.savez(file, action=action)
+    given = ["--horizon", "10", "--dry-run"]
+    assert call("fit", *map(str, files), "--out", str(tmp_path / "tok"), *given) == 0
+    note = f"each of the 3 files of {tmp_path / 'day'} is a dataset, so 0, 1 ... are embodiments with"
+    assert note in capsys.readouterr().err
+    for alone in (files[0], tmp_path / "day"):
+        assert call("fit", str(alone), "--out", str(tmp_path / "tok"), *given) == 0
+        assert "is a dataset" not in capsys.readouterr().err
