@@ -26,6 +26,7 @@ from tests.chain import Chain
 from tests.train.tiny_runs import config
 from train import policy
 from train.examples import Encoder, Example
+from train.judging import open_loop
 from train.judging.measurements import Decoding
 from train.judging.open_loop import action_errors
 from train.judging.vqa_accuracy import answer_questions
@@ -208,6 +209,17 @@ def test_a_robot_whose_sources_have_chunks_of_two_lengths_is_measured(chain: Cha
     (by_flow,) = action_errors(players[0], shards, 16, "flow")
     assert by_flow.rows == together.rows == 16
     assert np.isfinite(by_flow.nrmse)
+
+
+def test_held_out_rows_in_which_nothing_moves_measure_nothing(
+    player: Player, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their error over the spread was 0, as if every prediction were right."""
+    monkeypatch.setattr(
+        open_loop, "demonstrated", lambda row, example: np.ones((example.steps, example.dim), np.float32)
+    )
+    with pytest.raises(InputError, match=r"no action dimension moves in the 2 held-out rows.*give other shards"):
+        action_errors(player, chain.shards, 2, "flow", draws=1)
 
 
 def test_one_camera_less_is_masked_and_the_others_count(player: Player) -> None:

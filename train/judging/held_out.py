@@ -12,7 +12,7 @@ in training: neither its state, nor its data order, nor its random numbers, so t
     held_out_error/ROBOT/DIM       rmse of sampled actions in normalised units, in which most of the data is in [-1, 1]
     held_out_error_raw/ROBOT/DIM   the same in the units of the shards
     held_out_nrmse/ROBOT           action error as in `fasttok-evaluate`: always predicting the mean demonstration gives 1
-    held_out_nrmse                 the mean over robots
+    held_out_nrmse                 the mean over robots that move in these rows
 
 Actions are the mean of four samples with ten Euler steps each, as in `fasttok-evaluate --held-out`. The parameters are the moving
 average if the run keeps one. If there are several processes, each decodes and computes its part of the rows, and all of them get
@@ -183,7 +183,8 @@ class HeldOutNumbers:
                 out |= {f"held_out_{kind}/{where}/{name}": float(e) for name, e in zip(names, rmse, strict=True)}
             relative.append(normalized_rmse(np.sqrt(np.mean(raw**2, axis=0)), shown.std(0)))
             out[f"held_out_nrmse/{where}"] = relative[-1]
-        return {"held_out_nrmse": float(np.mean(relative))} | out
+        moved = [error for error in relative if math.isfinite(error)]  # a robot that never moves has nothing to predict
+        return {"held_out_nrmse": float(np.mean(moved)) if moved else math.nan} | out
 
 
 def _differences(

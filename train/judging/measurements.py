@@ -3,6 +3,7 @@
 `fasttok-evaluate` and studies write them as JSON files, whose keys are the names of the fields.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -106,8 +107,11 @@ def normalized_rmse(rmse: NDArray[np.floating[Any]], spread: NDArray[np.floating
         rmse: (D,) errors of the predictions.
         spread: (D,) standard deviation of the demonstrated actions; dimensions that never move do not count.
 
+    Returns:
+        The error; NaN if no dimension moves, as then there is nothing to predict.
+
     >>> normalized_rmse(np.array([1.0, 5.0]), np.array([2.0, 0.0]))
     0.5
     """
     moving = spread > 1e-9
-    return float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else 0.0
+    return float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else math.nan

@@ -1,5 +1,6 @@
 """Compares predicted chunks with demonstrated ones on held-out shards (open loop), per dimension in the units of the data."""
 
+import math
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -44,7 +45,7 @@ def action_errors(
 
     Raises:
         InputError: `shards` is not a folder of shards, has no robot rows, or has embodiments or chunks that the run does not
-            know.
+            know; or an embodiment moves in none of the rows that are compared.
     """
     reader = ShardReader(as_typed(shards))
     ours = player.encoder
@@ -90,6 +91,12 @@ def _of_embodiment(
             wrong.append(chunk[: example.steps] - right[-1])
     errors, spread = np.concatenate(wrong).astype(np.float64), np.concatenate(right).astype(np.float64).std(0)
     rmse = np.sqrt(np.mean(errors**2, axis=0))
+    relative = normalized_rmse(rmse, spread)
+    if math.isnan(relative):
+        raise InputError(
+            f"{embodiment}: no action dimension moves in the {len(numbered)} held-out rows, so there is nothing to predict; give "
+            "other shards, or compare more rows (--held-out-rows)"
+        )
     return ActionErrors(
         embodiment=embodiment,
         decode=decode,
@@ -99,7 +106,7 @@ def _of_embodiment(
         rmse=tuple(rmse.tolist()),
         mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
         spread=tuple(spread.tolist()),
-        nrmse=normalized_rmse(rmse, spread),
+        nrmse=relative,
         ms_per_chunk=1000 * float(np.median(seconds)),
     )
 

@@ -1,6 +1,5 @@
 """Compares predicted with recorded actions: errors per column, along the episode and along a chunk, and times of grippers."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +85,7 @@ def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
         np.abs(wrong).mean(0),
         wrong.mean(0),
         spread,
-        normalized_rmse(rmse, spread) if moving.any() else math.nan,
+        normalized_rmse(rmse, spread),
         _root_mean(each, at[inside], length),
         _root_mean(each, places, horizon),
     )
