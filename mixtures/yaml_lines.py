@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from fasttok.common.lfs_pointer import refuse_pointer
+from fasttok.common.yaml_once import OnceLoader
 from fasttok.errors import InputError
 
-MERGE = "tag:yaml.org,2002:merge"
 UNFIT = (
     ValueError,
     KeyError,
@@ -38,26 +38,20 @@ class Keys(dict[str, Any]):
         self.line, self.lines = line, dict(lines or {})
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader whose mappings are `Keys`; a key given twice is an error rather than a silent overwrite."""
+class _Loader(OnceLoader):
+    """A SafeLoader whose mappings are `Keys`, and which refuses a key given twice."""
 
 
 def _construct_keys(loader: _Loader, node: yaml.MappingNode) -> Keys:
     keys = Keys(line=node.start_mark.line + 1)
-    own = sum(key_node.tag != MERGE for key_node, _ in node.value)
     loader.flatten_mapping(node)  # `<<: *other` becomes the other's keys, before the mapping's own, which override them
-    merged, said = len(node.value) - own, set[str]()
-    for i, (key_node, value_node) in enumerate(node.value):
+    for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         line = key_node.start_mark.line + 1
         if not isinstance(key, str):
             raise InputError(f"line {line}: keys must be words, got {key!r}")
-        if key in said:
-            raise InputError(f"line {line}: {key!r} is given twice (first on line {keys.lines[key]}); keep one")
         keys[key] = loader.construct_object(value_node, deep=True)
         keys.lines[key] = line
-        if i >= merged:
-            said.add(key)
     return keys
 
 

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -225,7 +226,7 @@ class Encoder:
             self._most[key] = self.tok.completions(horizon, dim, self.tok.embodiment_argument(embodiment)).most
         return self._most[key]
 
-    @property
+    @cached_property
     def left_out(self) -> list[str]:
         """Embodiments whose FAST tokens leave dimensions out; [] if the backbone predicts no FAST tokens."""
         if self.data.discrete != "fast":

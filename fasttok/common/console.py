@@ -23,7 +23,7 @@ from rich.table import Table
 
 from fasttok._version import __version__
 from fasttok.common.narrow_table import GAP, bands, measure, repeated, said, shares
-from fasttok.common.output_file import make_folder
+from fasttok.common.output_file import in_one_step, make_folder
 from fasttok.common.pace import Pace
 from fasttok.errors import InputError, refused
 
@@ -279,12 +279,8 @@ def _cell(value: Any) -> str:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in one step, so that it is either whole or not there. Halves of characters become question marks."""
     make_folder(path)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(text.encode(errors="replace"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with in_one_step(path) as file:
+        file.write_bytes(text.encode(errors="replace"))
 
 
 def emit_json(value: Any) -> None:

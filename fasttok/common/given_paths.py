@@ -2,11 +2,11 @@
 
 import difflib
 import os
-import shlex
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from fasttok.common.next_command import command
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError
 
@@ -69,8 +69,5 @@ def check_tokenizer(path: Path, data: Iterable[str] = ("DATA",)) -> None:
         InputError: `path` is not a folder.
     """
     if not path.is_dir():
-        fit = " ".join(word if word == "DATA" else shlex.quote(word) for word in data)
-        raise InputError(
-            f"{path} is not a tokenizer folder: no such folder{did_you_mean(path)}; make one with: fasttok fit {fit} "
-            f"--out {shlex.quote(str(path))}"
-        )
+        fit = command("fasttok", "fit", *data, "--out", path)
+        raise InputError(f"{path} is not a tokenizer folder: no such folder{did_you_mean(path)}; make one with: {fit}")

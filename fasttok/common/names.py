@@ -78,6 +78,15 @@ def one_piece(name: object, where: str) -> str:
     return name
 
 
+def is_beside(path: str) -> bool:
+    """Returns whether a path is one of the `._` files that macOS leaves beside others, and puts into archives.
+
+    >>> is_beside("images/._0.jpg"), is_beside("._images/0.jpg")
+    (True, False)
+    """
+    return path.rsplit("/", 1)[-1].startswith("._")
+
+
 def is_unicode(text: str) -> bool:
     """Returns whether a text can be written as UTF-8.
 

@@ -10,7 +10,7 @@ The check comes before the work. It also tries whether the file can be written a
 
 import contextlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fasttok.common.names import is_unicode
@@ -42,11 +42,15 @@ def check_output_file(
     if is_url(str(path)):
         raise InputError(f"{flag} {path}: expected a local file; copy it there afterwards")
     file = Path(path)
-    reads = list(reads)
     for given in reads:
         if _same(file, Path(given)):
             raise InputError(
                 f"{flag} {path} is also what the command reads, so it will not be overwritten; choose another {flag}"
+            )
+        if file.suffix != PAGE and _contains(Path(given), file):
+            raise InputError(
+                f"{flag} {path} is a file in {given}, which the command reads, so it will not be overwritten; choose another "
+                f"{flag}"
             )
     try:
         if file.is_dir():
@@ -55,15 +59,6 @@ def check_output_file(
             raise InputError(f"{flag} {path} is not a plain file; choose another {flag}")
         if file.is_symlink() and not file.exists():
             raise InputError(f"{flag} {path} is a link to nothing; choose another {flag}")
-        if (
-            file.exists()
-            and file.suffix != PAGE
-            and (inside := next((given for given in reads if _contains(Path(given), file)), None))
-        ):
-            raise InputError(
-                f"{flag} {path} is a file in {inside}, which the command reads, so it will not be overwritten; choose another "
-                f"{flag}"
-            )
         if file.exists() and not overwrite:
             raise InputError(f"{flag} {path} exists; pass --overwrite to replace it, or choose another {flag}")
     except (OSError, ValueError) as error:
@@ -107,9 +102,23 @@ def make_folder(path: str | Path) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
+@contextlib.contextmanager
+def in_one_step(path: Path) -> Iterator[Path]:
+    """Yields another path to write to, which becomes `path` at the end: `path` is either whole or as it was."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _contains(folder: Path, file: Path) -> bool:
-    """Returns whether a file is in a folder or in one below it, wherever links lead."""
-    return folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
+    """Returns whether a path is that of a file in a folder or in one below it, wherever links lead."""
+    try:
+        return file.is_file() and folder.is_dir() and file.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _same(one: Path, other: Path) -> bool:

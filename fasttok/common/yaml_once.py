@@ -9,7 +9,7 @@ from fasttok.errors import InputError
 MERGE = "tag:yaml.org,2002:merge"
 
 
-class _OnceLoader(yaml.SafeLoader):
+class OnceLoader(yaml.SafeLoader):
     """A SafeLoader that refuses a mapping with a key given twice."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -46,6 +46,6 @@ def load_once(text: str, where: str) -> Any:
     fasttok.errors.InputError: x.yaml: line 2: 'a' is given twice (first on line 1); keep one
     """
     try:
-        return yaml.load(text, _OnceLoader)  # plain data only, as it is a SafeLoader
+        return yaml.load(text, OnceLoader)  # plain data only, as it is a SafeLoader
     except InputError as error:
         raise InputError(f"{where}: {error}") from None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fasttok.common import stores
+from fasttok.common.names import is_beside
 from fasttok.episodes.episode import ACTIONS, OF_READERS, BadRecord, Episode, Steps, Where
 from fasttok.episodes.numpy_file import episodes_apart, load_arrays
 from fasttok.episodes.order import EPISODE_ENDS, cut_at_ends, rows_fault, several
@@ -31,9 +32,7 @@ def files(path: str, suffix: str) -> list[str]:
     if stores.kind_at(filesystem, root) == "file":
         return [path] if root.endswith(suffix) else []
     listed = filesystem.ls(root, detail=False)
-    # macOS leaves a file `._x.npz` beside x.npz
-    named = [file for file in listed if file.endswith(suffix) and not file.rsplit("/", 1)[-1].startswith("._")]
-    return sorted(stores.join_scheme(path, file) for file in named)
+    return sorted(stores.join_scheme(path, file) for file in listed if file.endswith(suffix) and not is_beside(file))
 
 
 def read_numpy(paths: list[str], name: str) -> Iterator[Episode | BadRecord]:
@@ -121,8 +120,7 @@ def _cut(columns: dict[str, np.ndarray], key: str, path: str, name: str) -> Iter
         raise InputError(f"{path}: {key} is no list of row numbers, the row after the last one of each episode")
     for column in [column for column in columns if column.startswith("data/") and column[5:] not in columns]:
         columns[column[5:]] = columns.pop(column)
-    if "actions" in columns and "action" not in columns:
-        columns["action"] = columns.pop("actions")
+    _rename_actions(columns)
     lengths = {column: len(values) for column, values in columns.items() if values.ndim}
     rows = lengths.get("action", ends[-1] if len(ends) else 0)
     if set(lengths.values()) - {rows}:
@@ -145,8 +143,7 @@ def _odd_lengths(lengths: dict[str, int]) -> str:
 
 
 def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Episode | BadRecord]:
-    if "actions" in columns and "action" not in columns:
-        columns["action"] = columns.pop("actions")
+    _rename_actions(columns)
     lengths = {key: len(value) for key, value in columns.items() if value.ndim}
     if not lengths:
         yield BadRecord(where, "features", "no array has a row per step")
@@ -164,6 +161,12 @@ def _one(columns: dict[str, np.ndarray], where: Where, name: str) -> Iterator[Ep
         "with a column 'episode', the row after each episode as 'episode_ends', or 'actions' of shape (n, T, D) if all have the "
         "same length",
     )
+
+
+def _rename_actions(columns: dict[str, np.ndarray]) -> None:
+    """Renames `actions` to `action`, unless there are both."""
+    if "actions" in columns and "action" not in columns:
+        columns["action"] = columns.pop("actions")
 
 
 def _said(columns: dict[str, np.ndarray], name: str) -> dict[str, complex | str | bytes]:

@@ -1,7 +1,6 @@
 """Reads index.json: what an INDEX contains, by dataset and split (docs/design.md "INDEX")."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
@@ -10,6 +9,7 @@ from fasttok.common import json_files, stores
 from fasttok.common.kinds import Encoding
 from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.common.names import one_piece
+from fasttok.common.next_command import command
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 
@@ -131,8 +131,8 @@ def open_index(path: str) -> IndexFile:
         raise InputError(f"{where} is not UTF-8 text") from None
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{path} is not a finished INDEX (no {FILE}); make one with: fasttok-pipelines index DATASET_DIR... "
-            f"--out {shlex.quote(str(path))}"
+            f"{path} is not a finished INDEX (no {FILE}); make one with: "
+            f"{command('fasttok-pipelines', 'index', 'DATASET_DIR...', '--out', path)}"
         ) from None
     return parse_index(text, where)
 

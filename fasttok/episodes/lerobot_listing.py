@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from fasttok.common import stores
+from fasttok.common.names import is_beside
 
 CHUNK = re.compile(r"(chunk|part)?[-_]?\d+")
 MOVIES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
@@ -36,7 +37,7 @@ class FolderListing:
         tables, movies = defaultdict(list), defaultdict(list)
         for file in sorted(sizes):
             name = file.rsplit("/", 1)[-1]
-            if name.startswith("._"):
+            if is_beside(file):
                 continue
             if is_table(file) and not file.startswith("meta/"):
                 tables[name].append(file)
@@ -79,4 +80,4 @@ def _only(declared: str, by_name: dict[str, list[str]]) -> str:
 
 def is_table(file: str) -> bool:
     """Returns whether a path is a Parquet file, not one of the `._` files that macOS leaves beside it."""
-    return file.endswith(".parquet") and not file.rsplit("/", 1)[-1].startswith("._")
+    return file.endswith(".parquet") and not is_beside(file)

@@ -77,9 +77,8 @@ class ShardDataset(IterableDataset):
         self.rank = rank if rank is not None else torch.distributed.get_rank() if group else 0
         self.world = world if world is not None else torch.distributed.get_world_size() if group else 1
         self._at: LoaderState = {"read_state": None}
-        self._ended = (
-            False  # whether the last pass came to its end, so that the next one begins again, as in a new worker
-        )
+        # Whether the last pass came to its end, so that the next one begins again, as in a new worker.
+        self._ended = False
         self._batches((0, 1), None).close()  # reports wrong arguments now
 
     def __iter__(self) -> Iterator[Any]:

@@ -1,11 +1,11 @@
 """Prints the plan before a build, and the counts after it."""
 
-import shlex
 from collections import Counter
 from collections.abc import Container, Sequence
 from typing import Any
 
 from fasttok.common.console import log, table
+from fasttok.common.next_command import command
 from fasttok.common.percent import percent
 from pipelines.builder.dead_letter import example, source_reasons
 from pipelines.builder.plan import BuildPlan
@@ -82,4 +82,4 @@ def last_line(manifest: Manifest, sidecars: Sequence[ShardSidecar], out: str) ->
             said.append(rejects_said(name, source_reasons(out, having, len(sidecars), name), source.planned, "rows"))
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
     rows = f"{manifest.num_rows:,} rows, {size:,.1f} MB"
-    return joined([f"{out}: {rows}", *said, f"next: fasttok-pipelines inspect {shlex.quote(str(out))} --html"])
+    return joined([f"{out}: {rows}", *said, f"next: {command('fasttok-pipelines', 'inspect', out, '--html')}"])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.names import is_beside
 from fasttok.common.stores import kind_at
 from fasttok.episodes.features import Feature
 from fasttok.episodes.lerobot import few
@@ -21,7 +22,7 @@ from pipelines.drafts.lines import flow
 from pipelines.recordings.hdf5 import fits
 from pipelines.recordings.split_notes import split_notes
 from pipelines.vlm import jsonl, webdataset
-from pipelines.vlm.confined_folder import ConfinedFolder, check_name, is_beside
+from pipelines.vlm.confined_folder import ConfinedFolder, check_name
 from pipelines.vlm.record import RecordError
 from pipelines.vlm.values import JsonObject, JsonValue
 

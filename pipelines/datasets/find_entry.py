@@ -1,12 +1,12 @@
 """Finds the entry of a dataset: in --entries, in its own `dataset.yaml`, then among the packaged ones, in this order."""
 
 import difflib
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fasttok.common import stores
+from fasttok.common.next_command import command
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.formats import OWN_ENTRY
 from fasttok.errors import InputError, unknown_name
@@ -37,8 +37,9 @@ def find_entry(directory: str, dataset: str, extra: Sequence[str] = ()) -> Datas
     others = ", ".join(sorted(entry.name for _, entry in _given(extra)))
     guess += f" --entries has entries of other names: {others}." if others else ""
     raise InputError(
-        f"no entry says what the features of {dataset!r} mean{guess} Draft one: fasttok-pipelines datasets draft "
-        f"{shlex.quote(directory)}; it goes to {directory}/{OWN_ENTRY}, or --entries names it (docs/datasets.md)"
+        f"no entry says what the features of {dataset!r} mean{guess} Draft one: "
+        f"{command('fasttok-pipelines', 'datasets', 'draft', directory)}; it goes to {directory}/{OWN_ENTRY}, or --entries names "
+        "it (docs/datasets.md)"
     )
 
 

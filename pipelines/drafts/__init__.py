@@ -1,10 +1,10 @@
 """Drafts entries for datasets that have none. `drafted` returns an entry that can be used, or asks what it must know."""
 
 import logging
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
+from fasttok.common.next_command import command
 from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
 from fasttok.episodes.dataset_name import dataset_name
 from fasttok.errors import InputError
@@ -37,7 +37,7 @@ def drafted(directory: str, found: RecordingFormat) -> DatasetEntry:
         raise InputError(
             f"{directory} has no entry that says what its features mean, and its files leave open:\n  "
             + "\n  ".join(asked)
-            + f"\nWrite a draft: fasttok-pipelines datasets draft {shlex.quote(directory)} > {name}.yaml\n"
+            + f"\nWrite a draft: {command('fasttok-pipelines', 'datasets', 'draft', directory)} > {name}.yaml\n"
             f"Answer them in it, keep its name ({name}), and run the same command again with --entries {name}.yaml"
         )
     for line in draft.assumed:

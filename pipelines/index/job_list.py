@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fasttok.common import json_files, stores
-from fasttok.common.names import is_unicode, plain_name
+from fasttok.common.names import is_beside, is_unicode, plain_name
 from fasttok.common.stores import kind_at
 from fasttok.episodes import rlds
 from fasttok.episodes.dataset_entry import RECORDING_FORMATS, DatasetEntry, RecordingFormat
@@ -29,13 +29,12 @@ from pipelines.index.job import DatasetSource, IndexJob
 from pipelines.recordings import Section
 from pipelines.recordings.rlds import DESCRIPTIONS, sections_of
 from pipelines.recordings.split_notes import split_notes
-from pipelines.vlm.confined_folder import ConfinedFolder, is_beside
+from pipelines.vlm.confined_folder import ConfinedFolder
 from pipelines.vlm.record import RecordError
 
 logger = logging.getLogger(__name__)
-MOST_OF_A_NAME = (
-    150  # bytes of a file's name in the names of its tables: a file system allows 255, and temporary names are longer
-)
+# Bytes of a file's name in the names of its tables: a file system allows 255, and temporary names are longer.
+MOST_OF_A_NAME = 150
 SUFFIXES = (".tfrecord", ".jsonl", ".json", ".parquet", ".tar", ".hdf5", ".h5")
 
 

@@ -1,7 +1,6 @@
 """Opens the files of shards: maps local and cached ones into memory, and reads remote ones by byte ranges; names damaged ones."""
 
 import contextlib
-import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.next_command import command
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem, is_local, join, sha256_file
 from pipelines.shards.cache import ShardCache
@@ -151,7 +151,9 @@ class ShardFiles:
         if self._verify and self.cache is None and number not in self._verified:
             problem = file_problem(self.folder, shard)
             if problem:
-                raise InputError(f"{url}: {problem}; check all with: fasttok-pipelines lint {shlex.quote(self.folder)}")
+                raise InputError(
+                    f"{url}: {problem}; check all with: {command('fasttok-pipelines', 'lint', self.folder)}"
+                )
             self._verified.add(number)
         try:
             if self.remote:
@@ -272,7 +274,7 @@ def unreadable(where: str, why: object) -> InputError:
     """Returns the error for a shard that is not as it was written."""
     folder = where.split(": ")[0].rpartition("/")[0]
     return InputError(
-        f"{where} cannot be read as a shard ({why}); check all with: fasttok-pipelines lint {shlex.quote(str(folder))}"
+        f"{where} cannot be read as a shard ({why}); check all with: {command('fasttok-pipelines', 'lint', folder)}"
     )
 
 

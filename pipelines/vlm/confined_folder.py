@@ -30,15 +30,6 @@ def check_name(name: str) -> str:
     return ""
 
 
-def is_beside(path: str) -> bool:
-    """Whether a path is one of the `._` files that macOS leaves beside others, and puts into archives.
-
-    >>> is_beside("images/._0.jpg"), is_beside("._images/0.jpg")
-    (True, False)
-    """
-    return path.rsplit("/", 1)[-1].startswith("._")
-
-
 class ConfinedFolder:
     """A dataset's directory, whose files are opened by their relative names."""
 

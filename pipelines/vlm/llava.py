@@ -154,9 +154,8 @@ def pairs(turns: object) -> list[tuple[object, object]]:
     for turn in turns:
         if not isinstance(turn, dict):
             raise RecordError("conversation", f"a turn is a {type(turn).__name__}, expected an object")
-        turn = {
-            key: value for key, value in turn.items() if value is not None
-        }  # tables of several kinds of turns have nulls
+        # Tables of several kinds of turns have nulls for the keys of the others.
+        turn = {key: value for key, value in turn.items() if value is not None}
         if "user" in turn and "assistant" in turn:
             found.append((turn["user"], turn["assistant"]))
             continue

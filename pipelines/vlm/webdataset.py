@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.names import is_beside
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
 from pipelines.common.files import filesystem
 from pipelines.common.image_headers import CLAIMS, FORMATS, MAX_BYTES
-from pipelines.vlm.confined_folder import ConfinedFolder, check_name, is_beside
+from pipelines.vlm.confined_folder import ConfinedFolder, check_name
 from pipelines.vlm.image_files import ReadImage, check_image, unchanged
 from pipelines.vlm.record import (
     MAX_TEXT,

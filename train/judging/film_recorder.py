@@ -44,9 +44,8 @@ class FilmRecorder:
         if rows:
             pictures = seen[first_camera(seen)]
             for i in rows:
-                self.frames[i].append(
-                    np.array(pictures[i])
-                )  # a copy: a world may draw the next picture into the same array
+                # A copy, because a world may draw the next picture into the same array.
+                self.frames[i].append(np.array(pictures[i]))
                 self.steps[i].append(step)
 
     def finished(self, tasks: Sequence[str], success: NDArray[np.bool_], seeds: Sequence[int]) -> list[Film]:

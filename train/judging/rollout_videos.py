@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fasttok.common import html
 from fasttok.common.html import Markup, tag
+from fasttok.common.output_file import in_one_step
 from train.judging.film_recorder import Film
 
 
@@ -26,10 +27,9 @@ def save(path: Path, films: dict[str, list[Film]]) -> None:
             arrays[name], arrays[f"{name}/steps"] = film.frames, film.steps
             outcome = "success" if film.success else "failure"
             arrays[f"{name}/text"] = np.array(f"{film.instruction}|{outcome}|{film.seed}")
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:  # given a path, numpy would add .npz to a name without it
+    # Given a path, numpy would add .npz to a name without it.
+    with in_one_step(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
 
 
 def load(path: Path) -> dict[str, list[Film]]:

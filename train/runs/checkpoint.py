@@ -5,7 +5,6 @@ the last few are kept. Noise and flow times come from (seed, step) and the order
 resumes bit for bit.
 """
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from fasttok.common import json_files
+from fasttok.common.next_command import command
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from train import model, optim
@@ -136,7 +136,7 @@ class Checkpoints:
         step = self.last_step
         if step is None:
             raise InputError(
-                f"{self.run} has no checkpoint; train it with: fasttok-train --out {shlex.quote(str(self.run))}"
+                f"{self.run} has no checkpoint; train it with: {command('fasttok-train', '--out', self.run)}"
             )
         return step
 

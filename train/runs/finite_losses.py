@@ -38,9 +38,8 @@ class FiniteLosses:
         names = [name for name in metrics if name.startswith(("loss", "grad_norm"))]
         bad = [name for name in names if not np.isfinite(float(metrics[name]))]
         if bad:
-            own = (
-                f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
-            )  # each has other rows of the batch
+            # Each process has other rows of the batch.
+            own = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
             file = self.run / f"not_finite_step_{step}{own}.npz"
             np.savez_compressed(file, sample_ids=np.array(batch.sample_ids), **batch.batch)  # type: ignore[arg-type]
             raise InputError(

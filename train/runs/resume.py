@@ -140,9 +140,8 @@ def check_shards(config: TrainConfig) -> None:
         position = checkpoints.position()
         if position is None:
             return
-        saved = (
-            checkpoints.config()
-        )  # config.json may name the shards of a resumed run that was killed before its checkpoint
+        # Not config.json, which may name the shards of a resumed run that was killed before its checkpoint.
+        saved = checkpoints.config()
     digest = ShardReader(as_typed(config.shards)).digest
     if digest == position.manifest:
         if not _same(saved.shards, config.shards):

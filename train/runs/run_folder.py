@@ -16,7 +16,6 @@ missing (older runs). Imports no JAX.
 """
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from fasttok import ActionTokenizer
 from fasttok.common import json_files
 from fasttok.common.console import write_text
 from fasttok.common.given_paths import did_you_mean
+from fasttok.common.next_command import command
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
@@ -117,7 +117,8 @@ def load_config(run: Path) -> TrainConfig:
     if not path.is_file():
         near = did_you_mean(run) if not run.exists() else ""
         raise InputError(
-            f"{run} is not a run (no {CONFIG}){near}; train one with: fasttok-train --shards SHARDS --out {shlex.quote(str(run))}"
+            f"{run} is not a run (no {CONFIG}){near}; train one with: "
+            f"{command('fasttok-train', '--shards', 'SHARDS', '--out', run)}"
         )
     return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
 

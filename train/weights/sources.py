@@ -6,7 +6,6 @@ refuse a checkpoint before it reads any tensor, and never needs memory for more 
 
 import json
 import math
-import shlex
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from fasttok.common.archive_damage import DAMAGE
 from fasttok.common.lfs_pointer import refuse_pointer_at
+from fasttok.common.next_command import command
 from fasttok.errors import InputError, require
 from train.given_paths import WEIGHTS_EXPECTED, check_weights
 from train.weights.layouts import Family, flatten, unflatten
@@ -94,7 +94,7 @@ def open_weights(path: Path) -> StoredWeights:
     if (path / "checkpoints").is_dir() and (path / "config.json").is_file():
         raise InputError(
             f"{path} is a run; start from it with --init-from, or write its weights with: "
-            f"fasttok-export --run {shlex.quote(str(path))} --out DIR"
+            f"{command('fasttok-export', '--run', path, '--out', 'DIR')}"
         )
     pickles = [p.name for p in sorted(path.iterdir()) if p.suffix in PICKLES]
     if pickles:
