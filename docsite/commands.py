@@ -29,7 +29,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "fasttok-evaluate": ("", "replay"),
     "fasttok-export": ("",),
     "fasttok-serve": ("",),
-    "fasttok-study": ("run", "figure"),
+    "fasttok-study": ("run", "list", "figure"),
 }
 """Console script -> verbs that have a help of their own; "" is the command itself."""
 WIDTH = "100"

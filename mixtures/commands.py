@@ -12,6 +12,7 @@ import tyro
 
 from fasttok.common import completion
 from fasttok.common.console import emit_json, log, table, write_text
+from fasttok.common.maybe import Maybe
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_file import check_output_file
 from fasttok.common.typed import typed_command
@@ -67,15 +68,15 @@ class ExplainMixture:
 
     mixture: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MIXTURE")]
     """Preset (`fasttok-mixtures list` shows them), YAML file, or `all` for every dataset of the INDEX."""
-    index: str | None = None
+    index: Maybe[str] = None
     """INDEX folder that `fasttok-pipelines index` wrote. It replaces the one that the mixture names.
     Without an INDEX, sizes are estimates from published numbers, and filters are not counted."""
-    tokenizer: str | None = None
+    tokenizer: Maybe[str] = None
     """Tokenizer folder to estimate FAST ids per chunk with, or `fit` to fit one on a sample of the INDEX for this.
     It replaces the one that the mixture names. Without an INDEX it has no effect."""
     samples: int = 100_000
     """Number of samples in the build that is explained."""
-    html: Path | None = None
+    html: Maybe[Path] = None
     """Also write a page to this file, with the shares as bars."""
     overwrite: bool = False
     """Replace the --html page if it exists."""

@@ -21,6 +21,7 @@ from fasttok.common import completion, json_files
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.flags import OPTIONAL, optional
 from fasttok.common.json_files import LEFT_OUT
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file, make_folder
 from fasttok.common.urls import as_typed
 from fasttok.errors import InputError, require, require_installed, unknown_name
@@ -52,13 +53,13 @@ class EvaluateConfig:
     Example: fasttok-evaluate --run RUN --env examples.tabletop.env:make_vector --vqa data/tabletop_vqa
     """
 
-    run: Path | None = None
+    run: Maybe[Path] = None
     """Folder of the run to evaluate, from `fasttok-train`. Give this or --policy."""
     policy: Annotated[str, optional("ws://HOST:PORT")] = ""
     """Address of a server to evaluate instead of --run: one that was started with --keys ours.
     Use it with --env when the world's Python environment has no JAX.
     If the server wants an API key, put it into the variable FASTTOK_API_KEY."""
-    shards: Path | None = None
+    shards: Maybe[Path] = None
     """Shards that the run was trained on. Only an old run without robots.json needs this, if its shards have moved."""
     env: Annotated[str, optional("MODULE:FACTORY|WORLD.yaml")] = ""
     """World to act in: module:factory (train/rollouts.py), or a YAML file with a world and its settings (docs/worlds.md)."""
@@ -75,7 +76,7 @@ class EvaluateConfig:
     delay: int = 0
     """Number of steps that pass while the next chunk is computed (real-time chunking). 0: the world waits. Use it with --env.
     Meanwhile the robot goes on with the last chunk, as a real robot does, and the next chunk continues that."""
-    decode: Decoding | None = None
+    decode: Maybe[Decoding] = None
     """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens.
     By default flow, or tokens if the run has no action expert."""
     subtasks: int = 0
@@ -85,24 +86,24 @@ class EvaluateConfig:
     """Number of Euler steps from noise to actions: fewer are faster and coarser."""
     temperature: float = 0.0
     """Temperature of action tokens: 0 takes the likeliest tokens, 1 samples from what the model predicts."""
-    vqa: Path | None = None
+    vqa: Maybe[Path] = None
     """Folder of questions about images (a VQA dataset with a dataset.yaml). The run answers questions of its val split."""
     vqa_questions: int = 400
     """Maximum number of questions of --vqa to ask, the first ones."""
-    held_out: Path | None = None
+    held_out: Maybe[Path] = None
     """Folder of shards that the run was not trained on (built from sources of another split).
     The command measures the error of each action dimension on them."""
     held_out_rows: int = 512
     """Maximum number of rows of --held-out to measure for each embodiment, spread evenly."""
-    checkpoint: int | Literal["best"] | None = None
+    checkpoint: Maybe[int | Literal["best"]] = None
     """Which checkpoint to evaluate: a step, or best for the one that `fasttok-train --keep-best` kept. By default the newest."""
     seed: int = 1_000_000
     """Seed of the first episode. Each further episode has the next number."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """JSON file for the results."""
-    rollouts: Path | None = None
+    rollouts: Maybe[Path] = None
     """npz file for the images of a few episodes, the first ones of each embodiment and split (--films)."""
-    films_page: Path | None = None
+    films_page: Maybe[Path] = None
     """HTML file for a page with films of the first failures and successes. Use it to see what goes wrong.
     If the world offers them, it also shows an expert and a robot that acts blindly. The page needs no network."""
     films: int = 2

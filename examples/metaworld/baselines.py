@@ -17,6 +17,7 @@ from examples.metaworld.env import Env, make
 from examples.metaworld.tasks import DEFAULT_TASKS, task_names
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, progress, run, table, write_text
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError, unknown_name
 from train.judging.wilson import percent
@@ -41,7 +42,7 @@ class MetaWorldBaselines:
     blind repeats the mean of demonstrations of the same task on other tables."""
     seed: int = FIRST_SEED
     """Seed of the first episode. By default the episodes are those of `fasttok-evaluate`."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """JSON file for the results."""
     overwrite: bool = False
     """Replace the file --out."""

@@ -25,6 +25,7 @@ from examples.tabletop.tasks import kinds_named
 from examples.tabletop.vector import VectorEnv
 from fasttok.common.console import emit_json, progress, run, table, write_text
 from fasttok.common.flags import OPTIONAL
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError, unknown_name
 
@@ -57,14 +58,14 @@ class BaselineConfig:
     task: Annotated[str, OPTIONAL] = ""
     """Kinds of tasks, joined by +, such as reach or reach+push. By default all kinds.
     The blind robot repeats demonstrations of the same kinds."""
-    correlation: float | None = None
+    correlation: Maybe[float] = None
     """Share of episodes in which the named block is also the one nearest to the hand; 0.9 by default.
     It does not change splits that set this share themselves, such as uncorrelated."""
     seed: int = FIRST_SEED
     """Seed of the first episode. By default the episodes are those of `fasttok-evaluate`."""
     json: bool = False
     """Print the results as JSON on stdout."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """JSON file for the results."""
     overwrite: bool = False
     """Replace the file --out."""

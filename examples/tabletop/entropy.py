@@ -26,6 +26,7 @@ from fasttok.actions.chunks import episode_chunks, horizon_steps
 from fasttok.actions.normalize import NormStats
 from fasttok.common.console import emit_json, progress, run, table
 from fasttok.common.flags import OPTIONAL
+from fasttok.common.maybe import Maybe
 from fasttok.errors import InputError
 from fasttok.tokenizer import ActionTokenizer
 
@@ -58,7 +59,7 @@ class EntropyConfig:
     """As of `python -m examples.tabletop.generate`."""
     constant_pace: bool = False
     """As of `python -m examples.tabletop.generate`."""
-    tokenizer: Path | None = None
+    tokenizer: Maybe[Path] = None
     """FAST tokenizer folder, such as that of a study's data; by default one is fitted on demonstrations of this manner."""
     vocab_size: int = 512
     """Ids of the tokenizer that is fitted."""

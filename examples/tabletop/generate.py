@@ -26,6 +26,7 @@ from examples.tabletop.world import Tables
 from examples.web_data import WEB_FILES, web_entry, write_web
 from fasttok.common.console import emit_json, log, progress, run, table
 from fasttok.common.flags import OPTIONAL
+from fasttok.common.maybe import Maybe
 from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputFolder, OutputKind, check_output
 from fasttok.errors import InputError, unknown_name
@@ -58,7 +59,7 @@ class GenerateConfig:
     """Folder for the datasets."""
     episodes: int = 200
     """Number of training episodes for each robot. A tenth as many are added for validation."""
-    arm_episodes: int | None = None
+    arm_episodes: Maybe[int] = None
     """Number of training episodes of the arm. By default as many as --episodes."""
     vqa: int = 6000
     """Number of training questions, each about another scene. A tenth as many are added for validation."""

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from fasttok.common.console import log, track
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_tokenizer
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -41,11 +42,11 @@ class Decode:
     out: str
     """File to write: .npz, .parquet or .jsonl, or - for JSON lines on stdout.
     It contains `actions`, and `ok`, which is false for rows that are no chunk. JSON lines also contain `error`."""
-    horizon: int | None = None
+    horizon: Maybe[int] = None
     """Length of a chunk in steps. By default as the file says, or else as the tokenizer says."""
-    action_dim: int | None = None
+    action_dim: Maybe[int] = None
     """Number of action dims. By default as the file says, or else as the tokenizer says."""
-    embodiment: str | None = None
+    embodiment: Maybe[str] = None
     """Embodiment (robot and action space) whose statistics turn decoded actions into raw units.
     Needed only if the tokenizer contains several; `fasttok info TOKENIZER` lists them."""
     state_key: Annotated[str, OPTIONAL] = ""

@@ -10,6 +10,7 @@ from fasttok.common.choices import OnRange
 from fasttok.common.console import log, track
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_tokenizer
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.errors import InputError
 
@@ -41,7 +42,7 @@ class Encode:
     """File with action chunks in raw units: .npz, .parquet or .jsonl, or - for JSON lines on stdin."""
     out: str
     """File to write: .npz, .parquet or .jsonl, or - for JSON lines on stdout."""
-    embodiment: str | None = None
+    embodiment: Maybe[str] = None
     """Embodiment (robot and action space) whose statistics normalise the actions.
     Needed only if the tokenizer contains several; `fasttok info TOKENIZER` lists them."""
     state_key: Annotated[str, OPTIONAL] = ""

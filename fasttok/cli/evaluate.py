@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from fasttok.common.console import emit_json, log, track, write_text
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_data, check_tokenizer
+from fasttok.common.maybe import Maybe
 from fasttok.common.next_command import beside
 from fasttok.common.output_file import check_output_file
 from fasttok.common.typed import typed_command
@@ -38,7 +39,7 @@ class Eval:
     """Action data, as for `fasttok fit`: an INDEX, RLDS or LeRobot folders, or npz, npy, Parquet or HDF5 files or folders."""
     split: str = "train"
     """Split of the data to measure on."""
-    horizon: int | None = None
+    horizon: Maybe[int] = None
     """Length of a chunk in steps. By default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
     """Name of the step feature with the actions. The columns of several features are joined, in the order of the names."""
@@ -52,13 +53,13 @@ class Eval:
     Use it when the fit has not seen this data."""
     max_chunks: int = 20_000
     """Maximum number of chunks to measure on, for each embodiment (robot and action space)."""
-    target_error: float | None = None
+    target_error: Maybe[float] = None
     """Also find the smallest scale whose rounding error is at most this, and print the command for a native fit with it.
     The error is the root mean square in normalised units, such as 0.01."""
     sweep: bool = False
     """Also fit native tokenizers with other scales and vocabulary sizes, and show their tokens and errors.
     With --html this happens anyway. With --all it cannot, because no episodes are left to fit on."""
-    html: Path | None = None
+    html: Maybe[Path] = None
     """Write a page with plots to this file."""
     overwrite: bool = False
     """Replace the --html page if it exists."""

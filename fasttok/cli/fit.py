@@ -10,6 +10,7 @@ from fasttok.common.choices import Constants, Embodiments, FitMode, Gripper, Nor
 from fasttok.common.console import emit_json, log, table, track
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_data
+from fasttok.common.maybe import Maybe
 from fasttok.common.next_command import beside, command
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ class Fit:
     """Folder to write the tokenizer to."""
     split: str = "train"
     """Split of the data to fit on."""
-    horizon: int | None = None
+    horizon: Maybe[int] = None
     """Length of a chunk in steps. By default it is --seconds times the control frequency, rounded."""
     seconds: float = 1.0
     """Length of a chunk in seconds. It has no effect if --horizon is given."""
-    control_hz: float | None = None
+    control_hz: Maybe[float] = None
     """Control frequency in Hz, for data that does not record one. The fit needs it to turn --seconds into steps."""
     vocab_size: int = 1024
     """Number of token ids.

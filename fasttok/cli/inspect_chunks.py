@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 from fasttok.common.console import log, table, write_text
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.given_paths import check_data, check_tokenizer
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
@@ -33,7 +34,7 @@ class Inspect:
     """Split of the data to read."""
     chunks: int = 2
     """Number of chunks to show for each embodiment (robot and action space)."""
-    horizon: int | None = None
+    horizon: Maybe[int] = None
     """Length of a chunk in steps. By default the tokenizer's own."""
     action_key: tuple[str, ...] = ("action",)
     """Name of the step feature with the actions. The columns of several features are joined, in the order of the names."""
@@ -42,7 +43,7 @@ class Inspect:
     skip_bad: bool = False
     """Leave out, count and name episodes that contain NaN or inf or lack the action, and files that cannot be read.
     Without this flag, the first one ends the command with an error."""
-    html: Path | None = None
+    html: Maybe[Path] = None
     """Write a page to this file instead of printing tables. It shows curves, coefficients, and tokens in colour."""
     overwrite: bool = False
     """Replace the --html page if it exists."""

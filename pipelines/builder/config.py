@@ -6,6 +6,8 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.choices import Constants
+from fasttok.common.flags import optional
+from fasttok.common.maybe import Maybe
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,13 @@ class BuildConfig:
     """SHARDS folder to write: a local path or an fsspec URL."""
     samples: int
     """Number of samples (rows) in all shards together."""
-    index: Annotated[str | None, tyro.conf.arg(metavar="INDEX")] = None
+    index: Annotated[str | None, optional("INDEX")] = None
     """INDEX folder that `fasttok-pipelines index` wrote. It replaces the one that the mixture names."""
-    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TOKENIZER|fit")] = None
+    tokenizer: Annotated[str | None, optional("TOKENIZER|fit")] = None
     """Tokenizer folder, or `fit` to fit one on the mixture's robot data. It replaces the one that the mixture names."""
-    seed: int | None = None
+    seed: Maybe[int] = None
     """Seed of every random choice. It replaces the mixture's seed."""
-    shards: int | None = None
+    shards: Maybe[int] = None
     """Number of shard files. By default shards have about 128 MB, and a small build has up to 8 smaller ones."""
     resume: bool = False
     """Continue an interrupted build. Finished shards are checked against their digests and kept."""
@@ -41,7 +43,7 @@ class BuildConfig:
     """Replace earlier shards in OUT, finished or not."""
     dry_run: bool = False
     """Print the plan, its size and how long it would take, and write nothing."""
-    array: Annotated[str | None, tyro.conf.arg(metavar="I/N|finish")] = None
+    array: Annotated[str | None, optional("I/N|finish")] = None
     """Share the work between N commands with the same OUT. Use it when a scheduler such as SLURM starts them (docs/scale.md).
     I/N: do every N-th job, from job I on. Run one command for each I from 0 to N - 1.
     `finish`: when these have ended, do the jobs that are missing and put all parts together."""

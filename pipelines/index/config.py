@@ -42,7 +42,7 @@ class IndexConfig:
     keep_ranges: Annotated[tuple[str, ...], optional("[NAME=FILE ...]")] = ()
     """NAME=FILE: JSON file that lists the steps to keep in each episode of the dataset NAME, as openpi publishes for DROID.
     Other steps, and episodes that the file does not name, are left out and counted."""
-    max_record: Annotated[str | None, tyro.conf.arg(metavar="BYTES")] = None
+    max_record: Annotated[str | None, optional("BYTES")] = None
     """Largest record of a TFRecord file that is read, in bytes, or with K, M or G: 512M, 2G.
     A larger record becomes a dead letter with the reason `size`. By default as the entry says, or else 1G."""
     max_bad: Annotated[str, tyro.conf.arg(metavar="PERCENT%|COUNT")] = "100%"
@@ -55,7 +55,7 @@ class IndexConfig:
     """Replace a finished INDEX in OUT."""
     verify: bool = True
     """Check the checksum of every record in RLDS files. Other formats are not affected."""
-    array: Annotated[str | None, tyro.conf.arg(metavar="I/N|finish")] = None
+    array: Annotated[str | None, optional("I/N|finish")] = None
     """Share the work between N commands with the same OUT. Use it when a scheduler such as SLURM starts them (docs/scale.md).
     I/N: do every N-th job, from job I on. Run one command for each I from 0 to N - 1.
     `finish`: when these have ended, do the jobs that are missing and put all parts together."""

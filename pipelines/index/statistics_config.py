@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.action_forms import ActionForm, RotationForm
+from fasttok.common.maybe import Maybe
 
 SPLIT = "train"
 
@@ -24,10 +25,10 @@ class StatisticsConfig:
     """INDEX folder that `fasttok-pipelines index` wrote."""
     split: str = SPLIT
     """Split whose episodes are counted. Of a dataset that has no such split, all episodes are counted."""
-    horizon: int | None = None
+    horizon: Maybe[int] = None
     """Count actions in chunks of this many steps.
     A chunk begins at every step; past the end of the episode it is padded, as for tokens."""
-    seconds: float | None = None
+    seconds: Maybe[float] = None
     """Count actions in chunks of this many seconds. It has no effect if --horizon is given.
     With --form or --rotation alone, chunks last 1 second."""
     form: ActionForm = "stored"
@@ -41,7 +42,7 @@ class StatisticsConfig:
     `euler`: roll, pitch and yaw.
     `quaternion`: x, y, z and w.
     `6d`: the first two columns of the rotation matrix."""
-    out: str | None = None
+    out: Maybe[str] = None
     """Also write the statistics to this file, as JSON."""
     overwrite: bool = False
     """Replace the --out file if it exists."""

@@ -8,6 +8,7 @@ import tyro
 from fasttok.common.console import emit_json, log
 from fasttok.common.flags import OPTIONAL
 from fasttok.common.kinds import RecordKind
+from fasttok.common.maybe import Maybe
 from fasttok.common.next_command import beside, command
 from fasttok.common.typed import typed_command
 from pipelines.look.choose_rows import RowChoice, choose_rows
@@ -30,17 +31,17 @@ class InspectConfig:
 
     shards: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")]
     """Folder of shards that `fasttok-pipelines build` wrote."""
-    rows: int | None = None
+    rows: Maybe[int] = None
     """Number of rows to show. By default 8, or 16 with --html."""
     seed: int = 0
     """Seed of the random choice of rows; another seed shows other rows."""
-    start: int | None = None
+    start: Maybe[int] = None
     """Show the rows from this number on, in storage order, instead of random ones. The first row is 0."""
     sample_id: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Show the rows with these ids, instead of random ones."""
     source: Annotated[tuple[str, ...], OPTIONAL] = ()
     """Show only rows of these sources of the mixture."""
-    kind: RecordKind | None = None
+    kind: Maybe[RecordKind] = None
     """Show only rows of this kind."""
     html: PagePath = None
     """Write a page, as one file that loads nothing else, instead of printing.

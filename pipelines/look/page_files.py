@@ -3,14 +3,13 @@
 import posixpath
 from typing import Annotated
 
-import tyro
-
+from fasttok.common.flags import optional
 from fasttok.errors import InputError
 from pipelines.common.files import atomic_write
 from pipelines.common.output_url import check_output_url
 
 # A flag whose value may be left out: None if the flag is not given, () if it is given without a value.
-PagePath = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[FILE]")]
+PagePath = Annotated[tuple[str, ...] | None, optional("[FILE]")]
 
 
 def page_path(given: tuple[str, ...] | None, shards: str, what: str) -> str | None:

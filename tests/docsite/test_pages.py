@@ -37,3 +37,11 @@ def test_help_is_what_the_command_prints() -> None:
 def test_a_help_that_fails_is_an_error() -> None:
     with pytest.raises(InputError, match=r"`fasttok-pipelines nonsense --help` ended with"):
         commands.help_of(ROOT, "fasttok-pipelines", "nonsense")
+
+
+@pytest.mark.slow
+def test_no_help_offers_the_word_none() -> None:
+    """A flag that may be left out is optional; its help does not say "{None}|PATH" or "(default: None)"."""
+    lines = commands.page(ROOT).splitlines()
+    assert "fasttok-study list" in "\n".join(lines)
+    assert [line for line in lines if re.search(r"default: None|\{None|\bNone\|", line)] == []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fasttok.common.flags import OPTIONAL
+from fasttok.common.maybe import Maybe
 from fasttok.errors import InputError
 
 ExportLayout = Literal["fasttok", "openpi", "lerobot"]
@@ -32,7 +33,7 @@ class ExportConfig:
     vocab_size: int = 0
     """Number of rows of the embedding in the file: rows are cut off, or rows of zeros are added.
     0: as many as trained; for openpi and lerobot at least the 257152 that these projects build."""
-    checkpoint: int | Literal["best"] | None = None
+    checkpoint: Maybe[int | Literal["best"]] = None
     """Which checkpoint to export: a step, or best for the one that `fasttok-train --keep-best` kept. By default the newest."""
     overwrite: bool = False
     """Replace an earlier export in --out."""
@@ -41,7 +42,7 @@ class ExportConfig:
     embodiment: Annotated[str, OPTIONAL] = ""
     """Robot (embodiment) to export. Layout lerobot needs it if the run was trained on several robots.
     By default, layout openpi gets all robots. Layout fasttok always gets all of them and refuses this option."""
-    shards: Path | None = None
+    shards: Maybe[Path] = None
     """Shards that the run was trained on. Only an old run without robots.json needs this, if its shards have moved."""
 
     def __post_init__(self) -> None:

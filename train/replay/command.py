@@ -14,6 +14,7 @@ import tyro
 
 from fasttok.common.console import emit_json, log, table, write_text
 from fasttok.common.flags import OPTIONAL, optional
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError, require, require_installed
@@ -44,7 +45,7 @@ class ReplayConfig:
     data: str
     """Folder or URL of an INDEX, or of a dataset: RLDS, LeRobot, HDF5 or tables.
     The command finds an episode of an INDEX at once."""
-    run: Path | None = None
+    run: Maybe[Path] = None
     """Folder of the run to ask, from `fasttok-train`. Give this or --policy."""
     policy: Annotated[str, optional("ws://HOST:PORT")] = ""
     """Address of a policy server to ask instead of --run, such as ws://127.0.0.1:8000.
@@ -68,12 +69,12 @@ class ReplayConfig:
     """Number of steps between two predictions. 0: half a chunk, as `fasttok-evaluate` does by default."""
     batch: int = 8
     """Number of predictions that are computed at once. Fewer need less memory."""
-    decode: Decoding | None = None
+    decode: Maybe[Decoding] = None
     """How to predict actions. flow: with the action expert, or what the recipe has instead; tokens: with action tokens.
     By default flow, or tokens if the run has no action expert."""
     flow_steps: int = 10
     """Number of Euler steps from noise to actions: fewer are faster and coarser; only with --run."""
-    checkpoint: int | Literal["best"] | None = None
+    checkpoint: Maybe[int | Literal["best"]] = None
     """Which checkpoint to ask, with --run: a step, or best for the one that `--keep-best` kept. By default the newest."""
     seed: int = 0
     """Seed of the noise that predictions start from; only with --run."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from fasttok.common.console import log, write_text
+from fasttok.common.maybe import Maybe
 from fasttok.common.output_file import check_output_file
 from fasttok.common.typed import typed_command
 from fasttok.errors import InputError
@@ -28,7 +29,7 @@ class ReportConfig:
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")
     ]
     """Folders of runs, from `fasttok-train`. Give several to compare them."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """HTML file for the page. By default report.html in the folder of the first run, which replaces an earlier report there.
     Use it when you want to keep the page, or cannot write to that folder."""
     overwrite: bool = False

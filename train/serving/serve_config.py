@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fasttok.common.flags import OPTIONAL
+from fasttok.common.maybe import Maybe
 from train.judging.measurements import Decoding
 
 
@@ -44,9 +45,9 @@ class ServeConfig:
     real_time: bool = True
     """Also compile real-time chunking: a request can ask for a chunk that continues the last one (fasttok/executed).
     Use --no-real-time if no robot needs it: the server is ready sooner."""
-    checkpoint: int | Literal["best"] | None = None
+    checkpoint: Maybe[int | Literal["best"]] = None
     """Which checkpoint to serve: a step, or best for the one that `fasttok-train --keep-best` kept. By default the newest."""
-    api_key_file: Path | None = None
+    api_key_file: Maybe[Path] = None
     """File with one line, the API key that clients must send.
     Without it, the key is in the variable FASTTOK_API_KEY. If that is not set either, clients need no key."""
     seed: int = 0
