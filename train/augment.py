@@ -1,8 +1,8 @@
 """Augments images on the device, as openpi does: crop, small rotation and colour. Every row and camera has its own random draw.
 
-Crop and rotation are one bilinear sampling. Images of wrist cameras keep their geometry, because it shows where the hand is; the
-colours of all images change. A draw depends on the row's place in the whole batch, so splitting the batch into microbatches
-changes no pixel.
+Crop and rotation are one bilinear sampling. Images of wrist cameras keep their geometry, because it shows where the hand is. So
+do images in which a text names places, such as boxes. The colours of all images change. A draw depends on the row's place in the
+whole batch, so splitting the batch into microbatches changes no pixel.
 """
 
 from typing import cast
@@ -16,7 +16,9 @@ from train.config import AugmentConfig
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool, ...]) -> Array:
+def augment(
+    key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool, ...], located: Array | None = None
+) -> Array:
     """Returns changed images.
 
     Args:
@@ -24,6 +26,7 @@ def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool,
         images: (B, C, S, S, 3) float32 in [-1, 1].
         config: how large the changes are.
         wrist: per camera, whether it is a wrist camera.
+        located: (B,) bool, whether a row's texts name places in its images; None: no row's texts do.
 
     Returns:
         As `images`.
@@ -31,6 +34,8 @@ def augment(key: Array, images: Array, config: AugmentConfig, wrist: tuple[bool,
     b, cameras = images.shape[:2]
     keys = jax.random.split(key, (b, cameras))
     fixed = jnp.broadcast_to(jnp.asarray(wrist or (False,) * cameras), (b, cameras))
+    if located is not None:
+        fixed |= located[:, None]
     return jax.vmap(jax.vmap(lambda k, x, f: one(k, x, config, f)))(keys, images, fixed)
 
 

@@ -55,6 +55,7 @@ class Batcher:
             "token_ar": np.zeros((b, length), bool),
             "loss_mask": np.zeros((b, length), bool),
             "is_action": np.array([e.is_action for e in examples], bool),
+            "located": np.array([e.located for e in examples], bool),
             "actions": np.zeros((b, m.horizon, m.action_dim), np.float32),
             "action_mask": np.zeros((b, m.horizon, m.action_dim), bool),
             "embodiment_mask": np.zeros((b, m.horizon, m.action_dim), bool),
@@ -66,7 +67,7 @@ class Batcher:
         def image(at: tuple[int, str, bytes | NDArray[np.uint8]]) -> None:
             row, slot, data = at
             place = self.slots.index(slot)
-            pixels = decode_image(data, m.image_size, self.resize)
+            pixels = decode_image(data, m.image_size, "stretch" if examples[row].stretched else self.resize)
             out["images"][row, place] = pixels[..., ::-1] if slot in examples[row].bgr else pixels
             out["image_mask"][row, place] = True
 

@@ -252,7 +252,8 @@ class DataConfig:
     it is. By default these steps do not count. Use it when the robot should stand still after an episode's end."""
     resize: Resize = "pad"
     """How an image that is not square becomes square. pad: it keeps its shape and gets black edges; stretch: it is
-    stretched. Use it when every pixel counts and shapes may change (stretch)."""
+    stretched. Images in which a question or its answer names places (<loc0123>) are always stretched. Use it when every
+    pixel counts and shapes may change (stretch)."""
     text_length: int = 0
     """Maximum number of tokens in a row, images not counted. If a row has more, the run does not start. 0: as many as
     the longest row of the shards needs. Use it when later shards may have longer rows."""

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
+from fasttok.common.locations import has_locations
 from train.acting.robots import Robots, check_statistics
 from train.config import DataConfig, ModelConfig
 from train.texts.control_mode import control_modes
@@ -42,6 +43,8 @@ class Example:
         dim: dimensions of the embodiment's actions.
         state: (S,) normalised state if it is continuous, else (0,).
         bgr: slots whose images are stored with their channels reversed.
+        located: whether its texts name places in the images, which augmentation then does not move.
+        stretched: whether the images are stretched to the square, whatever `DataConfig` says: the texts name places in them.
     """
 
     images: dict[str, bytes | NDArray[np.uint8]]
@@ -54,6 +57,8 @@ class Example:
     dim: int = 0
     state: NDArray[np.float32] = field(default_factory=lambda: NOTHING)
     bgr: tuple[str, ...] = ()
+    located: bool = False
+    stretched: bool = False
 
 
 class Encoder:
@@ -112,19 +117,34 @@ class Encoder:
         """Turns a row of the shards into an example to learn from."""
         images, bgr = self._images(row), self.robots.bgr.get(row["source"], ())
         if row["kind"] != "robot":
-            return Example(images, self.prefix(text_prompt(row["prompt"])), self.answer(row["target"]), bgr=bgr)
+            question = self.question(row["prompt"], images, has_locations(row["prompt"], row["target"]), bgr)
+            return replace(question, suffix=self.answer(row["target"]))
         robot, subtask = self.robots.robots[row["source"]], row["target"].strip()
+        located = has_locations(row["prompt"], subtask)
         if self.asks(subtask, row["sample_id"]):
             prefix, state = self.robot_prefix(robot.embodiment, row["prompt"], row["state"], ask="Subtask")
-            return Example(images, prefix, self.answer(subtask), state=state, bgr=bgr)
+            return Example(images, prefix, self.answer(subtask), state=state, bgr=bgr, located=located)
         embodiment, horizon, dim = robot.embodiment, robot.horizon, robot.action_dim
         raw = np.asarray(row["action"], np.float32).reshape(horizon, dim)
         actions = self.tok.stats[embodiment].normalize(raw).astype(np.float32)
         prefix, state = self.robot_prefix(embodiment, row["prompt"], row["state"], subtask)
         suffix = self.action_suffix(raw, actions, embodiment, row["action_tokens"] if self.cached else None)
         return Example(
-            images, prefix, suffix, True, actions, int(row["action_steps"]), horizon, dim, state, bgr
+            images, prefix, suffix, True, actions, int(row["action_steps"]), horizon, dim, state, bgr, located
         )  # fmt: skip
+
+    def question(
+        self, prompt: str, images: dict[str, bytes | NDArray[np.uint8]], located: bool, bgr: tuple[str, ...] = ()
+    ) -> Example:
+        """Turns a question about images, or a prompt for a caption, into an example without its answer.
+
+        Args:
+            prompt: the question.
+            images: as in `Example`.
+            located: whether the question or its answer names places in the images.
+            bgr: as in `Example`.
+        """
+        return Example(images, self.prefix(text_prompt(prompt)), [], bgr=bgr, located=located, stretched=located)
 
     def asks(self, subtask: str, sample_id: str) -> bool:
         """Returns whether a robot row is for predicting its subtask, and not for actions; a hash of `sample_id` decides."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.common.locations import has_locations
 from fasttok.errors import InputError, unknown_name
 from train import policy
 from train.acting import rtc
@@ -27,7 +28,6 @@ from train.params import Params
 from train.rollouts import Observation
 from train.runs.checkpoint import load_params
 from train.runs.run_folder import SavedRun
-from train.tokens import text_prompt
 
 logger = logging.getLogger(__name__)
 ANSWER_TOKENS = 12
@@ -540,29 +540,30 @@ class Player:
         )
         return np.stack([encoder.chunk(ids, embodiment, horizon, dim)[0] for ids in rows[: len(examples)]])
 
-    def answer(self, prompts: list[str], images: list[bytes], most: int = ANSWER_TOKENS) -> list[str]:
+    def answer(
+        self, prompts: list[str], images: list[bytes], most: int = ANSWER_TOKENS, located: Sequence[bool] | None = None
+    ) -> list[str]:
         """Answers prompts about images greedily.
 
         Args:
             prompts: n questions.
             images: an encoded image for each.
             most: maximum number of tokens of an answer; longer ones are cut.
+            located: n bools, whether the answer names places as PaliGemma does, `<loc0123>`: its image is then stretched, as in
+                training. None: as each prompt shows, such as `detect cat`.
 
         Raises:
             InputError: the run sees no images.
         """
         if not self.encoder.slots:
             raise InputError("this run was trained on shards without images, so it answers no questions about them")
-        calls = [slice(i, i + self.batch) for i in range(0, len(prompts), self.batch)]
-        return [answer for rows in calls for answer in self._answer(prompts[rows], images[rows], most)]
-
-    def _answer(self, prompts: list[str], images: list[bytes], most: int) -> list[str]:
-        slot = self.encoder.slots[0]
+        slot, places = self.encoder.slots[0], located or [has_locations(prompt) for prompt in prompts]
         examples = [
-            Example({slot: image}, self.encoder.prefix(text_prompt(prompt)), [])
-            for prompt, image in zip(prompts, images, strict=True)
+            self.encoder.question(prompt, {slot: image}, place)
+            for prompt, image, place in zip(prompts, images, places, strict=True)
         ]
-        return self._generated(examples, most)
+        calls = [examples[i : i + self.batch] for i in range(0, len(examples), self.batch)]
+        return [answer for some in calls for answer in self._generated(some, most)]
 
     def _generated(self, examples: list[Example], most: int) -> list[str]:
         """Generates text greedily after each example's prefix, with at most `most` tokens."""

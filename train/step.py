@@ -64,7 +64,7 @@ def ready(batch: Batch, step: Array, config: TrainConfig, wrist: tuple[bool, ...
     augmenting, noise = jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
     images = model.pixels(batch["images"], "float32")
     if config.augment.on:
-        images = augment.augment(augmenting, images, config.augment, wrist)
+        images = augment.augment(augmenting, images, config.augment, wrist, batch.get("located"))
     batch = losses.prepare(batch | {"images": images}, noise, config.flow_draws, config.loss_norm)
     return rtc.give_first(batch, noise, config.rtc_delay) if config.rtc_delay else batch
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer
 from fasttok.actions.chunks import chunks_at, run_ends
+from fasttok.common.locations import has_locations
 from fasttok.episodes import BadRecord, Where
 from fasttok.errors import InputError
 from mixtures.spec import ImageEncoding
@@ -48,7 +49,8 @@ class RowMaker:
         if isinstance(record, BadRecord) or self._problem(record, len(takes)) is not None:
             return []
         steps = np.flatnonzero(takes)
-        return [ImageWish(of, steps, self._form(of)) for _, of in self._slots(record)]
+        located = self.facts.entry.kind != "robot" and has_locations(record.prompt, record.target)
+        return [ImageWish(of, steps, self._form(of, located)) for _, of in self._slots(record)]
 
     def add(
         self,
@@ -157,10 +159,13 @@ class RowMaker:
         """Returns (slot of the rows, slot of the dataset) of each camera."""
         return self.facts.taken or tuple((slot, slot) for slot in record.cameras)
 
-    def _form(self, camera: str) -> ImageForm:
-        """Returns the form in which the rows store a camera's images."""
-        encoding = self.facts.encode or ImageEncoding(quality=self.facts.resize.quality if self.facts.resize else 95)
-        return ImageForm(self.facts.resize, encoding, bool(self.facts.resize) and camera in self.facts.entry.bgr)
+    def _form(self, camera: str, located: bool) -> ImageForm:
+        """Returns the form in which the rows store a camera's images. Black edges would move the places that a text names."""
+        resize = self.facts.resize
+        encoding = self.facts.encode or ImageEncoding(quality=resize.quality if resize else 95)
+        if resize and resize.fit == "pad" and located:
+            resize = replace(resize, fit="stretch")
+        return ImageForm(resize, encoding, bool(resize) and camera in self.facts.entry.bgr)
 
     def _images(
         self, record: SourceRecord, images: Sequence[list[RowImage]], count: int

@@ -1,14 +1,18 @@
 """From files in every format to shards: texts, answers and the very bytes of the images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from fasttok.common.images import Fit
 from fasttok.episodes.index_file import SplitCounts, open_index
+from mixtures.spec import Resize
 from pipelines import vlm
 from pipelines.builder.config import BuildConfig
+from pipelines.builder.resize import resized
 from pipelines.builder.run import run_build
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
@@ -87,6 +91,26 @@ def test_images_that_change_after_the_index_are_dead_letters(tmp_path: Path) -> 
     run_build(BuildConfig(str(tmp_path / "m.yaml"), str(tmp_path / "out"), 12, str(tmp_path / "index"), shards=1), [])
     source = ShardReader(str(tmp_path / "out")).manifest.sources["jsonl"]
     assert (source.planned, source.written, source.rejected) == (12, 8, 4)
+
+
+def test_images_whose_texts_name_places_get_no_black_edges(tmp_path: Path) -> None:
+    """A box is four shares of the image's height and width, so `fit: pad` would move it."""
+    path = vlm_formats.write(tmp_path, "jsonl")
+    for file in path.glob("*.jsonl"):
+        file.write_text(file.read_text().replace("thing 0", "<loc0000><loc0256><loc0512><loc1023> thing 0"))
+    index(path, tmp_path / "index")
+    (tmp_path / "m.yaml").write_text(
+        "sources:\n  - {dataset: jsonl, resize: {height: 64, width: 64, fit: pad, quality: 100}}\n"
+    )
+    run_build(BuildConfig(str(tmp_path / "m.yaml"), str(tmp_path / "out"), 12, str(tmp_path / "index"), shards=1), [])
+    reader = ShardReader(str(tmp_path / "out"))
+    rows = [reader.row(i) for i in range(reader.num_rows)]
+    assert {"<loc" in row["target"] for row in rows} == {True, False}
+    to = Resize(64, 64, "pad", 100)
+    for row in rows:
+        fit: Fit = "stretch" if "<loc" in row["target"] else "pad"
+        number = int(row["target"].rpartition(" ")[2])
+        assert row["image/primary"] == resized(picture(number), replace(to, fit=fit))[0]
 
 
 def test_a_second_build_of_a_process_reads_the_new_index(tmp_path: Path) -> None:

@@ -173,6 +173,40 @@ def test_images_of_any_size_and_format() -> None:
     assert decode_image(np.full((30, 60, 3), 255, np.uint8), 64, "stretch").min() == 255
 
 
+@pytest.mark.parametrize(
+    ("prompt", "target", "stretched"),
+    [
+        ("where is the cat?", "<loc0000><loc0256><loc0512><loc1023> cat", True),
+        ("what is at <loc0100><loc0100>?", "a cat", True),
+        ("detect cat ; dog", "none", True),
+        ("where is the cat?", "in the middle", False),
+    ],
+)
+def test_texts_that_name_places_see_the_whole_square(
+    batcher: Batcher, encoder: Encoder, prompt: str, target: str, stretched: bool
+) -> None:
+    """A place is a share of the image's height and width. Black edges, crops and rotations would make all of them wrong."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (60, 30), (255, 255, 255)).save(buffer, "PNG")
+    row: dict[str, Any] = {"kind": "caption", "source": "none", "prompt": prompt, "target": target}
+    row |= {f"image/{slot}": buffer.getvalue() for slot in encoder.slots}
+    wide = replace(batcher, length=200)
+    batch = wide([encoder.row(row)])
+    assert (batch["images"].min() == 255) == stretched  # else black edges above and below
+    assert batch["located"].tolist() == [stretched]
+
+
+def test_a_robot_sees_the_same_image_while_it_learns_places_and_while_it_acts(
+    chain: Chain, batcher: Batcher, encoder: Encoder
+) -> None:
+    reader = ShardReader(str(chain.shards))
+    row = next(row for i in range(200) if (row := reader.row(i))["kind"] == "robot")
+    located = encoder.row(row | {"prompt": "push what is at <loc0100><loc0100>"})
+    assert located.located
+    assert not located.stretched
+    assert not encoder.row(row).located
+
+
 def test_shards_of_a_store_are_those_of_the_folder(chain: Chain, tmp_path: Path) -> None:
     """A command line makes a `Path` of the URL, which takes a `/` out of it."""
     store = fsspec.filesystem("memory")

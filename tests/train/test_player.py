@@ -385,7 +385,7 @@ def test_questions_are_read_as_an_index_reads_them(
     (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(entry))
     asked: list[tuple[str, bytes]] = []
 
-    def answers(_: Player, prompts: list[str], images: list[bytes], most: int) -> list[str]:
+    def answers(_: Player, prompts: list[str], images: list[bytes], most: int, located: list[bool]) -> list[str]:
         asked.extend(zip(prompts, images, strict=True))
         return ["red"] * len(prompts)
 

@@ -151,6 +151,10 @@ def test_augmentation_is_per_row_and_leaves_wrists_in_place() -> None:
     moved = augment.augment(key, images, replace(nothing, crop=0.8, rotation=10.0), (False, True))
     assert (np.abs(moved[:, 0] - images[:, 0]).max((1, 2, 3)) > 0.1).all()
     np.testing.assert_allclose(moved[:, 1], images[:, 1], atol=1e-5)
+    located = jnp.array([True, False, False, True])  # a text says where things are in these rows' images
+    kept = augment.augment(key, images, replace(nothing, crop=0.8, rotation=10.0), (False, True), located)
+    np.testing.assert_allclose(kept[located], images[located], atol=1e-5)
+    assert np.array_equal(kept[~located], moved[~located])
     coloured = augment.augment(
         key, jnp.broadcast_to(images[:1, :1], images.shape), AugmentConfig(on=True), (True, True)
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from fasttok.common.console import track
+from fasttok.common.locations import has_locations
 from fasttok.common.names import relative_path
 from fasttok.common.yaml_once import load_once
 from fasttok.errors import InputError
@@ -47,7 +48,10 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
         asked = items[start : start + player.batch]
         answers = player.answer(
-            [item.prompt for item in asked], [item.image.read_bytes() for item in asked], most_tokens
+            [item.prompt for item in asked],
+            [item.image.read_bytes() for item in asked],
+            most_tokens,
+            [has_locations(item.prompt, item.target) for item in asked],
         )
         for item, answer in zip(asked, answers, strict=True):
             right.append(int(answer == item.target))
