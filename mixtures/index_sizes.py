@@ -162,7 +162,7 @@ def _tables(
         "file",
         *(["language"] if texts else []),
         *(["cameras"] if filters.cameras else []),
-        *(["id", "image", "image_offset"] if filters.part is not None else []),
+        *(["id", "image", "checksum"] if filters.part is not None else []),
     ]
     for table in _read(files, columns):
         mask, reasons = np.ones(table.num_rows, bool), Counter[str]()
@@ -201,10 +201,10 @@ def _passes(table: pa.Table, filters: SourceFilters, directory: str) -> Iterator
         low, high = filters.part
         codes = table.column("file").combine_chunks()
         places = [below(directory, file) for file in codes.dictionary.to_pylist()]
-        columns = (table.column(name).to_pylist() for name in ("id", "image", "image_offset"))
+        columns = (table.column(name).to_pylist() for name in ("id", "image", "image_bytes", "checksum"))
         keys = [  # all records of an image are on one side, as a question about an image tells of its other answers
-            (image, str(offset)) if image else (places[code], record)
-            for code, record, image, offset in zip(codes.indices.to_pylist(), *columns, strict=True)
+            (str(size), str(checksum)) if image else (places[code], record)
+            for code, record, image, size, checksum in zip(codes.indices.to_pylist(), *columns, strict=True)
         ]
         hashes = np.array([hashed_place(*key) for key in keys], np.float64)
         yield "part", (hashes >= low) & (hashes < high)
@@ -213,7 +213,7 @@ def _passes(table: pa.Table, filters: SourceFilters, directory: str) -> Iterator
 def hashed_place(file: str, record: str) -> float:
     """Returns a record's place in [0, 1): a hash of its file's path below the dataset's folder, and its id.
 
-    For questions and captions, these are the file and the offset of their image.
+    For questions and captions, these are the size and the CRC-32C of their image: one image may be in many rows or files.
 
     >>> 0 <= hashed_place("1/trajectory.h5", "0") < 1
     True

@@ -110,8 +110,8 @@ class SourceFilters:
         excludes: RE2 pattern that the instruction or question must not match anywhere.
         cameras: slots that must be there.
         part: (low, high) in [0, 1]: takes the records with low <= hash < high. (0, 0.9) and (0.9, 1) hold out a tenth of a
-            dataset without a split of its own. A record's hash depends only on its file's path below the dataset's
-            folder and on its id.
+            dataset without a split of its own. An episode's hash depends only on its file's path below the dataset's
+            folder and on its id; that of a question or caption depends on its image.
         records: number of records to take, evenly spread over all that pass the other filters.
     """
 

@@ -19,6 +19,8 @@ from fasttok.errors import InputError, unknown_name
 
 __all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
 
+LATER = {"checksum": pa.int64()}
+"""Columns that an INDEX of version 0.1.0 lacks, with their types."""
 NUMBERED = "step_numbers"
 """Metadata key of episodes from which `keep_ranges` may leave out steps: (T,) stored numbers of the steps. Chunks end at gaps."""
 SharedMetadata = Mapping[str, str | float | list[Encoding] | dict[str, tuple[str, ...]] | None]
@@ -115,7 +117,7 @@ def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] |
 
     Args:
         path: path or URL of the file.
-        columns: columns to read; all by default.
+        columns: columns to read; all by default. Those that an INDEX of an older version lacks are null.
         codes: text columns to read as dictionary arrays, which saves memory if many texts are equal.
 
     Raises:
@@ -123,8 +125,14 @@ def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] |
     """
     try:
         with stores.open_file(path) as stream:
-            return pq.read_table(stream, columns=columns, read_dictionary=codes)
-    except (OSError, pa.ArrowException) as error:
+            file = pq.ParquetFile(stream, read_dictionary=codes)
+            known = file.schema_arrow.names
+            table = file.read([name for name in columns if name in known or name not in LATER] if columns else None)
+            for name in columns or ():
+                if name in LATER and name not in known:
+                    table = table.append_column(name, pa.nulls(table.num_rows, LATER[name]))
+            return table.select(columns) if columns else table
+    except (OSError, pa.ArrowException, KeyError) as error:
         if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own errors have no errno
             raise
         refuse_pointer_at(path)

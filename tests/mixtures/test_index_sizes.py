@@ -34,7 +34,6 @@ def write(folder: Path, files: int = 2) -> list[str]:
                 "file": f"{DATA}/{stem}",
                 "id": str(i),
                 "image": "",
-                "image_offset": 0,
             }
             for i, (n, text, slots) in enumerate(EPISODES)
         ]
@@ -115,7 +114,6 @@ def test_files_of_one_name_are_divided_by_their_folders_wherever_these_are(tmp_p
                 "file": f"{place}/{n}/trajectory.h5",
                 "id": "0",
                 "image": "",
-                "image_offset": 0,
             }
             for n in range(200)
         ]
@@ -130,13 +128,17 @@ def test_files_of_one_name_are_divided_by_their_folders_wherever_these_are(tmp_p
     assert taken[0] == taken[1]
 
 
-@pytest.mark.parametrize("archive", [False, True])
-def test_questions_about_an_image_are_in_one_part(archive: bool, tmp_path: Path) -> None:
-    """As the turns of a conversation and the captions of a picture; the images are files, or places in a tar file."""
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_questions_about_an_image_are_in_one_part(repeated: bool, old: bool, tmp_path: Path) -> None:
+    """As the turns of a conversation and the captions of a picture; the images are files, or repeated in rows of Parquet files.
+
+    An INDEX of 0.1.0 has no checksums; then images of one size are in one part.
+    """
     (tmp_path / "d" / "train").mkdir(parents=True)
     rows = [
-        {"steps": 1, "image_bytes": 0, "target": "", "file": f"{DATA}/a.json", "id": f"{n}/{turn}",
-         "image": "a.tar" if archive else f"{n}.jpg", "image_offset": 512 * n if archive else 0}
+        {"steps": 1, "image_bytes": 1000 + n, "target": "", "file": f"{DATA}/a.json", "id": f"{n}/{turn}",
+         "image": f"{turn}.parquet" if repeated else f"{n}.jpg"} | ({} if old else {"checksum": 7 * n})
         for n in range(200) for turn in range(5)
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d" / "train" / "t.episodes.parquet")
