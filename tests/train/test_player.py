@@ -22,6 +22,7 @@ from fasttok.fitting.fit import FitConfig, fit_tokenizer
 from mixtures.spec import Resize
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
+from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.train.tiny_runs import config
 from train import policy
@@ -209,6 +210,24 @@ def test_a_robot_whose_sources_have_chunks_of_two_lengths_is_measured(chain: Cha
     (by_flow,) = action_errors(players[0], shards, 16, "flow")
     assert by_flow.rows == together.rows == 16
     assert np.isfinite(by_flow.nrmse)
+
+
+REPEATED = """
+chunk: {seconds: 1.0}
+sources:
+  - {dataset: tabletop_planar, weight: 1, filters: {records: 1}}
+"""
+
+
+def test_a_held_out_row_that_the_shards_repeat_is_compared_once(player: Player, chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "repeated.yaml").write_text(REPEATED)
+    index, tokenizer, shards = str(chain.index), str(chain.tokenizer), tmp_path / "shards"
+    run_build(BuildConfig(str(tmp_path / "repeated.yaml"), str(shards), 90, index, tokenizer, shards=1), [])
+    reader = ShardReader(str(shards))
+    distinct = {reader.row(i)["sample_id"] for i in range(reader.num_rows)}
+    assert len(distinct) < 90 == reader.num_rows
+    (found,) = action_errors(player, shards, 90, "flow", draws=1)
+    assert found.rows == len(distinct)
 
 
 def test_held_out_rows_in_which_nothing_moves_measure_nothing(

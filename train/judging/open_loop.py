@@ -37,7 +37,7 @@ def action_errors(
     Args:
         player: the run.
         shards: rows that the run was not trained on, such as a mixture of `split: val` sources.
-        most: maximum rows per embodiment.
+        most: maximum rows per embodiment. A row that the shards repeat is compared once.
         decode: how actions are predicted.
         draws: samples per chunk. It is one if all samples would be equal: for recipes that draw no noise, and for tokens that are
             decoded greedily.
@@ -80,8 +80,13 @@ def _of_embodiment(
     right: list[NDArray[np.float32]] = []
     drawn = recipe_of(player.config).drawn if decode == "flow" else player.temperature > 0
     seconds, draws = [], draws if drawn else 1
+    seen: set[tuple[str, str]] = set()
     for numbers in track(_batches(numbered, player.batch), f"held-out actions of {embodiment}", unit="batches"):
-        rows = [reader.row(number) for number in numbers]
+        every = {(row["source"], row["sample_id"]): row for row in map(reader.row, numbers)}
+        rows = [row for key, row in every.items() if key not in seen]  # a source may be repeated in its shards
+        if not rows:
+            continue
+        seen |= every.keys()
         examples = [encoder.acting(row) for row in rows]
         began = time.monotonic()
         chunks = np.mean([player.predict(examples, embodiment, decode) for _ in range(draws)], axis=0)
@@ -94,14 +99,14 @@ def _of_embodiment(
     relative = normalized_rmse(rmse, spread)
     if math.isnan(relative):
         raise InputError(
-            f"{embodiment}: no action dimension moves in the {len(numbered)} held-out rows, so there is nothing to predict; give "
+            f"{embodiment}: no action dimension moves in the {len(right)} held-out rows, so there is nothing to predict; give "
             "other shards, or compare more rows (--held-out-rows)"
         )
     return ActionErrors(
         embodiment=embodiment,
         decode=decode,
         draws=draws,
-        rows=len(numbered),
+        rows=len(right),
         names=player.robot(embodiment).action_names,
         rmse=tuple(rmse.tolist()),
         mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
