@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from fasttok.actions.normalize import NormStats
 from fasttok.common.kinds import RecordKind
 from fasttok.errors import InputError
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.shared_folders import once
@@ -59,8 +61,6 @@ sources:
 @pytest.fixture(scope="session")
 def val_shards(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """120 rows of the episodes, questions and captions that `chain` holds out."""
-    from pipelines.builder.config import BuildConfig
-    from pipelines.builder.run import run_build
 
     def make(out: Path) -> None:
         (out / "val.yaml").parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +192,18 @@ def test_rows_are_of_every_kind_and_source(chain: Chain, val_shards: Path, tmp_p
         read, digest = read_rows(setup, val_shards, most)
         assert digest == read_rows(setup, val_shards, most)[1]
         assert sum(bool(row.embodiment) for row in read) == counts["tabletop_planar"] + counts["tabletop_arm"]
+
+
+def test_a_row_that_the_shards_repeat_is_measured_once(chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "chunk: {seconds: 1.0}\nsources:\n  - {dataset: tabletop_planar, split: val, weight: 1, filters: {records: 1}}\n"
+    )
+    index, tokenizer, shards = str(chain.index), str(chain.tokenizer), tmp_path / "shards"
+    run_build(BuildConfig(str(tmp_path / "m.yaml"), str(shards), 90, index, tokenizer, shards=1), [])
+    reader = ShardReader(str(shards))
+    steps = {reader.row(i)["sample_id"].rpartition("/")[0] for i in range(90)}  # without the number of the repeat
+    assert len(steps) < 90
+    assert len(read_rows(prepare(wide(chain, tmp_path / "run")), shards, 90)[0]) == len(steps)
 
 
 def test_as_many_rows_as_sources_are_one_row_of_each(val_shards: Path) -> None:

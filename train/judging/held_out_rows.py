@@ -64,12 +64,11 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
     at = spread_rows(reader, kinds, most, shards)
     slots = set(encoder.slots)
     out: list[HeldOutRow] = []
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str, str], str] = {}
     for row in reader.take(*at).rows():
-        key = row["source"], row["sample_id"]
-        if key in seen:  # a source may be repeated in its shards
+        if (key := without_repeat(row)) in seen:
             continue
-        seen.add(key)
+        seen[key] = f"{row['source']} {row['sample_id']}"
         example, which = encode.row(row), f"row {row['sample_id']} of source {row['source']}"
         length = len(example.prefix) + len(example.suffix)
         if length > setup.batcher.length:
@@ -83,8 +82,17 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
             )
         out.append(_held_out_row(len(out), row, example, encode))
     setup.batcher([row.example for row in out])  # an image that cannot be decoded is found here, not at step 10,000
-    text = "\n".join([reader.digest, *(f"{source} {sample}" for source, sample in sorted(seen))])
+    text = "\n".join([reader.digest, *sorted(seen.values())])
     return out, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_repeat(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Returns what a row and its repeats have in common; shards repeat a source, with the same or with other words.
+
+    >>> without_repeat({"sample_id": "bridge/a.tfrecord/7/0/1", "prompt": "lift it", "target": ""})
+    ('bridge/a.tfrecord/7/0', 'lift it', '')
+    """
+    return row["sample_id"].rpartition("/")[0], row["prompt"], row["target"]
 
 
 def _held_out_row(number: int, row: dict[str, Any], example: Example, encode: Encoder) -> HeldOutRow:

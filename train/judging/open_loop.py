@@ -14,7 +14,7 @@ from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
-from train.judging.held_out_rows import demonstrated, fitting_encoder
+from train.judging.held_out_rows import demonstrated, fitting_encoder, without_repeat
 from train.judging.measurements import DRAWS, ActionErrors, Decoding, normalized_rmse
 from train.player import Player
 from train.recipe import recipe_of
@@ -80,10 +80,10 @@ def _of_embodiment(
     right: list[NDArray[np.float32]] = []
     drawn = recipe_of(player.config).drawn if decode == "flow" else player.temperature > 0
     seconds, draws = [], draws if drawn else 1
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for numbers in track(_batches(numbered, player.batch), f"held-out actions of {embodiment}", unit="batches"):
-        every = {(row["source"], row["sample_id"]): row for row in map(reader.row, numbers)}
-        rows = [row for key, row in every.items() if key not in seen]  # a source may be repeated in its shards
+        every = {without_repeat(row): row for row in map(reader.row, numbers)}
+        rows = [row for key, row in every.items() if key not in seen]
         if not rows:
             continue
         seen |= every.keys()
