@@ -87,7 +87,8 @@ class EvaluateConfig:
     temperature: float = 0.0
     """Temperature of action tokens: 0 takes the likeliest tokens, 1 samples from what the model predicts."""
     vqa: Maybe[Path] = None
-    """Folder of questions about images (a VQA dataset with a dataset.yaml). The run answers questions of its val split."""
+    """Folder of questions about images, in any format that `fasttok-pipelines index` reads, with a dataset.yaml.
+    The run answers questions of its val split."""
     vqa_questions: int = 400
     """Maximum number of questions of --vqa to ask, the first ones."""
     held_out: Maybe[Path] = None

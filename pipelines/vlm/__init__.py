@@ -14,7 +14,7 @@ from pipelines.vlm import coco_boxes, coco_captions, image_files, jsonl, llava, 
 from pipelines.vlm.image_files import ReadImage
 from pipelines.vlm.record import ImagePlace, Range, SourceFile, Unwanted, VlmRecord
 
-__all__ = ["ImagePlace", "Range", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read"]
+__all__ = ["ImagePlace", "Range", "ReadImage", "SourceFile", "Unwanted", "VlmRecord", "open_images", "ranges", "read"]
 
 
 class FormatReader(Protocol):

@@ -141,9 +141,9 @@ def _record(entry: DatasetEntry, images: ImageFiles, where: Where, line: bytes) 
     try:
         row = parse(line)
         path, data = images.read(image_name(row, entry.image))
-        return VlmRecord(
-            where, id_of(row, entry.id, where.number), ImagePlace(path, 0, len(data)), data, *texts(entry, row)
-        )
+        place, topic = ImagePlace(path, 0, len(data)), row.get("kind", "")
+        name, topic = id_of(row, entry.id, where.number), topic if isinstance(topic, str) else ""
+        return VlmRecord(where, name, place, data, *texts(entry, row), topic=topic)
     except RecordError as error:
         return rejected(where, error)
 

@@ -63,6 +63,7 @@ class VlmRecord:
         target: answer or caption.
         answers: all answers that people gave, if there are several; without a target of its own, `target` is the most common.
         left_out: (what, how many) pairs of things that were left out, such as crowd boxes.
+        topic: kind of question, such as VQAv2's answer_type `yes/no`; "" if the record does not say it. No INDEX stores it.
     """
 
     where: Where
@@ -73,6 +74,7 @@ class VlmRecord:
     target: str
     answers: tuple[str, ...] = ()
     left_out: tuple[tuple[str, int], ...] = ()
+    topic: str = ""
 
 
 @dataclass(frozen=True)

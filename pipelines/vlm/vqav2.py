@@ -75,7 +75,7 @@ def _record(
         number, image = row.get("question_id"), row.get("image_id")
         if not coco.is_id(number):
             raise RecordError("language", f"question_id is {shown(number)}, expected an integer")
-        annotation = table.find(number, ("answers", "multiple_choice_answer"))
+        annotation = table.find(number, ("answers", "multiple_choice_answer", "answer_type"))
         if annotation is None:
             raise RecordError("language", f"question {shown(number)} has no annotation")
         target, answers = answer(annotation)
@@ -84,8 +84,9 @@ def _record(
         path, data = images.read(image_name(source.entry, source.split, image))
     except RecordError as error:
         return rejected(where, error)
-    name = id_of(row, "question_id", where.number)
-    return VlmRecord(where, name, ImagePlace(path, 0, len(data)), data, prompt, target, answers)
+    name, topic = id_of(row, "question_id", where.number), annotation.get("answer_type")
+    place = ImagePlace(path, 0, len(data))
+    return VlmRecord(where, name, place, data, prompt, target, answers, topic=topic if isinstance(topic, str) else "")
 
 
 def answer(annotation: JsonObject) -> tuple[str, tuple[str, ...]]:

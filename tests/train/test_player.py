@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from fasttok import ActionTokenizer
 from fasttok.episodes import open_episodes
@@ -385,19 +387,25 @@ def test_long_answers_are_right_if_they_are_the_target(
         ("LINE", {"images": "{split}_pictures"}, 1),
         ("LINE", {"prompt": None, "fixed_prompt": "what is it?"}, 1),
         ("KINDS", {}, 1),
-        ("\n", {}, r"val\.jsonl contains no questions"),
-        ("LINE", {"format": "llava"}, "format is llava; the questions to answer must be JSON lines"),
-        ("LINE", {"prompt": None}, "is not the entry of a VQA dataset"),
+        ("\n", {}, "no question that can be asked, and 0 that cannot"),
+        ("LINE\n{\n", {}, 1),
+        ("{\n", {}, r"and 1 that cannot; the first is .*val\.jsonl, record 0"),
+        ("LINE", {"splits": {"train": "val.jsonl"}}, "unknown split 'val'"),
+        ("LINE", {"kind": "caption", "prompt": None, "fixed_prompt": "say"}, "has kind caption; expected questions"),
+        ("LINE", {"prompt": None}, "needs 'prompt', or 'fixed_prompt'"),
     ],
 )
 def test_questions_are_read_as_an_index_reads_them(
     player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, keys: dict[str, Any], says: int | str
 ) -> None:
-    entry = {"kind": "vqa", "splits": {"val": "val.jsonl"}, "prompt": "question", "target": "answer"} | keys
+    own = {"name": "asked", "kind": "vqa", "splits": {"val": "val.jsonl"}, "prompt": "question", "target": "answer"}
+    entry = own | keys
     entry = {key: value for key, value in entry.items() if value is not None}
     pictures = tmp_path / entry.get("images", "images").replace("{split}", "val")
     pictures.mkdir()
-    (pictures / "a.png").write_bytes(b"a picture")
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(picture, "PNG")
+    (pictures / "a.png").write_bytes(picture.getvalue())
     line = {"image": "a.png", "question": "what is it?", "answer": "red "}
     written = lines.replace("LINE", json.dumps(line)).replace("KINDS", json.dumps(line | {"kind": ["a list"]}))
     (tmp_path / "val.jsonl").write_text(written)
@@ -415,7 +423,7 @@ def test_questions_are_read_as_an_index_reads_them(
         return
     found = answer_questions(player, tmp_path, 400)
     assert (found.questions, found.accuracy) == (says, 1)
-    assert asked == [("what is it?", b"a picture")] * says
+    assert asked == [("what is it?", picture.getvalue())] * says
 
 
 def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player: Player) -> None:

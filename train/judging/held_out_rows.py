@@ -86,7 +86,7 @@ def read_rows(setup: Setup, shards: Path, most: int) -> tuple[list[HeldOutRow], 
     return out, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def without_repeat(row: Mapping[str, Any]) -> tuple[str, str, str]:
+def without_repeat(row: Mapping[str, str]) -> tuple[str, str, str]:
     """Returns what a row and its repeats have in common; shards repeat a source, with the same or with other words.
 
     >>> without_repeat({"sample_id": "bridge/a.tfrecord/7/0/1", "prompt": "lift it", "target": ""})

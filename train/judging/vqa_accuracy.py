@@ -1,30 +1,22 @@
 """Measures how many questions of a VQA dataset a trained run answers correctly."""
 
-import json
+import logging
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-
-import yaml
 
 from fasttok.common.console import track
 from fasttok.common.locations import has_locations
-from fasttok.common.names import relative_path
-from fasttok.common.yaml_once import load_once
+from fasttok.episodes import BadRecord
 from fasttok.errors import InputError
+from pipelines.stored_questions import VlmRecord, stored_questions
 from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
 from train.player import ANSWER_TOKENS, Player
 
-
-@dataclass(frozen=True)
-class _Question:
-    """A question: its image file, its prompt, the right answer, and its kind ("" if it has none)."""
-
-    image: Path
-    prompt: str
-    target: str
-    kind: str
+logger = logging.getLogger(__name__)
+SPLIT = "val"
 
 
 def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
@@ -32,14 +24,15 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
 
     Args:
         player: run that answers.
-        folder: folder of the dataset.
+        folder: folder of the dataset, in any format of docs/vlm.md.
         most: how many questions to ask, at least 1, from the first on.
 
     Raises:
-        InputError: `folder` is not a VQA dataset of JSON lines, or has no questions in a val split.
+        InputError: `folder` is not a VQA dataset, or has no usable questions in a val split.
     """
     check_questions(folder)
-    items = _questions(folder, folder / "dataset.yaml", most)
+    questions = stored_questions(str(folder), SPLIT)
+    items = _usable(questions.records, folder, most)
     # One more token than the longest target has, so that a longer answer is not cut to a right one.
     longest = max(len(player.encoder.answer(item.target)) for item in items)
     most_tokens = max(ANSWER_TOKENS, longest)
@@ -49,54 +42,36 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
         asked = items[start : start + player.batch]
         answers = player.answer(
             [item.prompt for item in asked],
-            [item.image.read_bytes() for item in asked],
+            [questions.image(item) for item in asked],
             most_tokens,
             [has_locations(item.prompt, item.target) for item in asked],
         )
         for item, answer in zip(asked, answers, strict=True):
             right.append(int(answer == item.target))
-            kinds[item.kind][item.target] += 1
+            kinds[item.topic][item.target] += 1
     common = sum(counts.most_common(1)[0][1] for counts in kinds.values())
     return VqaResult(len(items), sum(right) / len(items), common / len(items), tuple(right))
 
 
-def _questions(folder: Path, entry_file: Path, most: int) -> list[_Question]:
-    """Reads the first questions of a dataset, as `fasttok-pipelines index` reads those of JSON lines.
+def _usable(records: Iterable[VlmRecord | BadRecord], folder: Path, most: int) -> list[VlmRecord]:
+    """Returns the first questions that can be used, without their images. Those that cannot are counted, and a warning says it.
 
     Raises:
-        InputError: the entry is not that of a VQA dataset of JSON lines with a val split, a line lacks a value that the entry
-            names, or there are no questions.
+        InputError: there are none.
     """
-    try:
-        entry = load_once(entry_file.read_text(encoding="utf-8"), str(entry_file))
-        splits, form = entry.get("splits") or {}, entry.get("format", "jsonl")
-        if entry.get("kind") != "vqa" or "val" not in splits:
-            raise InputError(f"{entry_file}: expected kind vqa and a val split, got {entry.get('kind')} with {splits}")
-        if form != "jsonl":
-            raise InputError(
-                f"{entry_file}: format is {form}; the questions to answer must be JSON lines (format: jsonl)"
-            )
-        file = folder / relative_path(splits["val"], str(entry_file))
-        fixed = None if "prompt" in entry else entry["fixed_prompt"].strip()
-        keys = [entry.get("image", "image"), entry["target"], *([] if fixed else [entry["prompt"]])]
-        images = relative_path(entry.get("images", "images").replace("{split}", "val"), str(entry_file))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{entry_file} is not the entry of a VQA dataset: {error!r}") from None
-    items: list[_Question] = []
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+    items: list[VlmRecord] = []
+    bad: list[BadRecord] = []
+    for record in records:
+        if isinstance(record, BadRecord):
+            bad.append(record)
+            continue
+        items.append(replace(record, data=b""))
         if len(items) == most:
             break
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-            if not all(isinstance(item[key], str) for key in keys):
-                raise TypeError(f"expected texts under {', '.join(keys)}")
-        except (ValueError, RecursionError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: line {number} is no question of {entry_file.name}: {error!r}") from None
-        image, target, *prompt = (item[key] for key in keys)
-        place = folder / relative_path(f"{images}/{image}", str(entry_file))
-        items.append(_Question(place, fixed or prompt[0], target.strip(), str(item.get("kind", ""))))
+    lost = sum(record.records for record in bad)
+    first = f"; the first is {bad[0].where.file}, record {bad[0].where.number}: {bad[0].detail}" if bad else ""
     if not items:
-        raise InputError(f"{file} contains no questions; expected JSON lines with {', '.join(keys)}")
+        raise InputError(f"{folder}: split {SPLIT} has no question that can be asked, and {lost} that cannot{first}")
+    if bad:
+        logger.warning(f"warning: {folder}: {lost} questions cannot be asked and do not count{first}")
     return items
