@@ -18,12 +18,15 @@ ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.E
 def check_name(name: str) -> str:
     """Returns why a relative name may not be opened, "" if it may.
 
-    >>> check_name("a/b.jpg"), check_name("../b.jpg"), check_name("s3://b.jpg"), check_name("")
-    ('', 'leads out of the images folder', 'leads out of the images folder', 'no name')
+    >>> check_name("a/12:30:05.jpg"), check_name("../b.jpg"), check_name("s3://b.jpg"), check_name("C:/b.jpg"), check_name("")
+    ('', 'leads out of the images folder', 'leads out of the images folder', 'leads out of the images folder', 'no name')
     """
     if not name.strip("/") or posixpath.normpath(name) == ".":
         return "no name"
-    if name.startswith(("/", "\\", "~")) or ":" in name or ".." in name.replace("\\", "/").split("/"):
+    elsewhere = (
+        re.match(r"[/\\~]|[A-Za-z]:([/\\]|$)", name) or "://" in name or "::" in name
+    )  # a drive, a URL, or a chain of them
+    if elsewhere or ".." in name.replace("\\", "/").split("/"):
         return "leads out of the images folder"
     if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", name):
         return "contains a backslash or a character that no name has"
