@@ -1,6 +1,7 @@
 """Drafts an entry for a folder of questions, captions or boxes, from the names of its files and a look into the first."""
 
 import glob
+import io
 import json
 import re
 import tarfile
@@ -23,6 +24,7 @@ from pipelines.recordings.hdf5 import fits
 from pipelines.recordings.split_notes import split_notes
 from pipelines.vlm import jsonl, webdataset
 from pipelines.vlm.confined_folder import ConfinedFolder, check_name
+from pipelines.vlm.json_stream import BrokenJsonError, JsonScanner
 from pipelines.vlm.record import RecordError
 from pipelines.vlm.values import JsonObject, JsonValue
 
@@ -313,11 +315,14 @@ def _json(place: ConfinedFolder, files: list[str]) -> Draft | None:
                 "kind: vqa", "format: llava", _splits(same, unclear),
                 _images(place, files, unclear, list(_by_split(same)), name), *more,
             ], unclear  # fmt: skip
-        row = _first_row(head)
+        row = _first_row(file, head)
         names = _texts_of(row)
         image = chosen(names, IMAGES)
-        if file.endswith(".jsonl") and image:
-            same = [other for other in files if other.endswith(".jsonl") and image in _first_row(_head(place, other))]
+        if image:
+            ends = (".jsonl", ".json")
+            same = [
+                other for other in files if other.endswith(ends) and image in _first_row(other, _head(place, other))
+            ]
             lines, unclear = _keys([name for name in names if name != image], unclear)
             where = _images(place, files, unclear, list(_by_split(same)), _first_text(row[image]))
             return [_kind(lines), _splits(same, unclear), where, flow("image", image), *lines], unclear
@@ -338,9 +343,15 @@ def _is_chat(head: bytes) -> bool:
     return b'"conversations"' in head or b'"messages"' in head
 
 
-def _first_row(head: bytes) -> JsonObject:
-    """Returns the object in the first line, {} if there is none."""
-    return _object(head.lstrip().split(b"\n", 1)[0])
+def _first_row(file: str, head: bytes) -> JsonObject:
+    """Returns the first object of JSON lines or of an array, {} if the file is neither."""
+    if array := jsonl.ARRAY.match(head):
+        try:
+            value = JsonScanner(io.BytesIO(head[array.end() - 1 :])).value()[2]
+        except BrokenJsonError:  # `head` ends before the first object does
+            return {}
+        return value if isinstance(value, dict) else {}
+    return _object(head.lstrip().split(b"\n", 1)[0]) if file.endswith(".jsonl") else {}
 
 
 def _object(data: bytes) -> JsonObject:

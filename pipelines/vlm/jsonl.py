@@ -1,6 +1,7 @@
-"""Reads JSON lines and a folder of images, one record per line. A range of lines is read without the rest of the file."""
+"""Reads JSON lines, or one JSON array of objects, and a folder of images. A range of records is read without the others."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,6 +10,7 @@ from fasttok.common.lfs_pointer import refuse_pointer
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
+from pipelines.vlm import json_stream
 from pipelines.vlm.image_files import ImageFiles
 from pipelines.vlm.json_stream import BrokenJsonError, JsonScanner
 from pipelines.vlm.record import (
@@ -25,18 +27,27 @@ from pipelines.vlm.record import (
 )
 from pipelines.vlm.values import JsonObject
 
-LINES_PER_JOB = 10_000
+PER_JOB = 10_000  # records
+ARRAY = re.compile(rb"(\xef\xbb\xbf)?\s*\[\s*[{\]]")  # how an array of objects begins, or an empty one
 BLOCK = 1 << 22
 
 
 def ranges(source: SourceFile) -> list[Range]:
-    """Cuts the file into ranges of lines.
+    """Cuts the file into ranges of lines, or of elements of its array.
 
     Raises:
-        InputError: as `refuse_values_over_lines`.
+        InputError: the array is empty, or broken before its first object; for lines, as `refuse_values_over_lines`.
     """
+    if is_array(source.file):
+        return json_stream.cut(source.file, "", PER_JOB)
     refuse_values_over_lines(source.file)
     return line_ranges(source.file)
+
+
+def is_array(file: str) -> bool:
+    """Whether a file is one JSON array of objects, and not JSON lines."""
+    with stores.open_file(file) as stream:
+        return ARRAY.match(stream.read(1 << 16)) is not None
 
 
 def refuse_values_over_lines(file: str) -> None:
@@ -68,7 +79,7 @@ def refuse_values_over_lines(file: str) -> None:
         )
 
 
-def line_ranges(file: str, lines: int = LINES_PER_JOB) -> list[Range]:
+def line_ranges(file: str, lines: int = PER_JOB) -> list[Range]:
     """Cuts a JSONL file into ranges of `lines` lines: (first byte, byte past the last, number of the first line)."""
     ranges: list[Range] = []
     start = first = seen = at = 0
@@ -130,16 +141,37 @@ def is_object(line: bytes) -> bool:
     return True
 
 
-def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
-    """Yields the records of a range of lines."""
-    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
-    for found in lines(source.file, span):
-        yield found if isinstance(found, BadRecord) else _record(source.entry, images, *found)
-
-
-def _record(entry: DatasetEntry, images: ImageFiles, where: Where, line: bytes) -> VlmRecord | BadRecord:
+def rows(file: str, span: Range) -> Iterator[tuple[Where, JsonObject | RecordError]]:
+    """Yields the objects of a range of JSON lines or of a JSON array, or what is wrong in their place."""
+    start, stop, first = span
+    if not is_array(file):
+        for found in lines(file, span):
+            if isinstance(found, BadRecord):
+                yield found.where, RecordError(found.reason, found.detail)
+                continue
+            try:
+                yield found[0], parse(found[1])
+            except RecordError as error:
+                yield found[0], error
+        return
+    number, place = first - 1, start
     try:
-        row = parse(line)
+        for element in json_stream.elements(file, start, stop, first):
+            number, place = element.where.number, element.where.offset
+            yield element.where, element.object()
+    except BrokenJsonError as error:
+        yield Where(file, max(error.place, place), 0, number + 1), RecordError("json", str(error))
+
+
+def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
+    """Yields the records of a range of lines, or of an array."""
+    images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
+    for where, row in rows(source.file, span):
+        yield rejected(where, row) if isinstance(row, RecordError) else _record(source.entry, images, where, row)
+
+
+def _record(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObject) -> VlmRecord | BadRecord:
+    try:
         path, data = images.read(image_name(row, entry.image))
         place, topic = ImagePlace(path, 0, len(data)), row.get("kind", "")
         name, topic = id_of(row, entry.id, where.number), topic if isinstance(topic, str) else ""

@@ -13,7 +13,7 @@ from fasttok.common import stores
 from fasttok.episodes import BadRecord, Where
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.errors import InputError
-from pipelines.vlm import json_stream, jsonl
+from pipelines.vlm import jsonl
 from pipelines.vlm.image_files import ImageFiles
 from pipelines.vlm.record import (
     PARTS,
@@ -34,7 +34,6 @@ from pipelines.vlm.values import JsonObject, JsonValue
 MARKER = "<image>"
 ASKS, ANSWERS = ("human", "user"), ("gpt", "assistant")
 ASIDE = ("system",)
-PER_JOB = 10_000  # conversations
 
 
 def ranges(source: SourceFile) -> list[Range]:
@@ -43,54 +42,21 @@ def ranges(source: SourceFile) -> list[Range]:
     Raises:
         InputError: it is neither an array nor JSON lines.
     """
-    if not is_array(source.file):
-        return jsonl.ranges(source)
-    return json_stream.cut(source.file, "", PER_JOB)
-
-
-def is_array(file: str) -> bool:
-    """Whether a file is one JSON array, and not JSON lines.
-
-    Raises:
-        InputError: the file begins like neither.
-    """
-    with stores.open_file(file) as stream:
+    with stores.open_file(source.file) as stream:
         start = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if start not in (b"[", b"{"):
-        raise InputError(f"{file}: expected a JSON array or JSON lines, got a file that begins with {start!r}")
-    return bool(start == b"[")
+        raise InputError(f"{source.file}: expected a JSON array or JSON lines, got a file that begins with {start!r}")
+    return jsonl.ranges(source)
 
 
 def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
     """Yields the records of a range of conversations."""
     images = ImageFiles(source.directory, source.entry.images.format(split=source.split))
-    for where, row in rows(source.file, span):
+    for where, row in jsonl.rows(source.file, span):
         if isinstance(row, RecordError):
             yield rejected(replace(where, number=where.number * PARTS), row)
         else:
             yield from _records(source.entry, images, where, row)
-
-
-def rows(file: str, span: Range) -> Iterator[tuple[Where, JsonObject | RecordError]]:
-    """Yields the objects of a range of a JSON array or of JSON lines."""
-    start, stop, first = span
-    if not is_array(file):
-        for found in jsonl.lines(file, span):
-            if isinstance(found, BadRecord):
-                yield found.where, RecordError(found.reason, found.detail)
-                continue
-            try:
-                yield found[0], jsonl.parse(found[1])
-            except RecordError as error:
-                yield found[0], error
-        return
-    number, place = first - 1, start
-    try:
-        for element in json_stream.elements(file, start, stop, first):
-            number, place = element.where.number, element.where.offset
-            yield element.where, element.object()
-    except json_stream.BrokenJsonError as error:
-        yield Where(file, max(error.place, place), 0, number + 1), RecordError("json", str(error))
 
 
 def _records(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObject) -> Iterator[VlmRecord | BadRecord]:

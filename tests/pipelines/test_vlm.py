@@ -103,6 +103,7 @@ def test_jobs_do_not_change_what_is_read(made: Made, monkeypatch: pytest.MonkeyP
     for name in ("CAPTIONS_PER_JOB", "IMAGES_PER_JOB", "QUESTIONS_PER_JOB", "PER_JOB", "ROWS_PER_JOB"):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, 2)
+    monkeypatch.setattr(vlm.jsonl, "PER_JOB", 2)
     monkeypatch.setattr(vlm.jsonl.line_ranges, "__defaults__", (2,))
     assert read() == whole
     if entry.format != "webdataset":
@@ -302,7 +303,7 @@ def test_numbers_of_classes_are_no_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [({"image": "0.jpg", "q": "é"}, "an object over several lines"), ([{}, {}], "an array over several")],
+    [({"image": "0.jpg", "q": "é"}, "an object over several lines"), ([1, [2]], "an array over several")],
 )
 @pytest.mark.parametrize("form", ["jsonl", "llava"])
 def test_json_over_several_lines_is_no_json_lines(value: Any, what: str, form: str, tmp_path: Path) -> None:
@@ -311,14 +312,38 @@ def test_json_over_several_lines_is_no_json_lines(value: Any, what: str, form: s
     source = vlm.SourceFile(parse_entry(entry, "dataset.yaml"), str(tmp_path), "train", str(tmp_path / "a.json"))
     for mark in ("", "\ufeff", "\n"):
         (tmp_path / "a.json").write_text(mark + json.dumps(value, indent=1, ensure_ascii=False), "utf-8")
-        if form == "llava" and isinstance(value, list):
-            assert len(vlm.ranges(source)) == 1  # it reads arrays
-            continue
         with pytest.raises(InputError, match=what):
             vlm.ranges(source)
     for lines in ('{"a": 1}\n{"b": 2}\n', '{"a": 1\n{"b": 2}\n', "{\n"):  # bad lines are told one by one
         (tmp_path / "a.json").write_text(lines)
         assert len(vlm.ranges(source)) == 1
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("mark", ["", "\ufeff", " \n"])
+def test_an_array_of_objects_is_read_as_lines_are(mark: str, indent: int | None, tmp_path: Path) -> None:
+    """As VizWiz, A-OKVQA and others store their questions, in one line or in many."""
+    made = vlm_data.jsonl(tmp_path / "data")
+    file, entry = made.directory / "train.jsonl", own_entry(made.directory)
+    source = vlm.SourceFile(entry, str(made.directory), "train", str(file))
+
+    def read() -> list[Any]:
+        found = [record for part in vlm.ranges(source) for record in vlm.read(source, part)]
+        return [
+            (record.reason, record.records)
+            if isinstance(record, BadRecord)
+            else (record.prompt, record.target, record.data)
+            for record in found
+        ]
+
+    rows = [vlm.jsonl.parse(line) for line in file.read_bytes().splitlines() if vlm.jsonl.is_object(line)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    lines = read()
+    file.write_text(mark + json.dumps(rows, indent=indent))
+    assert read() == lines
+    file.write_text("[]")
+    with pytest.raises(InputError, match="none, or an empty one"):
+        read()
 
 
 def test_conversations_of_text_only_are_filtered_in_parquet_too(tmp_path: Path) -> None:

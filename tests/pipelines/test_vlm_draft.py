@@ -43,10 +43,24 @@ def test_a_draft_finds_the_records(maker: Any, tmp_path: Path, capsys: pytest.Ca
     assert [(r["language"], r["target"]) for r in rows] == [(PROMPTS.get(p, p), t) for p, t, _ in made.records]
 
 
-def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["my_val.jsonl", "my_val.json"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"answer": "a"},
+        {
+            "answers": [{"answer": "a", "answer_confidence": "yes"}, {"answer": "b", "answer_confidence": "no"}]
+        },  # VizWiz
+    ],
+)
+def test_json_lines_and_an_array(
+    name: str, said: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "pics").mkdir()
     (tmp_path / "pics" / "0.jpg").write_bytes(vlm_data.encoded(0))
-    (tmp_path / "my_val.jsonl").write_text(json.dumps({"image_file": "0.jpg", "question": "q?", "answer": "a"}) + "\n")
+    row = {"image_file": "0.jpg", "question": "q?"} | said
+    (tmp_path / name).write_text(json.dumps([row] if name.endswith(".json") else row, indent=None))
+    (tmp_path / "info.json").write_text(json.dumps({"image": "0.jpg", "version": "1"}))
     run_draft(DatasetDraftConfig(str(tmp_path)))
     (tmp_path / "dataset.yaml").write_text(capsys.readouterr().out)
     result = run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
