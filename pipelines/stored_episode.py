@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.common import stores
@@ -19,6 +18,7 @@ from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
 from fasttok.episodes.dataset_name import dataset_name
 from fasttok.episodes.formats import format_of
 from fasttok.episodes.frames import Frames
+from fasttok.episodes.index import open_table, reading_table
 from fasttok.episodes.index_file import IndexedDataset, is_index, open_index
 from fasttok.errors import InputError, unknown_name
 from pipelines.common.files import filesystem
@@ -167,8 +167,8 @@ def _indexed(path: str, name: str, found: IndexedDataset, place: StoredPlace) ->
     for stem in counts.files:
         url = f"{path}/{name}/{place.split}/{stem}.episodes.parquet"
         fs, inner = filesystem(url)
-        with fs.open(inner, "rb") as file:
-            reader = pq.ParquetFile(file)
+        with reading_table(url), fs.open(inner, "rb") as file:
+            reader = open_table(file)
             if place.number < before + reader.metadata.num_rows:
                 table = reader.read(columns=[column for column in columns if column in reader.schema_arrow.names])
                 row = table.slice(place.number - before, 1).to_pylist()[0]

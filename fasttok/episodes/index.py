@@ -2,8 +2,9 @@
 
 import errno
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,10 @@ from fasttok.episodes.episode import Episode, Where
 from fasttok.episodes.index_file import FILE, FORMAT_VERSION, IndexedDataset, open_index
 from fasttok.errors import InputError, unknown_name
 
-__all__ = ["FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "read", "read_file", "read_parquet", "robots"]
+__all__ = [
+    "FILE", "FORMAT_VERSION", "count", "matrix", "open_index", "open_table", "read", "read_file", "read_parquet", "reading_table",
+    "robots",
+]  # fmt: skip
 
 LATER = {"checksum": pa.int64()}
 """Columns that an INDEX of version 0.1.0 lacks, with their types."""
@@ -112,6 +116,33 @@ def read_file(base: str, shared: SharedMetadata, keep: Collection[int] | None = 
         start = stop
 
 
+@contextmanager
+def reading_table(path: str) -> Iterator[None]:
+    """Raises an error in plain words if a Parquet file of the INDEX, which the block reads, is missing or damaged.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException, KeyError) as error:
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own errors have no errno
+            raise
+        refuse_pointer_at(path)
+        said = " ".join(str(error).split())  # some errors have several lines
+        raise InputError(f"{path} is missing or damaged ({said}); run the index job again") from None
+
+
+def open_table(stream: BinaryIO, codes: list[str] | None = None) -> pq.ParquetFile:
+    """Opens a Parquet file of the INDEX. Whatever is read of it is compared with its checksums; older files have none.
+
+    Args:
+        stream: the file.
+        codes: text columns to read as dictionary arrays.
+    """
+    return pq.ParquetFile(stream, read_dictionary=codes, page_checksum_verification=True)
+
+
 def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] | None = None) -> pa.Table:
     """Reads a Parquet file of the INDEX.
 
@@ -123,20 +154,14 @@ def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] |
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
-        with stores.open_file(path) as stream:
-            file = pq.ParquetFile(stream, read_dictionary=codes)
-            known = file.schema_arrow.names
-            table = file.read([name for name in columns if name in known or name not in LATER] if columns else None)
-            for name in columns or ():
-                if name in LATER and name not in known:
-                    table = table.append_column(name, pa.nulls(table.num_rows, LATER[name]))
-            return table.select(columns) if columns else table
-    except (OSError, pa.ArrowException, KeyError) as error:
-        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # pyarrow's own errors have no errno
-            raise
-        refuse_pointer_at(path)
-        raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
+    with reading_table(path), stores.open_file(path) as stream:
+        file = open_table(stream, codes)
+        known = file.schema_arrow.names
+        table = file.read([name for name in columns if name in known or name not in LATER] if columns else None)
+        for name in columns or ():
+            if name in LATER and name not in known:
+                table = table.append_column(name, pa.nulls(table.num_rows, LATER[name]))
+        return table.select(columns) if columns else table
 
 
 def matrix(column: pa.Array, start: int, stop: int) -> NDArray[np.float32]:

@@ -1,8 +1,9 @@
 """Defines the Parquet tables of an INDEX: episodes (or questions, captions), their steps, dead letters, and all source files."""
 
-from typing import TypedDict
+from typing import IO, TypedDict
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 EPISODES = pa.schema(
     [
@@ -58,6 +59,11 @@ REJECTED = pa.schema(
         ("filtered", pa.bool_()),
     ]
 )
+
+
+def table_writer(stream: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    """Returns a writer of a table. Each page has a checksum, because a flipped bit in a number would only be another number."""
+    return pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True)
 
 
 class EpisodeRow(TypedDict):

@@ -1,6 +1,5 @@
 """Reads the records of a source at their places in the INDEX: episodes and images from source files, texts from the INDEX."""
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fasttok.common.lfs_pointer import refuse_pointer_at
 from fasttok.episodes import BadRecord, Episode, Where
 from fasttok.episodes.frames import Frames
+from fasttok.episodes.index import open_table, reading_table
 from fasttok.episodes.index_tables import EpisodeRow
 from fasttok.errors import InputError
 from pipelines import vlm
@@ -113,7 +112,8 @@ class RecordReader:
             if self._group is None or self._group[0] != (file, group):
                 if group >= reader.num_row_groups:
                     raise InputError(f"{url}: has no row {row}; it was made again since the plan: pass --overwrite")
-                self._group = (file, group), reader.read_row_group(group)
+                with reading_table(url):
+                    self._group = (file, group), reader.read_row_group(group)
             table = self._group[1].slice(row - int(starts[group]), records)
             yield from table.to_pylist()
             row, records = row + table.num_rows, records - table.num_rows
@@ -128,12 +128,7 @@ def _changed(where: Where, checksum: int) -> BadRecord:
 def _open(url: str, _version: str) -> tuple[pq.ParquetFile, NDArray[np.int64]]:
     """Opens a Parquet file of the INDEX. Also returns the first row of each row group, with the number of all rows at the end."""
     fs, path = filesystem(url)
-    try:
-        reader = pq.ParquetFile(fs.open(path, "rb"))
-    except (OSError, pa.ArrowException) as error:
-        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # errors of pyarrow have no errno
-            raise
-        refuse_pointer_at(url)
-        raise InputError(f"{url} is missing or damaged ({error}); run the index job again") from None
+    with reading_table(url):
+        reader = open_table(fs.open(path, "rb"))
     sizes = [reader.metadata.row_group(i).num_rows for i in range(reader.num_row_groups)]
     return reader, np.cumsum([0, *sizes])

@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from types import TracebackType
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fasttok.actions.quantiles import FirstReading
-from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS
+from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS, table_writer
 from fasttok.errors import InputError
 from pipelines.common.files import atomic_write
 from pipelines.index.file_summary import add_up
@@ -93,11 +92,7 @@ class _Table:
     def __enter__(self) -> "_Table":
         self._writers = {
             name: self._stack.enter_context(
-                pq.ParquetWriter(
-                    self._stack.enter_context(atomic_write(f"{self._base}.{name}.parquet")),
-                    schema,
-                    compression="zstd",
-                )
+                table_writer(self._stack.enter_context(atomic_write(f"{self._base}.{name}.parquet")), schema)
             )
             for name, schema in SCHEMAS.items()
         }
@@ -116,9 +111,8 @@ class _Table:
     def add(self, part: JobPart, counted: _Counted) -> None:
         """Adds the rows of a part."""
         self.steps += part.summary.counts.steps
-        for name, file in part.tables.items():
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group)
+        for name in part.tables:
+            for rows in part.groups(name):
                 if name == "steps":
                     counted.add(rows)
                 self._waiting[name].append(rows)

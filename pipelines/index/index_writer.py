@@ -13,11 +13,10 @@ from types import TracebackType
 import google_crc32c
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.episodes import BadRecord, Episode, Where
-from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS, EpisodeRow, RejectedRow
+from fasttok.episodes.index_tables import EPISODES, REJECTED, STEPS, EpisodeRow, RejectedRow, table_writer
 from fasttok.errors import InputError
 from pipelines.common.files import FULL
 from pipelines.datasets.standardize import StandardEpisode
@@ -53,7 +52,7 @@ class IndexWriter:
         for name in self._schemas:
             self._tables[name] = self._stack.enter_context(SpooledTemporaryFile(SPOOLED))
         self._writers = {
-            name: self._stack.enter_context(pq.ParquetWriter(self._tables[name], schema, compression="zstd"))
+            name: self._stack.enter_context(table_writer(self._tables[name], schema))
             for name, schema in self._schemas.items()
         }
         return self

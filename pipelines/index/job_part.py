@@ -14,7 +14,8 @@ import json
 import mmap
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fasttok.common import json_files
+from fasttok.episodes.index import open_table
 from fasttok.errors import InputError
 from pipelines.common.files import atomic_write, filesystem, is_local, join
 from pipelines.common.live_counts import WORK
@@ -40,10 +42,23 @@ class JobPart:
     Attributes:
         summary: summary of the job.
         tables: name -> table.
+        path: path or URL of the part.
     """
 
     summary: FileSummary
     tables: dict[str, pq.ParquetFile]
+    path: str
+
+    def groups(self, name: str) -> Iterator[pa.Table]:
+        """Yields the row groups of a table.
+
+        Raises:
+            InputError: the part is damaged.
+        """
+        for group in range(self.tables[name].num_row_groups):
+            with _reading(self.path):
+                rows = self.tables[name].read_row_group(group)
+            yield rows
 
 
 def part_path(job: IndexJob) -> str:
@@ -85,20 +100,33 @@ def read_part(job: IndexJob) -> JobPart:
     """Reads a part. A local part is mapped into memory and not copied.
 
     Raises:
-        InputError: the part does not exist.
+        InputError: the part does not exist, or is damaged.
     """
     path = part_path(job)
     try:
         whole = _mapped(path)
     except FileNotFoundError:
         raise InputError(f"{job.file} was not indexed; run the same command again to finish") from None
-    at = 8 + int.from_bytes(whole[:8], "little")
-    header = json.loads(bytes(whole[8:at]))
-    tables = {}
-    for name, length in header["tables"].items():
-        tables[name] = pq.ParquetFile(pa.BufferReader(pa.py_buffer(whole[at : at + length])))
-        at += length
-    return JobPart(json_files.decode(FileSummary, header["summary"], path), tables)
+    with _reading(path):
+        at = 8 + int.from_bytes(whole[:8], "little")
+        header = json.loads(bytes(whole[8:at]))
+        tables = {}
+        for name, length in header["tables"].items():
+            tables[name] = open_table(pa.BufferReader(pa.py_buffer(whole[at : at + length])))
+            at += length
+        return JobPart(json_files.decode(FileSummary, header["summary"], path), tables, path)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Raises an error in plain words if the block reads a part that is damaged."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        said = " ".join(str(error).split())  # some errors have several lines
+        raise InputError(f"{path} is damaged ({said}); delete it, and run the same command again") from None
 
 
 def _mapped(url: str) -> memoryview:
@@ -109,6 +137,8 @@ def _mapped(url: str) -> memoryview:
     fs, path = filesystem(url)
     if is_local(fs):
         with Path(path).open("rb") as stream:
+            if not Path(path).stat().st_size:
+                return memoryview(b"")  # an empty file cannot be mapped
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     first = fs.cat_file(path, start=0, end=BLOCK)
     begins = 8 + int.from_bytes(first[:8], "little")

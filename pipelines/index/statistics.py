@@ -4,7 +4,6 @@ They are computed from the INDEX's columns, from which tokenizers and shards are
 does not depend on how the data was cut into files (`fasttok.actions.quantiles`).
 """
 
-import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.actions.chunks import chunks_at, horizon_steps, run_ends
@@ -20,8 +18,7 @@ from fasttok.actions.quantiles import Summary, summarize
 from fasttok.actions.representation import Representation
 from fasttok.common import stores
 from fasttok.common.console import progress
-from fasttok.common.lfs_pointer import refuse_pointer_at
-from fasttok.episodes.index import NUMBERED, read_file
+from fasttok.episodes.index import NUMBERED, open_table, read_file, reading_table
 from fasttok.episodes.index_file import IndexedEntry, IndexFile
 from fasttok.errors import InputError
 from pipelines.common.files import join
@@ -206,14 +203,8 @@ class ChunkMaker:
 
 def _batches(base: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     path = f"{base}.steps.parquet"
-    try:
-        with stores.open_file(path) as stream:
-            yield from pq.ParquetFile(stream).iter_batches(ROWS, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        if getattr(error, "errno", None) not in (None, errno.ENOENT):  # errors of pyarrow have no errno
-            raise
-        refuse_pointer_at(path)
-        raise InputError(f"{path} is missing or damaged ({error}); run the index job again") from None
+    with reading_table(path), stores.open_file(path) as stream:
+        yield from open_table(stream).iter_batches(ROWS, columns=columns)
 
 
 def _matrix(column: pa.ListArray) -> Matrix:

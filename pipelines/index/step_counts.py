@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fasttok.actions.quantiles import BINS, FirstReading, SecondReading, summary_of
 from fasttok.episodes.dataset_entry import DatasetEntry
+from fasttok.episodes.index import open_table
 from fasttok.episodes.index_file import IndexFile
 from pipelines.common.files import atomic_write, filesystem, join
 from pipelines.common.live_counts import WORK
@@ -100,7 +100,7 @@ def count(runs: list[IndexedRun]) -> Iterator[IndexedRun]:
         for stem in run.tables:
             fs, path = filesystem(join(place.out, place.dataset, place.split, f"{stem}.steps.parquet"))
             with fs.open(path, "rb") as stream:
-                file = pq.ParquetFile(stream)
+                file = open_table(stream)
                 for group in range(file.num_row_groups):
                     rows = matrix(file.read_row_group(group, columns=["action", "proprio"]))
                     if rows is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.counting_store import CountingStore
@@ -164,3 +165,46 @@ def test_a_driver_that_dies_after_the_workers(own_data: Path, tmp_path: Path, mo
         run_index(config, [])
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "index").rglob("*.parquet")} == before
     assert not (tmp_path / "index" / ".unfinished").exists()
+
+
+def changed(file: Path, at: int) -> None:
+    """Flips a bit of a file."""
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_flipped_bit_of_a_table_is_noticed(own_data: Path, tmp_path: Path) -> None:
+    """Numbers are stored nearly as they are, so most flipped bits make other numbers."""
+    out = str(tmp_path / "index")
+    run_index(IndexConfig((str(own_data / PLANAR),), out), [])
+    file = next(Path(out).rglob("*-train-*.steps.parquet"))
+    column = pq.read_metadata(file).row_group(0).column(2)
+    assert column.path_in_schema.startswith("action")
+    begins = column.dictionary_page_offset or column.data_page_offset
+    changed(file, begins + column.total_compressed_size - 5)
+    for read in (lambda: list(open_episodes(out)), lambda: of_index(out, open_index(out))):
+        with pytest.raises(InputError, match=r"steps\.parquet is missing or damaged .*CRC.*; run the index job again"):
+            read()
+
+
+@pytest.mark.parametrize("damage", ["bit", "half", "empty"])
+def test_a_damaged_part_is_named(damage: str, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: Any) -> None:
+        raise InputError("the driver died")
+
+    config = IndexConfig((str(own_data / PLANAR),), str(tmp_path / "index"))
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.index.compact._made", dies)
+        with pytest.raises(InputError, match="died"):
+            run_index(config, [])
+    part = sorted((tmp_path / "index" / ".unfinished" / "parts").rglob("*.*"))[0]
+    if damage == "bit":
+        changed(part, part.read_bytes().index(b"PAR1", 2000) + 3000)
+    else:
+        part.write_bytes(part.read_bytes()[: part.stat().st_size // 2 if damage == "half" else 0])
+    with pytest.raises(InputError, match=rf"{part.name} is damaged .*; delete it, and run the same command again"):
+        run_index(config, [])
+    part.unlink()
+    run_index(config, [])
+    assert len(list(open_episodes(str(tmp_path / "index")))) > 0

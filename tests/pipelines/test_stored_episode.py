@@ -1,6 +1,7 @@
 """One episode out of a dataset of any format, or out of an INDEX, is the one that a build would take."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,12 @@ def test_an_episode_that_changed_since_it_was_indexed(chain: Chain, own_data: Pa
     file.write_bytes(data)
     with pytest.raises(InputError, match=r"episode 0 of tabletop_planar, split train .* cannot be used: crc"):
         stored_episode(StoredPlace(str(tmp_path / "index")))
+
+
+def test_a_damaged_table_of_an_index_is_named(chain: Chain, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    shutil.copytree(chain.index, index)
+    table = next((index / "tabletop_planar" / "train").glob("*.episodes.parquet"))
+    table.write_bytes(table.read_bytes()[:-9])
+    with pytest.raises(InputError, match=rf"{table.name} is missing or damaged .*; run the index job again"):
+        stored_episode(StoredPlace(str(index), dataset="tabletop_planar"))
