@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fasttok.common import stores
 from fasttok.common.console import track
 from fasttok.common.kinds import Encoding
+from fasttok.common.next_command import command
 from fasttok.episodes import BadRecord, Episode, Where, rlds
 from fasttok.episodes.dataset_entry import DatasetEntry, RecordingFormat
 from fasttok.episodes.dataset_name import dataset_name
@@ -140,7 +141,9 @@ def _of_index(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode
     if place.dataset and place.dataset not in every:
         raise unknown_name("robot dataset", place.dataset, every, f"of {path}")
     if not place.dataset and len(every) != 1:
-        raise InputError(f"{path} has {len(every)} robot datasets; choose one: --dataset {' or '.join(every)}")
+        raise InputError(
+            f"{path} has {len(every)} robot datasets; choose one: --dataset {' or '.join(map(command, every))}"
+        )
     name = place.dataset or next(iter(every))
     found = every[name]
     if place.split not in found.splits:

@@ -6,12 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from fasttok.cli.fit import Fit
 from fasttok.common.next_command import beside, command
 from fasttok.episodes.index_file import IndexFile
-from pipelines.index.run import next_command
+from fasttok.errors import InputError
+from pipelines.index.config import IndexConfig
+from pipelines.index.run import next_command, run_index
+from train.config import TrainConfig
+from train.loop import last_line
 
 PLACEHOLDER = re.compile(r"\b(DATA|DATASET|INDEX|TOKENIZER|SHARDS|RUN|OUT|NAME|PAGE|DIR)\b")
 
@@ -22,6 +27,42 @@ def test_what_is_taken_gets_a_number(tmp_path: Path) -> None:
     (tmp_path / "shards-2").write_text("")
     assert beside(tmp_path / "index", "shards") == str(tmp_path / "shards-3")
     assert beside("s3://bucket/a/index/", "shards") == "s3://bucket/a/shards"
+
+
+def test_what_is_only_written_to_a_disk_is_not_beside_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fasttok fit` and `fasttok-train` refuse a URL for --out."""
+    monkeypatch.chdir(tmp_path)
+    assert beside("s3://bucket/a/index", "tokenizer", local=True) == "tokenizer"
+    (tmp_path / "tokenizer").mkdir()
+    assert beside(Path("s3://bucket/a/index"), "tokenizer", local=True) == "tokenizer-2"
+    assert beside("a/index", "tokenizer", local=True) == "a/tokenizer"
+    index = SimpleNamespace(datasets={"a": SimpleNamespace(entry=SimpleNamespace(kind="robot"))})
+    assert next_command(cast(IndexFile, index), "gs://b/index").startswith(
+        "fasttok fit gs://b/index --out tokenizer-2 "
+    )
+
+
+def test_a_url_in_a_path_is_the_url() -> None:
+    assert (
+        command("fasttok-train", "--shards", Path("gs://bucket/shards")) == "fasttok-train --shards gs://bucket/shards"
+    )
+
+
+def test_after_a_training() -> None:
+    said = last_line(TrainConfig(Path("my shards"), Path("it's a run")), flow=True)
+    run = "'it'\"'\"'s a run'"
+    assert f"next: fasttok-evaluate --run {run} --held-out 'my shards' (" in said
+    assert said.endswith(f": fasttok-train report {run}")
+    assert "--held-out gs://b/s --decode tokens (" in last_line(TrainConfig(Path("gs://b/s"), Path("r")), flow=False)
+
+
+def test_a_frequency_of_a_dataset_with_a_blank_in_its_name(tmp_path: Path) -> None:
+    entry = "{name: my robot's, kind: robot, cameras: {}, language: null, action: [{from: action}]}"
+    (tmp_path / "dataset.yaml").write_text(entry)
+    np.savez(tmp_path / "x.npz", action=np.zeros((20, 2)))
+    with pytest.raises(InputError, match="control frequency is not known") as caught:
+        run_index(IndexConfig((str(tmp_path),), str(tmp_path / "index")), [])
+    assert shlex.split(str(caught.value).partition("pass it: ")[2]) == ["--control-hz", "my robot's=HZ"]
 
 
 def test_words_are_quoted() -> None:

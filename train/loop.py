@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fasttok.common.console import progress
+from fasttok.common.next_command import command
 from fasttok.common.output_folder import check_output
 from pipelines.shards import ReadState
 from train.config import TrainConfig
@@ -150,11 +151,16 @@ def _steps(
         stopping.end(
             f"stopped after step {step}, of which there is a checkpoint; the same command with --resume goes on"
         )
-    how = "" if setup.model.flow else " --decode tokens"
-    measure = f"fasttok-evaluate --run {config.out} --held-out {config.held_out or config.shards}{how}"
-    logger.info(
+    logger.info(last_line(config, flow=setup.model.flow))
+
+
+def last_line(config: TrainConfig, *, flow: bool) -> str:
+    """Returns the last line of a training, with the commands to run next."""
+    how = () if flow else ("--decode", "tokens")
+    measure = command("fasttok-evaluate", "--run", config.out, "--held-out", config.held_out or config.shards, *how)
+    return (
         f"trained {config.steps} steps -> {config.out}; next: {measure} (shards of episodes that it has not seen say more; "
-        f"--env MODULE:FACTORY acts in a world), or its curves as a page: fasttok-train report {config.out}"
+        f"--env MODULE:FACTORY acts in a world), or its curves as a page: {command('fasttok-train', 'report', config.out)}"
     )
 
 

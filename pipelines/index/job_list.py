@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fasttok.common import json_files, stores
 from fasttok.common.names import is_unicode, plain_name
+from fasttok.common.next_command import command
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import FORMAT_VERSION
 from fasttok.errors import InputError
@@ -158,6 +159,7 @@ def usable(entry: DatasetEntry, control_hz: tuple[str, ...]) -> DatasetEntry:
             f"{entry.name} is excluded: {entry.exclude}. To use it anyway, pass your own entry with --entries FILE"
         )
     given = {}
+    flag = command("--control-hz", f"{entry.name}=HZ")
     for text in control_hz:
         name, _, hz = text.partition("=")
         try:
@@ -165,10 +167,10 @@ def usable(entry: DatasetEntry, control_hz: tuple[str, ...]) -> DatasetEntry:
         except ValueError:
             given[name] = 0.0
         if not 0 < given[name] < float("inf"):
-            raise InputError(f"--control-hz {text}: expected NAME=HZ, such as {entry.name}=10")
+            raise InputError(f"--control-hz {text}: expected NAME=HZ, such as {command(f'{entry.name}=10')}")
     known = given.get(entry.name, entry.control_hz)
     if entry.kind == "robot" and known is None:
-        raise InputError(f"{entry.name}: its control frequency is not known; pass it: --control-hz {entry.name}=HZ")
+        raise InputError(f"{entry.name}: its control frequency is not known; pass it: {flag}")
     return replace(entry, control_hz=known)
 
 

@@ -145,7 +145,7 @@ def files_of(jobs: Iterable[IndexJob]) -> Counter[tuple[str, str]]:
 def next_command(index: IndexFile, out: str) -> str:
     """Returns the next command for an INDEX: fit a tokenizer on its actions, or build shards if it has no actions."""
     if any(dataset.entry.kind == "robot" for dataset in index.datasets.values()):
-        return command("fasttok", "fit", out, "--out", beside(out, "tokenizer"), "--seconds", "1.0")
+        return command("fasttok", "fit", out, "--out", beside(out, "tokenizer", local=True), "--seconds", "1.0")
     return command(
         "fasttok-pipelines", "build", "all", "--index", out, "--out", beside(out, "shards"), "--samples", "20000"
     )

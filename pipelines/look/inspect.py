@@ -78,7 +78,7 @@ def run_inspect(config: InspectConfig) -> None:
     if page is not None:
         kinds = {source.kind for source in reader.manifest.sources.values()}
         preset = "pi0_fast" if kinds == {"robot"} else "ki" if "robot" in kinds else "vlm"
-        run = beside(config.shards, "run")
+        run = beside(config.shards, "run", local=True)
         log(
             f"{of} on the page; next: {command('fasttok-train', '--preset', preset, '--shards', config.shards, '--out', run)}"
         )

@@ -13,7 +13,6 @@ import jax
 import orbax.checkpoint as ocp
 
 from fasttok.common import json_files
-from fasttok.common.next_command import command
 from fasttok.errors import InputError
 from pipelines.shards import ReadState
 from train import model, optim
@@ -136,7 +135,7 @@ class Checkpoints:
         step = self.last_step
         if step is None:
             raise InputError(
-                f"{self.run} has no checkpoint; train it with: {command('fasttok-train', '--out', self.run)}"
+                f"{self.run} has no checkpoint; train it with the command that began it (sessions.jsonl has it) and --resume"
             )
         return step
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fasttok.common.console import write_text
+from fasttok.common.next_command import command
 from fasttok.errors import InputError
 from train.study.spec import Study
 from train.user_modules import load_attribute, where_examples_are
@@ -83,7 +84,7 @@ def _check_shards(study: Study, folder: Path) -> None:
     for name in study.shards:
         if not (folder / name / "manifest.json").is_file():
             raise InputError(
-                f"{folder} has no shards {name!r}; build them with: fasttok-pipelines build ... --out {folder / name}"
+                f"{folder} has no shards {name!r}; build them with: fasttok-pipelines build ... {command('--out', folder / name)}"
             )
 
 
