@@ -286,13 +286,16 @@ def write_text(path: Path, text: str) -> None:
 def emit_json(value: Any) -> None:
     """Writes one JSON document to stdout; numpy scalars and arrays become plain numbers and lists.
 
+    Numbers that are not finite become null: JSON has no words for them, and other programs refuse those that Python writes.
+
     >>> import numpy as np
     >>> emit_json({"rows": np.int64(3)})
     {
       "rows": 3
     }
     """
-    json.dump(value, sys.stdout, indent=2, default=_plain)
+    finite = json.loads(json.dumps(value, default=_plain), parse_constant=lambda _: None)
+    json.dump(finite, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 

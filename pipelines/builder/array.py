@@ -34,6 +34,9 @@ def run_build_task(config: BuildConfig, task: ArrayTask, beam_args: list[str]) -
     place = join_output(config.out, SHARDS, [inputs.index, *inputs.given])
     check_same_plan(out, join(out, PLAN), plan)
     if place.state == "finished":
+        if config.json:
+            mine = len(list(task.take(range(plan.shards))))
+            emit_json({"array": str(task), "shards": mine, "of": plan.shards, "already": mine})
         log(f"{config.out} is finished, nothing to do for task {task}")
         return
     place.share()

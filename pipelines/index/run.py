@@ -99,6 +99,8 @@ def run_index(config: IndexConfig, beam_args: list[str]) -> IndexFile:
     if place.state == "finished" and config.resume:
         index = open_index(out)
         check_same(index, out, sources, jobs)
+        if config.json:
+            report(index, files_of(jobs), as_json=True)
         log(f"INDEX {config.out} is finished, nothing to do")
         log(last_line(index, config.out, next_command(index, config.out)))
         return index

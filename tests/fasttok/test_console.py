@@ -1,6 +1,7 @@
 """What commands print: numbers stay whole, nothing folds in a pipe, progress keeps what it was last told."""
 
 import io
+import json
 import logging
 import re
 import sys
@@ -235,6 +236,18 @@ def test_a_bar_says_what_is_left_after_the_warm_up(monkeypatch: pytest.MonkeyPat
         now[0] += 10
         advance(10)
     assert "eta 89 s" in stream.getvalue()
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    console.emit_json(
+        {"a": float("nan"), "b": [float("inf"), -float("inf"), 1e300, 2**70], "c": np.array([np.nan, 0.1])}
+    )
+
+    def strange(word: str) -> None:
+        raise AssertionError(word)
+
+    said = json.loads(capsys.readouterr().out, parse_constant=strange)
+    assert said == {"a": None, "b": [None, None, 1e300, 2**70], "c": [None, 0.1]}
 
 
 def test_names_that_stdout_cannot_encode_are_printed_with_escapes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,8 @@ def test_resume_of_a_finished_index_does_nothing_unless_something_changed(
     assert run_index(IndexConfig(directories, out, resume=True), []) == made
     assert "is finished" in (said := capsys.readouterr().err)
     assert "nothing to do" in said
+    run_index(IndexConfig(directories, out, resume=True, json=True), [])
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "index" / "index.json").read_text())
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "index").rglob("*")} == before
     with pytest.raises(InputError, match="is a finished INDEX; pass --overwrite"):
         run_index(IndexConfig(directories, out), [])
