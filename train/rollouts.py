@@ -17,7 +17,7 @@ from fasttok.errors import InputError
 from train.acting.subtasks import Act, Conversation, InRealTime, SayThenAct, Seen
 from train.judging.chosen_films import BothFilms, EpisodeFilms, FirstFilms
 from train.judging.film_recorder import Film as Film
-from train.judging.measurements import Decoding, Share, WorldResult
+from train.judging.measurements import Decoding, Share, WorldResult, usual_ms
 from train.user_modules import load_attribute, where_examples_are
 from train.worlds.world_file import is_world_file, load_world
 
@@ -211,8 +211,7 @@ class EpisodeOutcomes:
         shortcut: whether the robot took the shortcut; empty if the environment does not report it.
         task: kind of task; empty if the environment does not report it.
         said: subtasks of each episode, in order; empty if the policy says none.
-        seconds: wall time of all predictions.
-        predictions: number of predictions; each is for all episodes that are played side by side.
+        seconds: wall time of each prediction; each is for all episodes that are played side by side.
     """
 
     success: list[bool] = field(default_factory=list)
@@ -220,8 +219,7 @@ class EpisodeOutcomes:
     shortcut: list[bool] = field(default_factory=list)
     task: list[str] = field(default_factory=list)
     said: list[list[str]] = field(default_factory=list)
-    seconds: float = 0.0
-    predictions: int = 0
+    seconds: list[float] = field(default_factory=list)
 
     def result(self, embodiment: str, split: str) -> WorldResult:
         """Returns shares, and the outcome of each episode (0 or 1), so that policies can be compared episode by episode."""
@@ -242,7 +240,7 @@ class EpisodeOutcomes:
             each={name: tuple(int(v) for v in values) for name, values in told.items()},
             task=tuple(self.task) or None,
             said=tuple(map(tuple, self.said)) or None,
-            ms_per_prediction=1000 * self.seconds / max(self.predictions, 1),
+            ms_per_prediction=usual_ms(self.seconds),
         )
 
 
@@ -325,7 +323,7 @@ def closed_loop(
                 views: list[Observation] = [{name: np.asarray(seen[name][i]) for name in seen} for i in rows]
                 left: list[NDArray[Any]] | None = None if rest is None else [rest[i] for i in rows]
                 chunks = talk.act(rows.tolist(), [tasks[i] for i in rows], views, left)
-                out.seconds, out.predictions = out.seconds + time.monotonic() - began, out.predictions + 1
+                out.seconds.append(time.monotonic() - began)
                 actions = np.zeros((len(chosen), *chunks.shape[1:]), chunks.dtype)
                 actions[rows] = chunks
                 rest = actions[:, execute:]

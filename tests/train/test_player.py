@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ SEEN: dict[str, np.ndarray] = {
 ALONE = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 gone = sys.argv[1:]
 def watch(event, args):
     if event in ("open", "os.listdir", "os.scandir") and args and isinstance(args[0], str | bytes | Path):
@@ -230,6 +232,23 @@ def test_a_held_out_row_that_the_shards_repeat_is_compared_once(player: Player, 
     assert len(distinct) < 90 == reader.num_rows
     (found,) = action_errors(player, shards, 90, "flow", draws=1)
     assert found.rows == len(distinct)
+
+
+def test_the_time_of_a_chunk_is_that_in_a_whole_batch_without_compiling(
+    player: Player, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first prediction compiles, and fewer rows than a batch take as long as a batch, because they are filled up."""
+    now, took = [0.0], iter([10.0, *[0.5] * 9])
+
+    def predict(examples: list[Any], *_: Any) -> np.ndarray:
+        now[0] += next(took)
+        return np.zeros((len(examples), examples[0].horizon, examples[0].dim))
+
+    of_four = dataclasses.replace(player, batch=4)
+    monkeypatch.setattr(of_four, "predict", predict)
+    monkeypatch.setattr(open_loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    (found,) = action_errors(of_four, chain.shards, 3, "flow", draws=3, embodiments=["arm"])
+    assert (found.rows, found.ms_per_chunk) == (3, 125.0)
 
 
 def test_held_out_rows_in_which_nothing_moves_measure_nothing(

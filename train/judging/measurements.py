@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -35,7 +36,7 @@ class WorldResult:
         each: the same per episode, 0 or 1 in the order of the seeds, so that runs can be compared in pairs.
         task: kind of each episode's task; None if the environment does not say.
         said: subtasks that the run said in each episode, in order; None if it says none.
-        ms_per_prediction: wall time in ms of one prediction, for all episodes that run side by side.
+        ms_per_prediction: wall time in ms of one prediction, for all episodes that run side by side (`usual_ms`).
         batch: number of episodes that ran side by side; None if the reader knows it (runs of a study).
         delay: steps that passed while a chunk was computed.
     """
@@ -68,7 +69,7 @@ class ActionErrors:
         mae: mean absolute error (D,), in raw units.
         spread: standard deviation of the demonstrated actions (D,); always predicting their mean would give this rmse.
         nrmse: root of the mean over dimensions of (rmse / spread)^2; always predicting the mean would give 1.
-        ms_per_chunk: wall time in ms per row and draw, the median over batches.
+        ms_per_chunk: wall time in ms per chunk and draw, if as many chunks are predicted at once as fit in a batch (`usual_ms`).
     """
 
     embodiment: str
@@ -115,3 +116,15 @@ def normalized_rmse(rmse: NDArray[np.floating[Any]], spread: NDArray[np.floating
     """
     moving = spread > 1e-9
     return float(np.sqrt(np.mean((rmse[moving] / spread[moving]) ** 2))) if moving.any() else math.nan
+
+
+def usual_ms(seconds: Sequence[float]) -> float:
+    """Returns the median in ms of the wall times of predictions; 0 without any.
+
+    The first one does not count if there are others, because a program is compiled in it.
+
+    >>> usual_ms([13.0, 0.5, 0.25, 0.5]), usual_ms([2.0]), usual_ms([])
+    (500.0, 2000.0, 0.0)
+    """
+    counted = seconds[1:] or seconds
+    return 1000 * float(np.median(counted)) if counted else 0.0

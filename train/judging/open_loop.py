@@ -15,7 +15,7 @@ from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from train.examples import Encoder
 from train.judging.held_out_rows import demonstrated, fitting_encoder, without_repeat
-from train.judging.measurements import DRAWS, ActionErrors, Decoding, normalized_rmse
+from train.judging.measurements import DRAWS, ActionErrors, Decoding, normalized_rmse, usual_ms
 from train.player import Player
 from train.recipe import recipe_of
 
@@ -79,7 +79,8 @@ def _of_embodiment(
     wrong: list[NDArray[np.float32]] = []
     right: list[NDArray[np.float32]] = []
     drawn = recipe_of(player.config).drawn if decode == "flow" else player.temperature > 0
-    seconds, draws = [], draws if drawn else 1
+    seconds: list[float] = []
+    draws = draws if drawn else 1
     seen: set[tuple[str, str, str]] = set()
     for numbers in track(_batches(numbered, player.batch), f"held-out actions of {embodiment}", unit="batches"):
         every = {without_repeat(row): row for row in map(reader.row, numbers)}
@@ -88,9 +89,12 @@ def _of_embodiment(
             continue
         seen |= every.keys()
         examples = [encoder.acting(row) for row in rows]
-        began = time.monotonic()
-        chunks = np.mean([player.predict(examples, embodiment, decode) for _ in range(draws)], axis=0)
-        seconds.append((time.monotonic() - began) / (len(rows) * draws))
+        drawn_chunks = []
+        for _ in range(draws):
+            began = time.monotonic()
+            drawn_chunks.append(player.predict(examples, embodiment, decode))
+            seconds.append((time.monotonic() - began) / player.batch)  # what lacks to a batch is filled up and computed
+        chunks = np.mean(drawn_chunks, axis=0)
         for row, example, chunk in zip(rows, examples, chunks, strict=True):
             right.append(demonstrated(row, example))
             wrong.append(chunk[: example.steps] - right[-1])
@@ -112,7 +116,7 @@ def _of_embodiment(
         mae=tuple(np.mean(np.abs(errors), axis=0).tolist()),
         spread=tuple(spread.tolist()),
         nrmse=relative,
-        ms_per_chunk=1000 * float(np.median(seconds)),
+        ms_per_chunk=usual_ms(seconds),
     )
 
 
