@@ -128,6 +128,21 @@ def read_holding(folder: str, source: Source, files: Sequence[str], directory: s
     return Holding(file, joined[0], joined[1].astype(np.int32), joined[2], images, texts, dropped)
 
 
+def refuse_empty(source: Source, holding: Holding) -> None:
+    """Refuses a source of which an INDEX contains nothing.
+
+    Raises:
+        InputError: it has no frames.
+    """
+    if holding.total:
+        return
+    left = ", ".join(f"{n:,} left out by {name}" for name, n in holding.left_out.items())
+    raise InputError(
+        f"source {source.name!r}: the INDEX contains no usable record of {source.dataset}/{source.split}"
+        f"{f' that passes its filters ({left})' if left else '; look at its rejected records'}; or take it out"
+    )
+
+
 def group(rows: NDArray[np.int64], steps: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     """Groups neighbouring records: those that begin within the same 32 frames, without a gap between their rows.
 

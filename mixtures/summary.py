@@ -7,7 +7,7 @@ from typing import Any
 from fasttok.common.kinds import RecordKind
 from fasttok.episodes.index_file import open_index
 from mixtures.catalogue import catalogue
-from mixtures.index_sizes import read_holding, split_counts
+from mixtures.index_sizes import read_holding, refuse_empty, split_counts
 from mixtures.shares import Allocation, allocate, needs_frames
 from mixtures.spec import Group, Mixture, Source, asked_for
 
@@ -122,7 +122,7 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
     """Reads the sizes of each source from an INDEX.
 
     Raises:
-        InputError: there is no finished INDEX, or it lacks a dataset or a split.
+        InputError: there is no finished INDEX, or it lacks a dataset or a split, or has no record of a source.
     """
     index = open_index(folder)
     sizes = {}
@@ -133,16 +133,17 @@ def from_index(mixture: Mixture, folder: str) -> dict[str, SourceSizes]:
             entry = dataset.entry
             kind = row_kind(source, entry.kind)
             holding = read_holding(folder, source, counts.files, dataset.directory)
+            refuse_empty(source, holding)
             robot = kind == "robot"
             horizon = (source.chunk or mixture.chunk).horizon(entry.control_hz) if robot else None
-        records = int(holding.records.sum())
+        text_bytes = ANSWER_BYTES if source.questions else holding.text_bytes / int(holding.records.sum())
         sizes[source.name] = SourceSizes(
             kind=kind,
             frames=holding.total,
             horizon=horizon,
             action_dim=entry.action_dim if robot else None,
-            image_bytes=holding.image_bytes / holding.total if holding.total else None,
-            target_bytes=ANSWER_BYTES if source.questions else holding.text_bytes / records if records else None,
+            image_bytes=holding.image_bytes / holding.total,
+            target_bytes=text_bytes,
             left_out=holding.left_out,
         )
     return sizes

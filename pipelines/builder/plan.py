@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fasttok.common import json_files
 from fasttok.errors import InputError
-from mixtures.index_sizes import Holding
+from mixtures.index_sizes import Holding, refuse_empty
 from mixtures.shares import Allocation, allocate
 from mixtures.spec import Mixture, Source, SourceFilters
 from pipelines.builder.draws import Draws, draw, group_takes
@@ -161,12 +161,7 @@ def make_plan(
         raise InputError(f"--shards must be between 1 and {MOST_SHARDS}, got {shards}")
     frames = {name: holding.total for name, holding in holdings.items()}
     for source in mixture.sources:
-        if not frames[source.name]:
-            left = ", ".join(f"{n:,} left out by {name}" for name, n in holdings[source.name].left_out.items())
-            raise InputError(
-                f"source {source.name!r}: the INDEX contains no usable record of {source.dataset}/{source.split}"
-                f"{f' that passes its filters ({left})' if left else '; look at its rejected records'}; or take it out"
-            )
+        refuse_empty(source, holdings[source.name])
     amounts = allocate(mixture, samples, frames)
     number = shards or _default_shards(mixture, holdings, amounts)
     key = hashlib.sha256(f"{seed}/{index_digest}/{mixture.digest}".encode()).hexdigest()

@@ -165,6 +165,18 @@ def test_explain_names_what_the_index_lacks(index: str, tmp_path: Path) -> None:
         main(["explain", "demo", "--index", str(tmp_path / "nothing")])
 
 
+@pytest.mark.parametrize("policy", ["as_given", "proportional"])
+def test_explain_refuses_what_a_build_refuses_as_it_has_no_records(index: str, tmp_path: Path, policy: str) -> None:
+    """It gave samples to such a source, or said that there is no INDEX."""
+    file, weight = tmp_path / "few.yaml", ", weight: 1" if policy == "as_given" else ""
+    file.write_text(
+        f"policy: {policy}\nchunk: {{seconds: 1.0}}\nsources:\n  - {{dataset: tabletop_arm{weight}}}\n"
+        f"  - {{dataset: tabletop_planar, filters: {{min_steps: 51}}{weight}}}\n"
+    )
+    with pytest.raises(InputError, match=r"few.yaml: line 5: source 'tabletop_planar': .*\(10 left out by min_steps\)"):
+        main(["explain", str(file), "--index", index])
+
+
 def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     main(["list"])
     assert "demo" in capsys.readouterr().out
