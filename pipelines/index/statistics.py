@@ -130,17 +130,29 @@ def dim_statistics(summary: Summary) -> DimStatistics:
 def of_chunks(config: StatisticsConfig, index: IndexFile) -> IndexChunkStatistics:
     """Computes statistics per embodiment: of actions in chunks, and of proprio at each step.
 
+    It says which embodiments it leaves out, because the form gives their datasets different dims, and of which embodiments the
+    chunks have different numbers of steps.
+
     Raises:
         InputError: a dataset does not allow the form, or has no control frequency and no --horizon is given.
     """
     steps = of_index(config.index, index, config.split)
     embodiments = {}
     for embodiment, both in steps.embodiments.items():
-        makers: dict[str, ChunkMaker] = {}  # path of a table, without its suffix -> what makes its chunks
-        for name in both.datasets:
-            maker = ChunkMaker.of(index.datasets[name].entry, config)
-            makers |= dict.fromkeys(_tables(config.index, index, name, config.split), maker)
-        first = ChunkMaker.of(index.datasets[both.datasets[0]].entry, config)
+        made = {name: ChunkMaker.of(index.datasets[name].entry, config) for name in both.datasets}
+        first = made[both.datasets[0]]
+        if len({maker.dim for maker in made.values()}) > 1:
+            dims = ", ".join(f"{name} {maker.dim}" for name, maker in made.items())
+            logger.info(
+                "note: no statistics for the embodiment %s: in this form its actions have dims %s", embodiment, dims
+            )
+            continue
+        if len({maker.horizon for maker in made.values()}) > 1:
+            steps_of = ", ".join(f"{name} {maker.horizon}" for name, maker in made.items())
+            logger.info("note: chunks of the embodiment %s have different numbers of steps: %s", embodiment, steps_of)
+        makers = {  # path of a table, without its suffix -> what makes its chunks
+            base: maker for name, maker in made.items() for base in _tables(config.index, index, name, config.split)
+        }
         count, action = statistics(list(makers), partial(_chunks, makers))
         embodiments[embodiment] = ChunkStatistics(
             datasets=both.datasets,
@@ -167,6 +179,7 @@ class ChunkMaker:
         encoding: encoding of each dim of the stored actions.
         names: name of each dim of the represented actions.
         represent: how actions are represented; None for as stored.
+        dim: number of dims of the represented actions.
         numbered: whether chunks end where steps are left out.
     """
 
@@ -174,6 +187,7 @@ class ChunkMaker:
     encoding: tuple[str, ...]
     names: tuple[str, ...]
     represent: Representation | None
+    dim: int
     numbered: bool = False
 
     @classmethod
@@ -187,7 +201,8 @@ class ChunkMaker:
             raise InputError(f"{entry.name}: its control frequency is not known; pass the chunk length with --horizon")
         represent = representation(entry, entry.name, config.form, config.rotation)
         names = represent.names(entry.action_names) if represent else entry.action_names
-        return cls(horizon, entry.action_encoding, names, represent, entry.keep_ranges is not None)
+        dim = represent.dim if represent else entry.action_dim
+        return cls(horizon, entry.action_encoding, names, represent, dim, entry.keep_ranges is not None)
 
     def chunks(self, base: str) -> Iterator[Matrix]:
         """Yields for each episode of a table its chunks, (steps of all chunks, D) float32."""

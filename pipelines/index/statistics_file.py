@@ -93,7 +93,7 @@ class ChunkStatistics(EmbodimentStatistics):
 
     Attributes:
         action: statistics of the action of each step of each chunk, in the form that was asked for.
-        horizon: number of steps per chunk.
+        horizon: number of steps per chunk, of the first dataset.
         form: form of the actions.
         chunk_steps: number of steps of all chunks together.
     """

@@ -144,6 +144,32 @@ def test_of_a_dataset_without_the_split_everything_counts(tmp_path: Path, capsys
             run_statistics(StatisticsConfig(str(tmp_path / out), split="test"))
 
 
+@pytest.mark.parametrize("parts_first", [True, False])
+def test_chunks_of_an_embodiment_whose_datasets_get_other_dims_in_this_form_have_no_statistics(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, parts_first: bool
+) -> None:
+    """Both have 7 columns, and 6d rotations make them 10 and 7: numbers of one were counted as those of the other."""
+    h5py = pytest.importorskip("h5py")
+    of_hand = "[{from: action, slice: [0, 3]}, {from: action, slice: [3, 6], rotation: euler_xyz}, {from: action, slice: [6, 7]}]"
+    actions = {"a": of_hand, "b": "[{from: action}]"} if parts_first else {"a": "[{from: action}]", "b": of_hand}
+    for hz, (name, action) in enumerate(actions.items(), 5):
+        (tmp_path / name).mkdir()
+        with h5py.File(tmp_path / name / "x.hdf5", "w") as file:
+            file["action"] = file["state"] = np.random.default_rng(0).random((50, 7)).astype(np.float32)
+        (tmp_path / name / "dataset.yaml").write_text(
+            f"name: {name}\nkind: robot\nformat: hdf5\nembodiment: franka\ncontrol_hz: {hz}\ncameras: {{}}\nlanguage: null\n"
+            f"filters: {{language: false}}\naction: {action}\nproprio: [{{from: state}}]\n"
+        )
+    run_index(IndexConfig((str(tmp_path / "a"), str(tmp_path / "b")), str(tmp_path / "index")), [])
+    index = open_index(str(tmp_path / "index"))
+    caplog.set_level("INFO")
+    assert of_chunks(StatisticsConfig(str(tmp_path / "index"), seconds=1.0, rotation="6d"), index).embodiments == {}
+    assert f"its actions have dims a {10 if parts_first else 7}, b {7 if parts_first else 10}" in caplog.text
+    stored = of_chunks(StatisticsConfig(str(tmp_path / "index"), seconds=1.0), index).embodiments["franka"]
+    assert stored.chunk_steps == 50 * 5 + 50 * 6
+    assert "chunks of the embodiment franka have different numbers of steps: a 5, b 6" in caplog.text
+
+
 def test_the_command(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_statistics(StatisticsConfig(str(chain.index)))
     steps = sum(len(action) for action, _ in columns(chain.index, "tabletop_arm"))
