@@ -14,6 +14,7 @@ from pipelines.check.sampled import EpisodeSample
 MUCH = 0.5  # share of idle steps from which on the finding is a warning
 SOME = 0.2  # share of idle steps from which on there is a finding
 TINY = 2e-3  # of a dim's usual range: a smaller change is no movement
+OVER = 0.1  # seconds over which an absolute dim must change by that, so that a robot is not idle because it is sampled often
 
 
 def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[DatasetFinding]:
@@ -36,7 +37,8 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
     low, high = np.quantile(joined, [0.01, 0.99], axis=0)
     tiny = TINY * np.maximum(high - low, 1e-12)
     steady = np.array([_steady(column, dim) for column, dim in zip(sample.columns.action, meanings, strict=True)])
-    idle = [_idle(episode.action, steady, tiny) for episode in episodes]
+    window = max(1, round(OVER * (sample.hz or 1)))
+    idle = [_idle(episode.action, steady, tiny, window) for episode in episodes]
     share = float(np.concatenate(idle).mean())
     if share < SOME:
         return []
@@ -50,7 +52,7 @@ def check_idle(sample: EpisodeSample, meanings: Sequence[DimMeaning]) -> list[Da
         f"{start + episode.dropped} to {stop + episode.dropped}"
     )
     todo = "leave idle steps out, so that a model does not learn to wait"
-    entry = f"filters: {{idle_below: {float(tiny[~steady].min() if (~steady).any() else tiny.min()):.2g}, idle: ends}}"
+    entry = f"filters: {{idle_below: {_below(tiny / np.where(steady, window, 1), steady, high > low):.2g}, idle: ends}}"
     drawing = Curves(str(sample.columns.action[moving]), {"action": episode.action[:, moving]}, (start, stop))
     level = "warning" if share >= MUCH else "note"
     return [DatasetFinding("warning" if level == "warning" else "note", "idle", episode.at(start), what, todo, entry,
@@ -64,13 +66,21 @@ def _steady(column: StepColumn, dim: DimMeaning) -> bool:
     return dim.meaning not in ("delta", "velocity")
 
 
-def _idle(action: NDArray[np.float64], steady: NDArray[np.bool_], tiny: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Returns (T,) bool: whether no dim moves in a step."""
-    moves = np.where(steady, np.abs(np.diff(action, axis=0, prepend=action[:1])), np.abs(action))
-    still = np.asarray((moves <= tiny).all(axis=1))
-    if steady.all() and len(still) > 1:
-        still[0] = still[1]
-    return still
+def _below(each: NDArray[np.float64], steady: NDArray[np.bool_], moving: NDArray[np.bool_]) -> float:
+    """Returns the filter `idle_below`: the smallest of what is tiny in one step, of the deltas that move, or else of all dims."""
+    deltas = each[moving & ~steady]
+    return float(deltas.min() if len(deltas) else each[moving].min(initial=each.max()))
+
+
+def _idle(
+    action: NDArray[np.float64], steady: NDArray[np.bool_], tiny: NDArray[np.float64], window: int
+) -> NDArray[np.bool_]:
+    """Returns (T,) bool: whether no dim moves in a step; a steady dim moves if it changes within `window` steps."""
+    over = min(window, max(1, len(action) - 1))
+    changed = np.abs(action[over:] - action[:-over])
+    changed = np.concatenate([np.repeat(changed[:1], len(action) - len(changed), axis=0), changed])
+    moves = np.where(steady, changed if len(changed) else np.zeros_like(action), np.abs(action))
+    return np.asarray((moves <= tiny).all(axis=1))
 
 
 def _longest(mask: NDArray[np.bool_]) -> tuple[int, int]:

@@ -215,6 +215,21 @@ def test_idle_steps(tmp_path: Path) -> None:
     assert "idle_below" in finding.entry
 
 
+def test_a_robot_that_is_sampled_often_is_not_idle(tmp_path: Path) -> None:
+    """At 200 Hz, a robot that needs 4 s to cross its range moves by less than 0.2 % of it in each step."""
+    hz, episodes = 200, 3
+    turns = [2 * np.pi * (np.arange(1600) / hz / 8 + start) for start in (0.0, 0.3, 0.6)]
+    actions = [np.stack([np.sin(t), np.cos(t), np.sin(t + 1), np.repeat([0, 1], 800)], axis=1) for t in turns]
+    times = [np.arange(1600) / hz] * episodes
+    moving = findings(lerobot(tmp_path / "a", Made(actions, [np.roll(a, 1, axis=0) for a in actions], times), fps=hz))
+    assert "idle" not in {finding.check for finding in moving}
+    waits = [np.concatenate([np.repeat(a[:1], 1600, axis=0), a]) for a in actions]
+    slow = Made(waits, [np.roll(a, 1, axis=0) for a in waits], [np.arange(3200) / hz] * episodes)
+    finding = the("idle", findings(lerobot(tmp_path / "b", slow, fps=hz)))
+    assert "50 % of all steps" in finding.what
+    assert "the longest pause from step 0 to 160" in finding.what
+
+
 # Action against state
 
 
