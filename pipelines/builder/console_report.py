@@ -27,7 +27,7 @@ def print_plan(plan: BuildPlan, facts: Sequence[ResolvedSource]) -> None:
         notes += [f"{count:,} left out by {name}" for name, count in source.left_out.items()]
         rows.append([source.name, fact.kind, percent(source.share, 2), source.quota, source.frames, source.epochs, chunk,
                      source.bytes / 1e6, ", ".join(notes)])  # fmt: skip
-    columns = ["source", "kind", "share", "samples", "steps held", "epochs", "chunk", "MB", "note"]
+    columns = ["source", "kind", "share asked", "samples", "steps held", "epochs", "chunk", "MB", "note"]
     table(f"plan {plan.digest[:12]}: {plan.samples:,} samples in {plan.shards} shards, seed {plan.seed}", columns, rows)
 
 

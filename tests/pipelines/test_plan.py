@@ -1,5 +1,6 @@
 """The plan: exact draws, every group in one shard, sources of one dataset together; pure, and small at any size."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fasttok.errors import InputError
 from mixtures.index_sizes import Holding, group
 from mixtures.spec import Group, Mixture, Source, SourceFilters
 from pipelines.builder import draws as draws_module
+from pipelines.builder.console_report import print_plan
 from pipelines.builder.draws import draw, group_takes
 from pipelines.builder.plan import COLUMNS, load_plan, make_plan, save_plan, shard_groups
 
@@ -116,6 +118,17 @@ def test_a_saved_plan_is_the_plan(tmp_path: Any) -> None:
         rows = sorted((r for part in seen for r in part[number].to_pylist()), key=lambda r: r["first"])
         assert rows == sorted(table.to_pylist(), key=lambda r: r["first"])
         assert set(table.column_names) == set(COLUMNS)
+
+
+def test_the_printed_plan_says_that_its_shares_are_those_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """With `max_epochs`, the samples have other shares: 10 of 100 are not 50 %."""
+    capped = Source("s0", "d0", weight=1.0, max_epochs=1.0), Source("s1", "d1", weight=1.0)
+    held = {"s0": holding([1] * 10), "s1": holding([1] * 500)}
+    plan, _ = make_plan(Mixture("m", Group("m", capped)), held, "i", 100, 0, 1)
+    print_plan(plan, [SimpleNamespace(kind="vqa", robot=False)] * 2)  # type: ignore[list-item]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "kind share asked samples" in printed
+    assert "s0 vqa 50.00 % 10 10" in printed
 
 
 def test_a_plan_of_a_hundred_million_questions_is_groups_not_questions() -> None:
