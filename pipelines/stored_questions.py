@@ -17,10 +17,12 @@ class StoredQuestions:
     """The questions of a split.
 
     Attributes:
+        name: name of the dataset.
         records: the questions, in the order of the files: BadRecord for one that cannot be used.
         read: (path, offset, length) of an image -> (encoded bytes, "") or (b"", what is wrong).
     """
 
+    name: str
     records: Iterator[VlmRecord | BadRecord]
     read: vlm.ReadImage
 
@@ -57,4 +59,4 @@ def stored_questions(directory: str, split: str) -> StoredQuestions:
     sources = [vlm.SourceFile(entry, directory, split, section.file) for section in contents.sections[split]]
     spans = [(source, span) for source in sources for span in vlm.ranges(source)]
     records = (record for source, span in spans for record in vlm.read(source, span))
-    return StoredQuestions(records, vlm.open_images(entry, directory))
+    return StoredQuestions(contents.name, records, vlm.open_images(entry, directory))

@@ -18,7 +18,7 @@ from fasttok.common.next_command import beside, command
 from fasttok.common.output_folder import Mark, OutputKind, check_output
 from fasttok.storage.folder import SUBFOLDER
 from fasttok.tokenizer import ActionTokenizer
-from train.acting.robots import differing
+from train.acting.robots import acting_notes
 from train.exports import lerobot, openpi, ours, pi0_fast
 from train.exports.export_config import ExportConfig
 from train.exports.layout import Json, Layout, LayoutFiles
@@ -76,7 +76,7 @@ def export(config: ExportConfig) -> WeightsReport:
         layout = pi0_fast.LAYOUT
     layout.check(source)
     out = check_output(config.out, EXPORT, overwrite=config.overwrite, reads=[config.run])
-    for note in differing(source.robots) if source.robots is not None else ():
+    for note in acting_notes(source.robots) if source.robots is not None else ():
         log(note)
     beside = layout.files(source)
     if beside.limits:

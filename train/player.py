@@ -17,7 +17,7 @@ from fasttok.errors import InputError, unknown_name
 from train import policy
 from train.acting import rtc
 from train.acting.observations import images_of, state_of
-from train.acting.robots import Robot, differing
+from train.acting.robots import Robot, acting_notes
 from train.acting.rows import ActingRow
 from train.acting.sampling_numbers import check_noise_seed, check_sampling
 from train.batches import Batcher, NumpyBatch, decode_image
@@ -106,7 +106,7 @@ class Player:
         check_noise_seed(seed, "seed")
         config, params, step = load_params(run, step)
         saved = SavedRun.load(run, shards)
-        for note in differing(saved.robots) if "robot" in config.data.kinds else ():
+        for note in acting_notes(saved.robots) if "robot" in config.data.kinds else ():
             logger.warning(note)
         encoder = Encoder(saved.robots, saved.text, config.model, config.data, saved.tok)
         batcher = Batcher(config.model, encoder.slots, config.data.text_length, saved.text.pad, config.data.resize)
@@ -277,11 +277,11 @@ class Player:
     def _seen(self, robot: Robot, task: str, observation: Observation) -> ActingRow:
         """Checks an instruction and an observation, and returns them as a row.
 
-        Spaces in the instruction are changed as a build of shards changes them.
+        A build of shards changed the spaces of each instruction, and filled a template of the mixture with it. So does this.
         """
         state, size, resize = state_of(observation, robot), self.config.image_size, self.batcher.resize
         images = {slot: decode_image(data, size, resize) for slot, data in images_of(observation, robot).items()}
-        return ActingRow(robot, " ".join(task.split()), state, images)
+        return ActingRow(robot, robot.worded(" ".join(task.split())), state, images)
 
     def _example(self, row: ActingRow, ask: Literal["Action", "Subtask"] = "Action") -> Example:
         """Returns what the model reads before it acts or says a subtask.

@@ -1,5 +1,6 @@
 """A run that is alone: loaded, acting, answering and exported without its shards, from another folder; and what `act` refuses."""
 
+import copy
 import dataclasses
 import inspect
 import io
@@ -404,6 +405,7 @@ def test_long_answers_are_right_if_they_are_the_target(
     [
         ("LINE\n\n  \nLINE\n", {}, 2),
         ("LINE", {"images": "{split}_pictures"}, 1),
+        ("LINE", {"name": "told"}, 1),
         ("LINE", {"prompt": None, "fixed_prompt": "what is it?"}, 1),
         ("KINDS", {}, 1),
         (json.dumps({"image": ["a.png"], "question": "what is it?", "answer": [3, "red", "red"]}), {}, 1),
@@ -444,13 +446,16 @@ def test_questions_are_read_as_an_index_reads_them(
         return ["red"] * len(prompts)
 
     monkeypatch.setattr(Player, "answer", answers)
+    player = dataclasses.replace(player, encoder=copy.copy(player.encoder))
+    player.encoder.robots = dataclasses.replace(player.encoder.robots, asked={"told": ("answer en {prompt}",)})
     if isinstance(says, str):
         with pytest.raises(InputError, match=says):
             answer_questions(player, tmp_path, 400)
         return
     found = answer_questions(player, tmp_path, 400)
     assert (found.questions, found.accuracy) == (says, 1)
-    assert asked == [("what is it?", picture.getvalue())] * says
+    words = "answer en what is it?" if entry["name"] == "told" else "what is it?"
+    assert asked == [(words, picture.getvalue())] * says
 
 
 def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player: Player) -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,20 +13,28 @@ import pytest
 from PIL import Image
 
 from fasttok.client import Client
+from fasttok.common import json_files
 from fasttok.common.images import decoded, opened
 from fasttok.packed_arrays import pack, unpack_map
 from mixtures.spec import ImageEncoding
+from pipelines.builder.config import BuildConfig
+from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
+from pipelines.stored_episode import StoredPlace, stored_episode
 from tests.chain import Chain
+from tests.train.handmade_run import ARM
 from tests.train.serving import served
 from tests.train.tiny_runs import config
 from train import policy
 from train.acting.observations import encoded, images_of
-from train.acting.robots import Robot
+from train.acting.robots import Robot, Robots, acting_notes
 from train.config import StateForm
 from train.examples import Encoder
 from train.player import Player
+from train.replay.asked_robot import AskedRobot, from_metadata
+from train.replay.predicted import predict
 from train.serving.keys import KeyMap, StatePart
+from train.serving.metadata import ServedRobot
 from train.serving.run_policy import RunPolicy
 from train.setup import Setup, prepare
 
@@ -214,9 +224,6 @@ sources:
 @pytest.fixture(scope="module", params=["{height: 40, width: 48, fit: pad, quality: 80}", "{height: 24, width: 24}"])
 def both(request: pytest.FixtureRequest, chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Setup]:
     """Every step with the images that the dataset has, and some of them resized."""
-    from pipelines.builder.config import BuildConfig
-    from pipelines.builder.run import run_build
-
     made = []
     for name, size, count in (("plain", "", 662), ("resized", f", resize: {request.param}", 12)):
         out = tmp_path_factory.mktemp(name)
@@ -246,6 +253,52 @@ def test_camera_images_get_the_size_that_the_build_gave_them(both: tuple[Setup, 
         arrays = request(keys, original)
         arrays |= {name: pixels(value) for name, value in arrays.items() if isinstance(value, bytes)}
         same(send(player, row, keys, arrays), expected)
+
+
+ASKED_OTHERWISE = """\
+name: asked otherwise
+sources:
+  - dataset: tabletop_arm
+    weight: 1
+    cameras: {primary: wrist, wrist: primary}
+    prompt: ["What should I do to {prompt}?", "{prompt}"]
+  - {dataset: tabletop_vqa, weight: 1, prompt: "answer en {prompt}"}
+"""
+
+
+def test_a_recorded_step_is_replayed_as_training_read_it(
+    chain: Chain, tmp_path: Path, given: list[dict[str, Any]]
+) -> None:
+    """The mixture gave the cameras other slots and the instruction other words; a replay gets neither from the dataset."""
+    (tmp_path / "mix.yaml").write_text(ASKED_OTHERWISE)
+    made = BuildConfig(
+        str(tmp_path / "mix.yaml"), str(tmp_path / "shards"), 12, str(chain.index), str(chain.tokenizer), shards=1
+    )
+    run_build(made, [])
+    own = Chain(chain.data, chain.index, chain.tokenizer, tmp_path / "shards")
+    setup = prepare(config(own, tmp_path / "run", data={"text_vocab": 300}))
+    assert setup.encoder.robots.asked == {"tabletop_vqa": ("answer en {prompt}",)}
+    setup.encoder.robots.save(tmp_path / "robots.json")
+    assert Robots.load(tmp_path / "robots.json", setup.model) == setup.encoder.robots
+    player, robot = player_of(setup), a_robot(setup)
+    said = ServedRobot.of(robot, setup.encoder.tok, 64)
+    assert from_metadata("arm", json_files.encode(said), "here").renamed == robot.renamed
+    asked = AskedRobot("arm", 20, 7, (), None, robot.cameras, (), renamed=robot.renamed)
+    rows = [row for row in rows_of(setup, "tabletop_arm", 6) if row["prompt"].startswith("What should I do to")]
+    assert rows
+    for row in rows:
+        places = (StoredPlace(str(chain.index), "train", number, "tabletop_arm") for number in range(12))
+        found = (one for one in map(stored_episode, places) if one.where.file.endswith(row["file"]))
+        episode = asked.sees(next(one for one in found if one.where.number == row["episode"]))
+        given.clear()
+        predict(partial(player.act, "arm"), episode, robot.cameras, episode.prompt, every=1, batch=1)
+        same(given[row["step"]], trained(setup.encoder, player, row))
+
+
+def test_a_note_says_which_cameras_have_other_names() -> None:
+    robot = dataclasses.replace(ARM, renamed=(("primary", "wrist"),))
+    [note] = acting_notes(Robots(slots=("primary",), robots={"s": robot}, bgr={}, tokenizer=None))
+    assert "renamed cameras of arm: primary is the camera that the dataset calls wrist" in note
 
 
 def a_robot(setup: Setup) -> Robot:

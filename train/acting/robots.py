@@ -7,7 +7,7 @@ value is checked, and none of them is a path to read from.
 import dataclasses
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from train.config import ModelConfig
 
 FILE = "robots.json"
 FORMAT_VERSION = 1
-ACTED = ("control_hz", "horizon", "action_encoding", "state_dim", "resize", "encode", "image_format")
+ACTED = ("control_hz", "horizon", "action_encoding", "state_dim", "resize", "encode", "image_format", "prompts")
 """What a policy takes from one source of its embodiment, and in which the sources may differ."""
 MOST = 1 << 16  # largest number of columns, or of pixels per side; more means that the file is damaged
 
@@ -53,6 +53,8 @@ class Robot:
         representation: how actions are represented; None if they are as the robot takes them.
         subtask: whether its rows contain subtasks.
         image_format: format of its images in the shards.
+        prompts: templates, one of which each of its prompts follows; () if prompts are the instruction alone.
+        renamed: (camera slot of its rows, camera slot of the dataset) of each camera that the mixture renamed.
     """
 
     dataset: str
@@ -70,6 +72,12 @@ class Robot:
     representation: Representation | None
     subtask: bool = field(default=False, metadata=json_files.IF_NOT_DEFAULT)
     image_format: ImageFormat = field(default="jpeg", metadata=json_files.IF_NOT_DEFAULT)
+    prompts: tuple[str, ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+    renamed: tuple[tuple[str, str], ...] = field(default=(), metadata=json_files.IF_NOT_DEFAULT)
+
+    def worded(self, task: str) -> str:
+        """Returns an instruction in the words of the prompts in training."""
+        return worded(task, self.prompts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +89,15 @@ class Robots:
         robots: robots by name of the source.
         bgr: slots whose images are stored with reversed channels, by name of the source (of robots and others).
         tokenizer: fingerprint of the FAST tokenizer whose ids are in the shards; None if they contain none.
+        asked: templates that the prompts of questions follow, by name of the dataset that the questions are from; those of its
+            first source. Datasets without templates are left out.
     """
 
     slots: tuple[str, ...]
     robots: dict[str, Robot]
     bgr: dict[str, tuple[str, ...]]
     tokenizer: str | None
+    asked: dict[str, tuple[str, ...]] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
     @classmethod
     def of(cls, manifest: Manifest, kinds: Collection[str]) -> "Robots":
@@ -98,6 +109,10 @@ class Robots:
         """
         sources = manifest.sources
         seen = {slot for source in sources.values() if source.kind in kinds for slot in source.cameras}
+        asked: dict[str, tuple[str, ...]] = {}
+        for source in sources.values():
+            if source.kind == "vqa" and not source.questions:
+                asked.setdefault(source.dataset, source.prompts)
         return cls(
             slots=tuple(slot for slot in CAMERA_SLOTS if slot in seen),
             robots={
@@ -116,12 +131,15 @@ class Robots:
                     encode=source.encode,
                     representation=source.representation,
                     subtask=source.subtask or bool(source.longest and source.longest.target_bytes),
+                    prompts=source.prompts,
+                    renamed=manifest.renamed_cameras(name),
                 )
                 for name, source in sources.items()
                 if source.robot
             },
             bgr={name: source.bgr for name, source in sources.items() if source.bgr},
             tokenizer=manifest.tokenizer.fingerprint if manifest.tokenizer else None,
+            asked={dataset: prompts for dataset, prompts in asked.items() if prompts},
         )
 
     def with_formats(self, reader: ShardReader) -> "Robots":
@@ -167,10 +185,21 @@ class Robots:
         write_text(file, json.dumps(about, indent=2) + "\n")
 
 
-def differing(robots: Robots) -> list[str]:
-    """Returns a note for each embodiment whose sources differ in what a policy needs: it acts as the first of them.
+def worded(text: str, prompts: Sequence[str]) -> str:
+    """Returns an instruction or a question in the words of the prompts in training: a build filled a template with it.
 
-    Training sees the rows of each source with their own chunks and images.
+    If there are several templates, it is the first one: each was used for as many rows as the others.
+
+    >>> worded("push the red circle", ["What should the robot do to {prompt}?", "{prompt}"]), worded("lift it", [])
+    ('What should the robot do to push the red circle?', 'lift it')
+    """
+    return prompts[0].replace("{prompt}", text) if prompts else text
+
+
+def acting_notes(robots: Robots) -> list[str]:
+    """Returns a note for each embodiment whose sources differ in what a policy needs, and for each whose cameras were renamed.
+
+    A policy acts as the first source. Training sees the rows of each source with their own chunks and images.
 
     Args:
         robots: robots of the shards, or of RUN.
@@ -190,6 +219,9 @@ def differing(robots: Robots) -> list[str]:
                 f"note: the sources of embodiment {embodiment} differ, and a policy acts as source {first}: "
                 f"{'; '.join(others)}. A mixture whose first source of {embodiment} is another one acts as that one"
             )
+        if pairs := sources[first].renamed:
+            said = ", ".join(f"{slot} is the camera that the dataset calls {of}" for slot, of in pairs)
+            notes.append(f"note: the mixture renamed cameras of {embodiment}: {said}; a policy needs the same pictures")
     return notes
 
 
@@ -199,7 +231,9 @@ def _as_words(value: object) -> str:
         return f"{value.width} x {value.height} ({value.fit}, quality {value.quality})"
     if isinstance(value, ImageEncoding):
         return f"{value.format} (quality {value.quality})"
-    return ", ".join(value) if isinstance(value, tuple) else "none" if value is None else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 def action_tokenizer(reader: ShardReader, given: Path | None) -> ActionTokenizer:
@@ -310,6 +344,8 @@ def _check(robot: Robot, model: ModelConfig, where: str) -> None:
         if not 1 <= quality <= 100:
             raise InputError(f"{where}: the quality of its images is {quality}, expected 1 to 100")
     _check_cameras(robot.cameras, f"{where}: cameras")
+    for slot in (slot for pair in robot.renamed for slot in pair):
+        _check_cameras((slot,), f"{where}: renamed")
     if robot.representation is not None:
         _check_representation(robot.representation, robot, f"{where}: representation")
 

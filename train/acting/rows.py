@@ -18,7 +18,7 @@ class ActingRow:
 
     Attributes:
         robot: robot that acts.
-        task: the instruction.
+        task: the instruction, in the words of the prompts in training.
         state: (S,) float32 in raw units; (0,) if the robot records no state.
         images: images by slot, (size, size, 3) uint8 in RGB, in the size of the model; a missing camera is left out.
         subtask: subtask to act on; "" for none.

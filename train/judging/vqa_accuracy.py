@@ -11,6 +11,7 @@ from fasttok.common.locations import has_locations
 from fasttok.episodes import BadRecord
 from fasttok.errors import InputError
 from pipelines.stored_questions import VlmRecord, stored_questions
+from train.acting.robots import worded
 from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
 from train.player import ANSWER_TOKENS, Player
@@ -33,6 +34,9 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     check_questions(folder)
     questions = stored_questions(str(folder), SPLIT)
     items = _usable(questions.records, folder, most)
+    # If training read the dataset's questions in other words, they get these words.
+    words = player.encoder.robots.asked.get(questions.name, ())
+    items = [replace(item, prompt=worded(item.prompt, words)) for item in items]
     # One more token than the longest target has, so that a longer answer is not cut to a right one.
     longest = max(len(player.encoder.answer(item.target)) for item in items)
     most_tokens = max(ANSWER_TOKENS, longest)

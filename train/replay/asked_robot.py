@@ -1,7 +1,7 @@
 """What a policy expects of a robot's episodes, as its run or its server says, and a check that an episode fits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ class AskedRobot:
         state_names: names of the state's columns, with their units.
         actions: range of the actions in training; None if not known.
         states: range of the states in training; None if not known.
+        renamed: (camera slot that the policy sees, camera slot of the dataset) of each camera that the mixture renamed.
     """
 
     embodiment: str
@@ -68,6 +69,19 @@ class AskedRobot:
     state_names: tuple[str, ...]
     actions: TrainedRange | None = None
     states: TrainedRange | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def sees(self, episode: StoredEpisode) -> StoredEpisode:
+        """Returns an episode with the cameras that the policy sees, under the names that the mixture gave them."""
+        if not self.renamed:
+            return episode
+        of = {slot: slot for slot in self.cameras} | dict(self.renamed)
+        there = {slot: of[slot] for slot in self.cameras if of[slot] in episode.cameras}
+        return replace(
+            episode,
+            cameras={slot: episode.cameras[recorded] for slot, recorded in there.items()},
+            bgr=tuple(slot for slot, recorded in there.items() if recorded in episode.bgr),
+        )
 
 
 def check_episode(robot: AskedRobot, episode: StoredEpisode) -> None:
@@ -158,6 +172,7 @@ def from_metadata(embodiment: str, said: Mapping[str, Packed], where: str) -> As
         states,
         _range(said, "action", dim),
         _range(said, "state", len(states)),
+        _pairs(said.get("cameras_renamed")),
     )
 
 
@@ -169,6 +184,10 @@ def _range(said: Mapping[str, Packed], what: str, dim: int) -> TrainedRange | No
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+
+
+def _pairs(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple((str(slot), str(of)) for slot, of in value.items()) if isinstance(value, Mapping) else ()
 
 
 def _numbers(value: object) -> tuple[float, ...]:

@@ -127,6 +127,7 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
         raise InputError(f"episode {config.episode} of {episode.dataset} has no instruction; give one: --prompt TEXT")
     with _open(config, episode) as opened:
         robot = opened.robot
+        episode = robot.sees(episode)
         check_episode(robot, episode)
         every = config.every or max(1, robot.horizon // 2)
         if every > robot.horizon:
@@ -195,6 +196,8 @@ def _loaded(config: ReplayConfig, run: Path, episode: StoredEpisode) -> _Opened:
     player = Player.load(run, config.flow_steps, config.batch, config.seed, config.checkpoint)
     embodiment = chosen_embodiment(config.embodiment, episode, player.embodiments)
     robot, tok = player.robot(embodiment), player.encoder.tok
+    of_dataset = [one for one in player.encoder.robots.robots.values() if one.embodiment == embodiment]
+    renamed = next((one.renamed for one in of_dataset if one.dataset == episode.dataset), robot.renamed)
     as_trained = robot.representation is None or robot.representation.stored
     asked = AskedRobot(
         embodiment,
@@ -206,6 +209,7 @@ def _loaded(config: ReplayConfig, run: Path, episode: StoredEpisode) -> _Opened:
         robot.state_names,
         TrainedRange.of(tok.stats.get(embodiment)) if as_trained else None,
         TrainedRange.of(tok.state_stats.get(embodiment)),
+        renamed,
     )
     return _Opened(str(run), player.step, asked, player)
 

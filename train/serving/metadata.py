@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok import ActionTokenizer, NormStats
 from fasttok._version import __version__
+from fasttok.common import json_files
 from train.acting.robots import Robot
 from train.judging.measurements import Decoding
 
@@ -38,6 +39,8 @@ class ServedRobot:
             columns may be None, too.
         state_high: largest value of each of the S columns, or None likewise.
         normaliser: digest of the statistics of actions and states, 16 hex digits.
+        cameras_renamed: camera slot -> what the dataset calls this camera, for each one that the mixture renamed; the key is
+            missing if there are none.
     """
 
     horizon: int
@@ -54,6 +57,7 @@ class ServedRobot:
     state_low: tuple[float | None, ...] | None
     state_high: tuple[float | None, ...] | None
     normaliser: str
+    cameras_renamed: dict[str, str] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
     @classmethod
     def of(cls, robot: Robot, tok: ActionTokenizer, model_size: int) -> "ServedRobot":
@@ -83,6 +87,7 @@ class ServedRobot:
             state_low=None if state is None else _known(state, state.min),
             state_high=None if state is None else _known(state, state.max),
             normaliser=normaliser_digest(tok, robot.embodiment),
+            cameras_renamed=dict(robot.renamed),
         )
 
 
