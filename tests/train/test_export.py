@@ -149,7 +149,8 @@ def test_forms_of_actions_that_lerobot_has() -> None:
 
 def test_limits_are_said() -> None:
     plain = said(handmade(sizes={**THEIR_SIZES}))
-    assert plain.count("\n") == 1  # images, and the length of a prompt
+    assert plain.count("\n") == 2  # the gripper, images, and the length of a prompt
+    assert "gripper is 1 for open and 0 for closed, as in the shards, and lerobot sends it so" in plain
     assert "224 x 224" in plain
     assert "random ones" in said(handmade())
     assert "below it, lerobot's prompt says -1 and ours 0" in said(handmade(clip=True))
@@ -161,6 +162,11 @@ def test_limits_are_said() -> None:
     assert "filter, stretched" in said(handmade(data=DataConfig(text_length=96, resize="stretch")))
     told = dataclasses.replace(ARM, subtask=True)
     assert "acts on the task alone" in said(handmade((told,)))
+    worded = dataclasses.replace(ARM, prompts=("What should I do to {prompt}?", "{prompt}"), image_format="png")
+    assert "training read 'What should I do to TASK?', and lerobot reads" in said(handmade((worded,)))
+    assert "went through: PNG, then" in said(handmade((worded,)))
+    arrow = dataclasses.replace(PLANAR, action_encoding=("delta",) * 3)
+    assert "gripper" not in said(handmade((arrow,)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -231,12 +237,15 @@ def test_openpi_gets_the_statistics_of_every_robot() -> None:
 
 
 def test_what_openpi_cannot_hold_is_said() -> None:
-    run = handmade((dataclasses.replace(ARM, subtask=True),), data=DataConfig(text_length=300))
+    robot = dataclasses.replace(ARM, subtask=True, prompts=("Please {prompt}",))
+    run = handmade((robot,), data=DataConfig(text_length=300))
     run = dataclasses.replace(run, robots=dataclasses.replace(run.robots, slots=CAMERA_SLOTS))
     told = "\n".join(openpi.files(source(run)).limits)
     assert "4 cameras: openpi's model reads 3" in told
     assert "max_token_len=300" in told
     assert "subtasks in the prompts of arm" in told
+    assert "'Please TASK', and openpi reads the task as it gets it" in told
+    assert "gripper is 1 for open" in told
     assert "JPEG of quality 95" in told
 
 

@@ -92,7 +92,7 @@ def image_steps(source: ExportSource, robot: Robot) -> str:
     """Says how the training images of a robot were made, as the beginning of a text on what a layout cannot express."""
     side, resize, encode = source.config.model.image_size, robot.resize, robot.encode
     quality = encode.quality if encode is not None else resize.quality if resize is not None else JPEG_QUALITY
-    kind = encode.format if encode is not None else "jpeg"
+    kind = encode.format if encode is not None else robot.image_format
     steps = [f"resized to {resize.width} x {resize.height}"] if resize is not None else []
     steps.append(f"{kind.upper()}" if kind == "png" else f"{kind.upper()} of quality {quality}")
     how = "stretched" if source.config.data.resize == "stretch" else "with black edges if they are not square"

@@ -104,7 +104,7 @@ def _of_acting(source: ExportSource, robot: Robot, relative: bool) -> list[str]:
             f"real-time chunking as it was trained (--rtc-delay {source.config.rtc_delay}): lerobot steers chunks by guidance "
             "instead"
         )
-    return [*said, *of_subtasks(source, robot)]
+    return [*said, *of_subtasks(source, robot), *of_prompts(robot, "lerobot"), *of_grippers(robot, "lerobot")]
 
 
 def of_subtasks(source: ExportSource, robot: Robot) -> list[str]:
@@ -112,6 +112,27 @@ def of_subtasks(source: ExportSource, robot: Robot) -> list[str]:
     if not robot.subtask or source.config.data.subtasks >= 1:
         return []
     return ["subtasks in the prompt: lerobot's policy neither says nor takes them, and acts on the task alone"]
+
+
+def of_prompts(robot: Robot, project: str) -> list[str]:
+    """Says in which words training read an instruction; [] if prompts were the instruction alone."""
+    if not robot.prompts:
+        return []
+    return [
+        f"the words around an instruction: training read {robot.worded('TASK')!r}, and {project} reads the task as it gets it; "
+        "give it the task in these words"
+    ]
+
+
+def of_grippers(robot: Robot, project: str) -> list[str]:
+    """Says what the numbers of a gripper mean; [] if none was brought to the convention of the shards."""
+    named = [name for name, kind in zip(robot.action_names, robot.action_encoding, strict=True) if kind == "gripper"]
+    if not named:
+        return []
+    return [
+        f"the numbers that the robot's gripper takes: {', '.join(named)} is 1 for open and 0 for closed, as in the shards, and "
+        f"{project} sends it so; convert it, and the gripper of the state, between the policy and the robot"
+    ]
 
 
 def of_images(source: ExportSource, robot: Robot) -> list[str]:

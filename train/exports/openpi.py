@@ -19,6 +19,7 @@ from fasttok import NormStats
 from fasttok.common import json_files
 from fasttok.errors import InputError
 from train.exports.layout import Flat, Layout, LayoutFiles, check_pi05, image_steps
+from train.exports.lerobot_limits import of_grippers, of_prompts
 from train.exports.lerobot_stats import WIDE
 from train.exports.robot_columns import own_columns
 from train.exports.source import ExportSource
@@ -188,6 +189,7 @@ def _of_robot(source: ExportSource, name: str) -> list[str]:
         said.append(f'the control mode in the prompt of {name} ("Control: {source.encoder.control[name]}")')
     if robot.subtask and source.config.data.subtasks < 1:
         said.append(f"subtasks in the prompts of {name}: openpi's policy acts on the task alone")
+    said += [*of_prompts(robot, "openpi"), *of_grippers(robot, "openpi")]
     if robot.cameras:
         said.append(
             f"{image_steps(source, robot)} ({name}). openpi resizes what its client sends to 224 x 224 with black edges"

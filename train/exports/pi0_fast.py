@@ -29,7 +29,7 @@ from train.exports import action_processor
 from train.exports.layout import Flat, Layout, LayoutFiles, check_acts
 from train.exports.lerobot import prompt_rewrite
 from train.exports.lerobot_config import TOKENIZER_LENGTH, inputs, outputs
-from train.exports.lerobot_limits import of_images, of_numbers, of_subtasks
+from train.exports.lerobot_limits import of_grippers, of_images, of_numbers, of_prompts, of_subtasks
 from train.exports.lerobot_processors import (
     BATCH,
     DEVICE,
@@ -309,7 +309,8 @@ def _limits(source: ExportSource, robot: Robot, length: int) -> tuple[str, ...]:
             "a vocabulary that is not PaliGemma's: rows of no token are zeros, which a sampling policy may draw; under "
             "fasttok.logits_mask none is"
         )
-    said += [*of_numbers(source, robot), *of_subtasks(source, robot), *of_images(source, robot)]
+    said += [*of_numbers(source, robot), *of_subtasks(source, robot)]
+    said += [*of_prompts(robot, "lerobot"), *of_grippers(robot, "lerobot"), *of_images(source, robot)]
     return (
         *said,
         "chunks that are whole whatever the model writes: lerobot fills up, cuts or zeroes others. fasttok.logits_mask keeps "
