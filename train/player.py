@@ -175,6 +175,7 @@ class Player:
             InputError: the run was not trained to act in this way, or an observation does not fit the robot.
         """
         robot = self.robot(embodiment)
+        check_restores(robot)
         _check_lists("act", tasks, observations)
         told = self._told(subtasks, len(tasks))
         if decode not in get_args(Decoding):
@@ -220,6 +221,7 @@ class Player:
             InputError: as in `act`; or the instruction is too long for this run.
         """
         robot = self.robot(embodiment)
+        check_restores(robot)
         _check_lists("row", [task], [observation])
         self.check_decode(decode)
         self._told([subtask], 1)
@@ -579,6 +581,20 @@ def robot_dim(robot: Robot) -> int:
     """Returns the number of dimensions of the robot's own actions; represented actions may have another number."""
     represent = robot.representation
     return robot.action_dim if represent is None else sum(piece.width for piece in represent.pieces)
+
+
+def check_restores(robot: Robot) -> None:
+    """Checks that the robot's state tells from where its actions go on.
+
+    Raises:
+        InputError: actions are differences to positions that the state does not have.
+    """
+    if robot.representation is not None and (lost := robot.representation.lost):
+        raise InputError(
+            f"{robot.embodiment} learned differences to the action before (form: {robot.representation.form}), and its state "
+            f"does not have action dims {', '.join(map(str, lost))}, so nothing says where they begin and nobody can act on "
+            "them. Name the state in the dataset's entry (`state:`) or use form: stored, then build the shards and train again"
+        )
 
 
 def _check_lists(what: str, tasks: Sequence[str], observations: Sequence[Observation]) -> None:

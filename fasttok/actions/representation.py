@@ -82,7 +82,7 @@ class Representation:
                     stop = piece.start + piece.width
                     raise InputError(
                         f"form relative needs the state of action dims {piece.start} to {stop - 1}, which the proprio does not "
-                        "have under the same names and rotation; name it in the entry (`state:`), or use form: delta or stored"
+                        "have under the same names and rotation; name it in the entry (`state:`), or use form: stored"
                     )
 
     @property
@@ -94,6 +94,16 @@ class Representation:
     def stored(self) -> bool:
         """Whether actions stay as they are stored."""
         return self.form == "stored" and self.rotation == "stored"
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Stored columns that a state cannot bring back: differences of positions whose state the proprio does not have.
+
+        >>> Representation(form="delta", pieces=(ActionColumns(0, 2, "absolute"), ActionColumns(2, 1, "gripper"))).lost
+        (0, 1)
+        """
+        moved = [p for p in self.pieces if self.form != "stored" and p.encoding == "absolute" and not p.state]
+        return tuple(column for piece in moved for column in range(piece.start, piece.start + piece.width))
 
     @property
     def dim(self) -> int:

@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 
 from fasttok import ActionTokenizer
+from fasttok.actions.representation import ActionColumns, Representation
 from fasttok.episodes import open_episodes
 from fasttok.errors import InputError
 from fasttok.fitting.fit import FitConfig, fit_tokenizer
@@ -30,6 +31,7 @@ from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.train.tiny_runs import config
 from train import policy
+from train.acting.robots import acting_notes
 from train.examples import Encoder, Example
 from train.judging import open_loop
 from train.judging.measurements import Decoding
@@ -37,6 +39,8 @@ from train.judging.open_loop import action_errors
 from train.judging.vqa_accuracy import answer_questions
 from train.loop import run
 from train.player import ANSWER_TOKENS, Player
+from train.serving.keys import KeyMap
+from train.serving.run_policy import RunPolicy
 
 DECODINGS: tuple[Decoding, ...] = ("flow", "tokens")
 ROOT = Path(__file__).resolve().parents[2]
@@ -456,6 +460,28 @@ def test_questions_are_read_as_an_index_reads_them(
     assert (found.questions, found.accuracy) == (says, 1)
     words = "answer en what is it?" if entry["name"] == "told" else "what is it?"
     assert asked == [(words, picture.getvalue())] * says
+
+
+def test_differences_to_a_position_that_no_state_tells_are_no_actions(player: Player) -> None:
+    """A chunk of them would begin at 0, wherever the arm is."""
+    pieces = (ActionColumns(0, 6, "absolute"), ActionColumns(6, 1, "gripper"))
+    form = Representation(form="delta", pieces=pieces)
+    encoder = copy.copy(player.encoder)
+    robots = {
+        name: dataclasses.replace(robot, representation=form) if robot.embodiment == "arm" else robot
+        for name, robot in encoder.robots.robots.items()
+    }
+    encoder.robots = dataclasses.replace(encoder.robots, robots=robots)
+    blind = dataclasses.replace(player, encoder=encoder)
+    says = r"its state does not have action dims 0, 1, 2, 3, 4, 5, so nothing says where they begin"
+    with pytest.raises(InputError, match=says):
+        blind.act("arm", ["lift it"], [SEEN])
+    with pytest.raises(InputError, match=says):
+        RunPolicy(blind, KeyMap.load("ours"), "arm", ("flow",), 1, False)
+    assert not any("form: delta" in note for note in acting_notes(encoder.robots))
+    known = dataclasses.replace(form, pieces=(dataclasses.replace(pieces[0], state=tuple(range(6))), pieces[1]))
+    robots = {name: dataclasses.replace(robot, representation=known) for name, robot in robots.items()}
+    assert any("(form: delta)" in note for note in acting_notes(dataclasses.replace(encoder.robots, robots=robots)))
 
 
 def test_colours_of_questions_about_a_robot_are_turned_too(chain: Chain, player: Player) -> None:

@@ -219,6 +219,13 @@ def acting_notes(robots: Robots) -> list[str]:
                 f"note: the sources of embodiment {embodiment} differ, and a policy acts as source {first}: "
                 f"{'; '.join(others)}. A mixture whose first source of {embodiment} is another one acts as that one"
             )
+        form = sources[first].representation
+        if form is not None and form.form == "delta" and any(piece.state for piece in form.pieces):
+            notes.append(
+                f"note: actions of {embodiment} are differences to the action before (form: delta). A policy does not know that "
+                "action, so it adds the first difference to the state: an arm that lags or sags behind its commands falls behind "
+                "with each chunk. form: relative has no such error"
+            )
         if pairs := sources[first].renamed:
             said = ", ".join(f"{slot} is the camera that the dataset calls {of}" for slot, of in pairs)
             notes.append(f"note: the mixture renamed cameras of {embodiment}: {said}; a policy needs the same pictures")

@@ -17,7 +17,7 @@ from fasttok.errors import InputError, unknown_name
 from train.acting import rtc
 from train.acting.rows import ActingRow
 from train.judging.measurements import Decoding
-from train.player import Player, robot_dim
+from train.player import Player, check_restores, robot_dim
 from train.serving.asking import Answer, Ask
 from train.serving.keys import KeyMap
 
@@ -91,6 +91,7 @@ class RunPolicy:
         most: int,
         real_time: bool,
     ) -> None:
+        check_restores(player.robot(embodiment))
         self.player, self.keys = player, keys
         self.embodiment, self.embodiments, self.decodes = embodiment, tuple(player.embodiments), decodes
         self.real_time = real_time and "flow" in decodes and rtc.supported(player.config)
