@@ -16,7 +16,7 @@ from fasttok.common.locations import has_locations
 from fasttok.errors import InputError, unknown_name
 from train import policy
 from train.acting import rtc
-from train.acting.observations import images_of, state_of
+from train.acting.observations import images_of, say_once, state_of
 from train.acting.robots import Robot, acting_notes
 from train.acting.rows import ActingRow
 from train.acting.sampling_numbers import check_noise_seed, check_sampling
@@ -181,6 +181,7 @@ class Player:
         if decode not in get_args(Decoding):
             raise unknown_name("way to decode", decode, get_args(Decoding))
         known = self._prefix(robot, prefix, len(tasks), delay, decode)
+        self.warn_without_subtask(embodiment, told)
         chunks = []
         for first in range(0, len(tasks), self.batch):
             numbers = range(first, min(first + self.batch, len(tasks)))
@@ -348,6 +349,18 @@ class Player:
         """
         if not (self._has_subtasks and self.encoder.data.subtasks < 1):
             raise InputError(f"this run was not trained to act on a subtask: {self._why_none}; leave subtasks out")
+
+    def warn_without_subtask(self, embodiment: str, told: Sequence[str]) -> None:
+        """Warns once if an embodiment acts without a subtask, although every prompt for its actions in training had one."""
+        mine = [robot for robot in self.encoder.robots.robots.values() if robot.embodiment == embodiment]
+        if all(told) or self.encoder.data.subtasks >= 1 or not all(robot.subtask for robot in mine):
+            return
+        how = (
+            'let the run say one (--subtasks N, "fasttok/subtask": "say", Player.say), or give one'
+            if self.says
+            else "give one"
+        )
+        say_once(f"{embodiment} acts without a subtask, and each prompt for its actions in training had one; {how}")
 
     def say(self, embodiment: str, tasks: Sequence[str], observations: Sequence[Observation]) -> list[str]:
         """Predicts the subtasks to do next; `act(..., subtasks=...)` acts on them, for one chunk or several.

@@ -17,6 +17,7 @@ from tests.chain import Chain
 from tests.shared_folders import once
 from tests.train.tiny_runs import FakeEnv, FakePlayer, config
 from train import evaluate, policy
+from train.acting.observations import say_once
 from train.acting.robots import FILE, Robots
 from train.acting.subtasks import Conversation, SayThenAct
 from train.batches import Batcher
@@ -121,6 +122,28 @@ def test_it_acts_on_what_was_said(player: Player, saying: Path, monkeypatch: pyt
     long = ["very " * 500 + "long"]
     assert player.act("arm", ["push"], [SEEN], subtasks=long).shape == chunks[0].shape  # its last words are left out
     assert ", Subtask: very very" in prompts[3]
+
+
+def test_a_warning_says_that_training_always_had_a_subtask(
+    player: Player, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned(embodiment: str, subtasks: list[str] | None) -> str:
+        say_once.cache_clear()
+        caplog.clear()
+        player.act(
+            embodiment, ["push"], [SEEN | {"state": np.zeros(7 if embodiment == "arm" else 3)}], subtasks=subtasks
+        )
+        return caplog.text
+
+    assert "arm acts without a subtask, and each prompt for its actions in training had one; let the run say" in warned(
+        "arm", None
+    )
+    assert "without a subtask" not in warned("arm", ["reach"])
+    assert "without a subtask" not in warned("planar", None)  # no row of it has one
+    monkeypatch.setattr(player.encoder, "data", replace(player.encoder.data, subtasks=0.0))
+    assert "had one; give one" in warned("arm", [""])
+    monkeypatch.setattr(player.encoder, "data", replace(player.encoder.data, subtasks=1.0))  # no row acts at all
+    assert "without a subtask" not in warned("arm", None)
 
 
 def test_a_text_comes_out_of_the_real_model(player: Player) -> None:

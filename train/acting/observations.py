@@ -45,7 +45,7 @@ def images_of(seen: Seen, robot: Robot) -> dict[str, bytes | NDArray[np.uint8]]:
             "not there"
         )
     if missing:
-        _say_once(f"{robot.embodiment} acts without {', '.join(missing)}: the model sees that there is no such image")
+        say_once(f"{robot.embodiment} acts without {', '.join(missing)}: the model sees that there is no such image")
     there = [slot for slot in robot.cameras if slot in given]
     return {slot: _as_trained(seen[IMAGE + slot], IMAGE + slot, robot) for slot in there}
 
@@ -133,7 +133,7 @@ def _written(picture: Image.Image, form: str, quality: int) -> bytes:
 
 
 @cache
-def _say_once(what: str) -> None:
+def say_once(what: str) -> None:
     """Logs a warning only once, instead of with every chunk."""
     logger.warning(what)
 

@@ -124,6 +124,7 @@ class RunPolicy:
         if asks[0].says:
             said = player.say_rows(ready)
             rows = [dataclasses.replace(row, subtask=text) for row, text in zip(ready, said, strict=True)]
+        player.warn_without_subtask(ready[0].robot.embodiment, said)
         rngs = [np.random.default_rng((ask.seed, ask.number)) for ask in asks]
         chunks = player.act_rows(rows, asks[0].decode, rngs)
         return [_answer(chunk, text) for chunk, text in zip(chunks, said, strict=True)]
