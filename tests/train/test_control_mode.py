@@ -16,6 +16,7 @@ from tests.train.tiny_runs import config
 from train.acting.robots import Robot, Robots
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
+from train.judging.held_out_rows import fitting_encoder
 from train.texts.control_mode import control_mode, control_modes
 from train.texts.row_lengths import longest
 from train.tokens import TextTokenizer, robot_prompt
@@ -108,6 +109,20 @@ def test_rows_that_act_say_it_and_others_do_not(chain: Chain, tmp_path: Path, fo
     assert long is not None
     assert short is not None
     assert long.tokens > short.tokens
+
+
+def test_held_out_rows_have_the_prompts_of_the_run(chain: Chain) -> None:
+    """The entry of the held-out shards has other names for the columns, or none; the run has learned its own."""
+    reader = ShardReader(str(chain.shards))
+    _, ours = encoders(reader, "text")
+    renamed = {
+        name: replace(source, action_names=tuple(f"a {i}" for i in range(source.action_dim)))
+        for name, source in reader.manifest.sources.items()
+    }
+    model = ModelConfig(horizon=ours.horizon, action_dim=ours.action_dim)
+    theirs = fitting_encoder(replace(reader.manifest, sources=renamed), ours, model, chain.shards)
+    row = next(row for row in map(reader.row, range(120)) if row["kind"] == "robot")
+    assert theirs.acting(row).prefix == ours.acting(row).prefix
 
 
 def test_robots_whose_columns_say_nothing_are_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -148,7 +148,9 @@ def fitting_encoder(
                     f"{shards}: {key} of {robot.embodiment} is {has} in source {name}, the run's {wanted[0]}; build shards "
                     "with the same chunk and action form as those that the run was trained on"
                 )
-    return Encoder(robots, ours.text, model, ours.data, ours.tok)
+    theirs = Encoder(robots, ours.text, model, ours.data, ours.tok)
+    theirs.control = ours.control  # the run's prompts say this, whatever the other shards call the columns
+    return theirs
 
 
 def refuse_trained_on(setup: Setup, manifest: Manifest, shards: Path) -> None:
