@@ -102,8 +102,12 @@ def embed_text(params: Params, tokens: Array, config: ModelConfig) -> Array:
 
 
 def pixels(images: Array, dtype: Dtype) -> Array:
-    """Maps uint8 images to [-1, 1]. Other images are in this range already, and only get the dtype."""
-    return images.astype(dtype) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images.astype(dtype)
+    """Maps uint8 images to [-1, 1]. Other images are in this range already, and only get the dtype.
+
+    The mapping is computed in float32, as training augments float32 images: bfloat16 would round each step of it.
+    """
+    scaled = images.astype("float32") / 127.5 - 1.0 if images.dtype == jnp.uint8 else images
+    return scaled.astype(dtype)
 
 
 def embed(params: Params, batch: Batch, config: ModelConfig) -> tuple[Array, Array, Array]:

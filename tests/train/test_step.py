@@ -162,6 +162,15 @@ def test_augmentation_is_per_row_and_leaves_wrists_in_place() -> None:
     assert np.abs(coloured).max() <= 1.0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_acting_sees_the_pixels_of_training(dtype: Any) -> None:
+    """A training step makes float32 images, which augmentation may change; a policy gives the model uint8."""
+    grey = jnp.arange(256, dtype=jnp.uint8)
+    trained = model.pixels(model.pixels(grey, "float32"), dtype)
+    for acting in (model.pixels, jax.jit(model.pixels, static_argnums=1)):
+        assert np.array_equal(acting(grey, dtype), trained)
+
+
 def test_the_same_step_has_the_same_noise_in_parts_and_whole() -> None:
     batch = {name: jnp.asarray(x) for name, x in make_batch(ROWS).items()}
     a, b = ready(batch, jnp.int32(3), config(), ()), ready(batch, jnp.int32(3), config(accumulate=4), ())
