@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from fasttok.client import Client
 from fasttok.common import json_files
 from fasttok.common.images import decoded, opened
 from fasttok.packed_arrays import pack, unpack_map
-from mixtures.spec import ImageEncoding
+from mixtures.spec import ImageEncoding, Resize
 from pipelines.builder.config import BuildConfig
 from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
@@ -27,9 +28,10 @@ from tests.train.serving import served
 from tests.train.tiny_runs import config
 from train import policy
 from train.acting.observations import encoded, images_of
-from train.acting.robots import Robot, Robots, acting_notes
+from train.acting.robots import Asked, Robot, Robots, acting_notes
 from train.config import StateForm
 from train.examples import Encoder
+from train.judging.vqa_accuracy import answer_questions
 from train.player import Player
 from train.replay.asked_robot import AskedRobot, from_metadata
 from train.replay.predicted import predict
@@ -262,29 +264,32 @@ sources:
     weight: 1
     cameras: {primary: wrist, wrist: primary}
     prompt: ["What should I do to {prompt}?", "{prompt}"]
-  - {dataset: tabletop_vqa, weight: 1, prompt: "answer en {prompt}"}
+  - {dataset: tabletop_vqa, weight: 1, prompt: "answer en {prompt}", resize: {height: 20, width: 30, fit: pad}}
 """
+SMALL = Resize(20, 30, "pad")
+
+
+@pytest.fixture(scope="module")
+def otherwise(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """The mixture gave the cameras other slots, the instructions and questions other words, and pictures another size."""
+    out = tmp_path_factory.mktemp("otherwise")
+    (out / "mix.yaml").write_text(ASKED_OTHERWISE)
+    run_build(
+        BuildConfig(str(out / "mix.yaml"), str(out / "shards"), 12, str(chain.index), str(chain.tokenizer), shards=1),
+        [],
+    )
+    own = Chain(chain.data, chain.index, chain.tokenizer, out / "shards")
+    return prepare(config(own, out / "run", data={"text_vocab": 300}))
 
 
 def test_a_recorded_step_is_replayed_as_training_read_it(
-    chain: Chain, tmp_path: Path, given: list[dict[str, Any]]
+    chain: Chain, otherwise: Setup, given: list[dict[str, Any]]
 ) -> None:
-    """The mixture gave the cameras other slots and the instruction other words; a replay gets neither from the dataset."""
-    (tmp_path / "mix.yaml").write_text(ASKED_OTHERWISE)
-    made = BuildConfig(
-        str(tmp_path / "mix.yaml"), str(tmp_path / "shards"), 12, str(chain.index), str(chain.tokenizer), shards=1
-    )
-    run_build(made, [])
-    own = Chain(chain.data, chain.index, chain.tokenizer, tmp_path / "shards")
-    setup = prepare(config(own, tmp_path / "run", data={"text_vocab": 300}))
-    assert setup.encoder.robots.asked == {"tabletop_vqa": ("answer en {prompt}",)}
-    setup.encoder.robots.save(tmp_path / "robots.json")
-    assert Robots.load(tmp_path / "robots.json", setup.model) == setup.encoder.robots
-    player, robot = player_of(setup), a_robot(setup)
-    said = ServedRobot.of(robot, setup.encoder.tok, 64)
+    player, robot = player_of(otherwise), a_robot(otherwise)
+    said = ServedRobot.of(robot, otherwise.encoder.tok, 64)
     assert from_metadata("arm", json_files.encode(said), "here").renamed == robot.renamed
     asked = AskedRobot("arm", 20, 7, (), None, robot.cameras, (), renamed=robot.renamed)
-    rows = [row for row in rows_of(setup, "tabletop_arm", 6) if row["prompt"].startswith("What should I do to")]
+    rows = [row for row in rows_of(otherwise, "tabletop_arm", 6) if row["prompt"].startswith("What should I do to")]
     assert rows
     for row in rows:
         places = (StoredPlace(str(chain.index), "train", number, "tabletop_arm") for number in range(12))
@@ -292,7 +297,28 @@ def test_a_recorded_step_is_replayed_as_training_read_it(
         episode = asked.sees(next(one for one in found if one.where.number == row["episode"]))
         given.clear()
         predict(partial(player.act, "arm"), episode, robot.cameras, episode.prompt, every=1, batch=1)
-        same(given[row["step"]], trained(setup.encoder, player, row))
+        same(given[row["step"]], trained(otherwise.encoder, player, row))
+
+
+def test_questions_are_asked_as_training_read_them(
+    chain: Chain, otherwise: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robots = otherwise.encoder.robots
+    assert robots.asked == {"tabletop_vqa": Asked(prompts=("answer en {prompt}",), resize=SMALL)}
+    robots.save(tmp_path / "robots.json")
+    assert Robots.load(tmp_path / "robots.json", otherwise.model) == robots
+    shutil.copytree(chain.data / "tabletop_vqa", tmp_path / "vqa")
+    shutil.copy(tmp_path / "vqa/train.jsonl", tmp_path / "vqa/val.jsonl")  # what the shards are of
+    asked: set[tuple[str, bytes]] = set()
+
+    def answers(_: Player, prompts: list[str], images: list[bytes], most: int, located: list[bool]) -> list[str]:
+        asked.update(zip(prompts, images, strict=True))
+        return [""] * len(prompts)
+
+    monkeypatch.setattr(Player, "answer", answers)
+    answer_questions(player_of(otherwise), tmp_path / "vqa", 400)
+    rows = rows_of(otherwise, "tabletop_vqa", 4)
+    assert {(row["prompt"], row["image/primary"]) for row in rows} <= asked
 
 
 def test_a_note_says_which_cameras_have_other_names() -> None:

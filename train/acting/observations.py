@@ -101,17 +101,29 @@ def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes |
     if not isinstance(given, bytes):
         return encoded(_frame(given, name, robot), robot)
     try:
-        picture, to = opened(given), robot.resize
-        size = shown_size(picture)
-        if to is None or size == _target(size, to):
-            pixels = np.asarray(decoded(picture), np.uint8)
-            return encoded(pixels, robot) if picture.format == "PNG" != _form(robot).upper() else pixels
-        return _written(_fitted(decoded(picture, near=(2 * to.width, 2 * to.height)), size, to), "jpeg", to.quality)
+        if robot.resize is not None and (built := resized_as_built(given, robot.resize)) is not given:
+            return built
+        picture = opened(given)
+        pixels = np.asarray(decoded(picture), np.uint8)
+        return encoded(pixels, robot) if picture.format == "PNG" != _form(robot).upper() else pixels
     except UndecodableError as error:
         raise InputError(
             f"{name} of {robot.embodiment} is {len(given):,} bytes that cannot be decoded: {error}; expected a whole JPEG, PNG "
             "or WebP image, or (h, w, 3) uint8 in RGB"
         ) from None
+
+
+def resized_as_built(data: bytes, to: Resize) -> bytes:
+    """Returns an encoded image with the size that `build` gives it: as JPEG, or as it is if it has that size.
+
+    Raises:
+        UndecodableError: the image is damaged, too large, or has another format.
+    """
+    picture = opened(data)
+    size = shown_size(picture)
+    if size == _target(size, to):
+        return data
+    return _written(_fitted(decoded(picture, near=(2 * to.width, 2 * to.height)), size, to), "jpeg", to.quality)
 
 
 def _target(size: tuple[int, int], to: Resize) -> tuple[int, int]:

@@ -81,6 +81,19 @@ class Robot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How a mixture changed the questions of a dataset.
+
+    Attributes:
+        prompts: templates, one of which each prompt follows; () if prompts are the question alone.
+        resize: the size that the images were given; None for the dataset's own.
+    """
+
+    prompts: tuple[str, ...] = ()
+    resize: Resize | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Robots:
     """What the shards of a run say about its cameras, its robots and its FAST tokenizer.
 
@@ -89,15 +102,15 @@ class Robots:
         robots: robots by name of the source.
         bgr: slots whose images are stored with reversed channels, by name of the source (of robots and others).
         tokenizer: fingerprint of the FAST tokenizer whose ids are in the shards; None if they contain none.
-        asked: templates that the prompts of questions follow, by name of the dataset that the questions are from; those of its
-            first source. Datasets without templates are left out.
+        asked: how questions were changed, by name of the dataset that they are from: as in its first source. Datasets whose
+            questions are as stored are left out.
     """
 
     slots: tuple[str, ...]
     robots: dict[str, Robot]
     bgr: dict[str, tuple[str, ...]]
     tokenizer: str | None
-    asked: dict[str, tuple[str, ...]] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
+    asked: dict[str, Asked] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
     @classmethod
     def of(cls, manifest: Manifest, kinds: Collection[str]) -> "Robots":
@@ -109,10 +122,10 @@ class Robots:
         """
         sources = manifest.sources
         seen = {slot for source in sources.values() if source.kind in kinds for slot in source.cameras}
-        asked: dict[str, tuple[str, ...]] = {}
+        asked: dict[str, Asked] = {}
         for source in sources.values():
             if source.kind == "vqa" and not source.questions:
-                asked.setdefault(source.dataset, source.prompts)
+                asked.setdefault(source.dataset, Asked(prompts=source.prompts, resize=source.resize))
         return cls(
             slots=tuple(slot for slot in CAMERA_SLOTS if slot in seen),
             robots={
@@ -139,7 +152,7 @@ class Robots:
             },
             bgr={name: source.bgr for name, source in sources.items() if source.bgr},
             tokenizer=manifest.tokenizer.fingerprint if manifest.tokenizer else None,
-            asked={dataset: prompts for dataset, prompts in asked.items() if prompts},
+            asked={dataset: one for dataset, one in asked.items() if one != Asked()},
         )
 
     def with_formats(self, reader: ShardReader) -> "Robots":
@@ -177,6 +190,8 @@ class Robots:
             _check_cameras(slots, f"{file}: bgr of {name}")
         for name, robot in robots.robots.items():
             _check(robot, model, f"{file}: robot of {name}")
+        for name, one in robots.asked.items():
+            _check_images(one.resize, None, f"{file}: asked of {name}")
         return robots
 
     def save(self, file: Path) -> None:
@@ -343,18 +358,21 @@ def _check(robot: Robot, model: ModelConfig, where: str) -> None:
             )
     if robot.control_hz is not None and not (math.isfinite(robot.control_hz) and robot.control_hz > 0):
         raise InputError(f"{where}: control_hz is {robot.control_hz}, expected a number above 0, or null")
-    if robot.resize is not None and not (0 < robot.resize.height <= MOST and 0 < robot.resize.width <= MOST):
-        raise InputError(
-            f"{where}: resize is {robot.resize.height} x {robot.resize.width}, expected 1 to {MOST} pixels a side"
-        )
-    for quality in [form.quality for form in (robot.resize, robot.encode) if form is not None]:
-        if not 1 <= quality <= 100:
-            raise InputError(f"{where}: the quality of its images is {quality}, expected 1 to 100")
+    _check_images(robot.resize, robot.encode, where)
     _check_cameras(robot.cameras, f"{where}: cameras")
     for slot in (slot for pair in robot.renamed for slot in pair):
         _check_cameras((slot,), f"{where}: renamed")
     if robot.representation is not None:
         _check_representation(robot.representation, robot, f"{where}: representation")
+
+
+def _check_images(resize: Resize | None, encode: ImageEncoding | None, where: str) -> None:
+    """Raises InputError if no image can have this size or quality."""
+    if resize is not None and not (0 < resize.height <= MOST and 0 < resize.width <= MOST):
+        raise InputError(f"{where}: resize is {resize.height} x {resize.width}, expected 1 to {MOST} pixels a side")
+    for quality in [form.quality for form in (resize, encode) if form is not None]:
+        if not 1 <= quality <= 100:
+            raise InputError(f"{where}: the quality of its images is {quality}, expected 1 to 100")
 
 
 def _check_cameras(slots: tuple[str, ...], where: str) -> None:

@@ -10,8 +10,10 @@ from fasttok.common.console import track
 from fasttok.common.locations import has_locations
 from fasttok.episodes import BadRecord
 from fasttok.errors import InputError
+from mixtures.spec import Resize
 from pipelines.stored_questions import VlmRecord, stored_questions
-from train.acting.robots import worded
+from train.acting.observations import resized_as_built
+from train.acting.robots import Asked, worded
 from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
 from train.player import ANSWER_TOKENS, Player
@@ -34,9 +36,8 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     check_questions(folder)
     questions = stored_questions(str(folder), SPLIT)
     items = _usable(questions.records, folder, most)
-    # If training read the dataset's questions in other words, they get these words.
-    words = player.encoder.robots.asked.get(questions.name, ())
-    items = [replace(item, prompt=worded(item.prompt, words)) for item in items]
+    changed = player.encoder.robots.asked.get(questions.name, Asked())  # as the mixture changed them for training
+    items = [replace(item, prompt=worded(item.prompt, changed.prompts)) for item in items]
     # One more token than the longest target has, so that a longer answer is not cut to a right one.
     longest = max(len(player.encoder.answer(item.target)) for item in items)
     most_tokens = max(ANSWER_TOKENS, longest)
@@ -44,12 +45,11 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for start in track(range(0, len(items), player.batch), "answering", unit="batches"):
         asked = items[start : start + player.batch]
-        answers = player.answer(
-            [item.prompt for item in asked],
-            [questions.image(item) for item in asked],
-            most_tokens,
-            [has_locations(item.prompt, item.target) for item in asked],
-        )
+        located = [has_locations(item.prompt, item.target) for item in asked]
+        images = [
+            _as_built(questions.image(item), changed.resize, place) for item, place in zip(asked, located, strict=True)
+        ]
+        answers = player.answer([item.prompt for item in asked], images, most_tokens, located)
         for item, answer in zip(asked, answers, strict=True):
             right.append(int(answer == item.target))
             kinds[item.topic][item.target] += 1
@@ -79,3 +79,10 @@ def _usable(records: Iterable[VlmRecord | BadRecord], folder: Path, most: int) -
     if bad:
         logger.warning(f"warning: {folder}: {lost} questions cannot be asked and do not count{first}")
     return items
+
+
+def _as_built(image: bytes, to: Resize | None, located: bool) -> bytes:
+    """Returns an encoded image in the size that a build gave those of training; one whose places a text names is stretched."""
+    if to is None:
+        return image
+    return resized_as_built(image, replace(to, fit="stretch") if to.fit == "pad" and located else to)
