@@ -321,6 +321,21 @@ def test_questions_are_asked_as_training_read_them(
     assert {(row["prompt"], row["image/primary"]) for row in rows} <= asked
 
 
+def test_how_frames_are_encoded_counts_for_frames_alone(otherwise: Setup) -> None:
+    """`encode:` changes no image that a dataset has encoded; of a robot's JPEG it is what happens after the resizing."""
+    manifest = otherwise.reader.manifest
+    lossless = dataclasses.replace(manifest.sources["tabletop_arm"], encode=ImageEncoding("png"), resize=SMALL)
+    for images, form in ((0, "JPEG"), (24, "PNG")):
+        source = dataclasses.replace(lossless, images_encoded=images)
+        robot = Robots.of(dataclasses.replace(manifest, sources={"s": source}), ("robot",)).robots["s"]
+        frame, out = np.random.default_rng(0).integers(256, size=(48, 64, 3), dtype=np.uint8), io.BytesIO()
+        Image.fromarray(frame).save(out, "JPEG")
+        for sent in (frame, out.getvalue()):
+            seen = images_of({"image/primary": sent}, robot)["primary"]
+            assert isinstance(seen, bytes)
+            assert (opened(seen).format, opened(seen).size) == (form, (30, 20))
+
+
 def test_a_note_says_which_cameras_have_other_names() -> None:
     robot = dataclasses.replace(ARM, renamed=(("primary", "wrist"),))
     [note] = acting_notes(Robots(slots=("primary",), robots={"s": robot}, bgr={}, tokenizer=None))

@@ -91,8 +91,8 @@ def _form(robot: Robot) -> ImageFormat:
 def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes | NDArray[np.uint8]:
     """Processes an image like the training images: pixels are encoded, and encoded images are treated as `build` treats them.
 
-    `build` keeps encoded images that have the size of the mixture, and writes others as JPEG. If an image is lossless (PNG) and
-    the training images were not, it is encoded like them, so that it has the same losses.
+    `build` keeps encoded images that have the size of the mixture, and writes others as JPEG; it resizes frames before it encodes
+    them. If an image is lossless (PNG) and the training images were not, it is encoded like them, so that it has the same losses.
 
     Raises:
         InputError: the image has another shape, type or format, is damaged, or is too large. The header is checked before the
@@ -101,9 +101,10 @@ def _as_trained(given: NDArray[Any] | bytes, name: str, robot: Robot) -> bytes |
     if not isinstance(given, bytes):
         return encoded(_frame(given, name, robot), robot)
     try:
-        if robot.resize is not None and (built := resized_as_built(given, robot.resize)) is not given:
-            return built
-        picture = opened(given)
+        picture, to = opened(given), robot.resize
+        if to is not None and shown_size(picture) != _target(shown_size(picture), to):
+            frames = robot.encode is not None
+            return encoded(np.asarray(decoded(picture), np.uint8), robot) if frames else resized_as_built(given, to)
         pixels = np.asarray(decoded(picture), np.uint8)
         return encoded(pixels, robot) if picture.format == "PNG" != _form(robot).upper() else pixels
     except UndecodableError as error:

@@ -49,7 +49,7 @@ class Robot:
         state_names: name of each state column, with its unit.
         cameras: camera slots of its images.
         resize: the size that its images were given when the shards were built; None for the dataset's own.
-        encode: how frames of videos and arrays were encoded; None for JPEG.
+        encode: how its frames, from videos or arrays, were encoded; None for JPEG, and for images that came encoded.
         representation: how actions are represented; None if they are as the robot takes them.
         subtask: whether its rows contain subtasks.
         image_format: format of its images in the shards.
@@ -141,7 +141,7 @@ class Robots:
                     state_names=source.state_names,
                     cameras=source.cameras,
                     resize=source.resize,
-                    encode=source.encode,
+                    encode=source.encode if source.images_encoded else None,  # encoded images were passed on
                     representation=source.representation,
                     subtask=source.subtask or bool(source.longest and source.longest.target_bytes),
                     prompts=source.prompts,
