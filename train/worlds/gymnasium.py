@@ -9,6 +9,7 @@ For an environment without a registered id, write a factory of your own that ret
 is gymnasium 1.x: `reset(seed=)` gives (observation, info), `step` gives (observation, reward, terminated, truncated, info).
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,19 @@ RENDERED = "render()"
 LOOKED_UP = re.compile(r"(info|observation|attribute):(\S.*)")
 
 
+@dataclass(frozen=True)
+class GripperEnds:
+    """What an environment takes for a gripper.
+
+    Attributes:
+        closed: number that closes the gripper.
+        open: number that opens it.
+    """
+
+    closed: float
+    open: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class GymnasiumWorld:
     """Settings of an environment, and a factory for it: `world(embodiment=..., split=...)` makes one.
@@ -46,6 +60,8 @@ class GymnasiumWorld:
             default `success` or `is_success`, whichever exists.
         actions: "clip" takes actions in the environment's units and clips them to its bounds; "scale" takes actions in [-1, 1]
             and scales them to its bounds.
+        grippers: column of an action -> the environment's numbers for this gripper, from which a policy's openings (1 open,
+            0 closed, as in our shards) are computed; -1 is the last column. By default grippers are as `actions` says.
         max_steps: number of steps after which an episode ends; by default the registered one.
         upside_down: slots whose images are turned by 180 degrees.
         task: kind of task in the results: the text itself, or where to find it, as for `instruction`; by default the id.
@@ -61,6 +77,7 @@ class GymnasiumWorld:
     state: tuple[str, ...] = ()
     success: str = ""
     actions: Literal["clip", "scale"] = "clip"
+    grippers: dict[int, GripperEnds] = field(default_factory=dict)
     max_steps: int | None = None
     upside_down: tuple[str, ...] = ()
     task: str = ""
@@ -77,6 +94,12 @@ class GymnasiumWorld:
             if slot not in self.images:
                 raise unknown_name(
                     f"camera in upside_down of {self.id}", slot, self.images, "Give it an image, or leave it out"
+                )
+        for column, ends in self.grippers.items():
+            if not (math.isfinite(ends.closed) and math.isfinite(ends.open) and ends.closed != ends.open):
+                raise InputError(
+                    f"{self.id}: the gripper of column {column} closes at {ends.closed:g} and opens at {ends.open:g}; expected "
+                    "two different numbers"
                 )
         if not self.images and not self.state:
             raise InputError(f"{self.id}: no images and no state: say what of the observation a policy sees")
@@ -275,6 +298,12 @@ class GymnasiumEnv:
             raise InputError(
                 f"{self.settings.id} takes actions of {space}; expected a Box of numbers; wrap the environment"
             )
+        size = int(np.prod(space.shape))
+        for column in self.settings.grippers:
+            if not -size <= column < size:
+                raise InputError(
+                    f"{self.settings.id}: grippers names column {column} of {size}; expected 0 to {size - 1}, or -1 for the last"
+                )
         if self.settings.actions == "scale" and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise InputError(f"{self.settings.id}: `actions: scale` needs bounds, and the action space is {space}")
         return space
@@ -287,10 +316,13 @@ class GymnasiumEnv:
                 f"{self.settings.id}: the action is {given.tolist()}; expected {int(np.prod(space.shape))} finite numbers for "
                 f"{space}. Was the run trained for this robot?"
             )
-        wanted = given.reshape(space.shape).astype(np.float64)
+        said = given.reshape(-1).astype(np.float64)
+        wanted = said.reshape(space.shape).copy()
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         if self.settings.actions == "scale":
             wanted = low + (np.clip(wanted, -1, 1) + 1) / 2 * (high - low)
+        for column, ends in self.settings.grippers.items():
+            wanted.flat[column] = ends.closed + np.clip(said[column], 0, 1) * (ends.open - ends.closed)
         limited: NDArray[Any] = np.clip(wanted, low, high)
         if np.issubdtype(space.dtype, np.integer):
             limited = np.rint(limited)
