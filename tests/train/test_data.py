@@ -21,7 +21,7 @@ from pipelines.builder.run import run_build
 from pipelines.shards import ShardReader
 from tests.chain import MIXTURE, Chain
 from tests.train.tiny_runs import config as tiny_run
-from train.acting.robots import Robots, action_tokenizer
+from train.acting.robots import Robots, action_tokenizer, unseen_states
 from train.batches import Batcher, decode_image
 from train.config import DataConfig, ModelConfig
 from train.examples import Encoder
@@ -159,6 +159,15 @@ def test_too_long_and_broken_rows_are_refused(chain: Chain, encoder: Encoder) ->
         short([encoder.row(reader.row(0))])
     with pytest.raises(InputError, match="cannot be decoded"):
         decode_image(b"no image", 64)
+
+
+def test_states_that_nothing_normalises_are_named(encoder: Encoder) -> None:
+    """The prompt has no state then, whatever --model.state says."""
+    assert unseen_states(encoder.robots, encoder.tok) == ""
+    states = {name: stats for name, stats in encoder.tok.state_stats.items() if name != "arm"}
+    assert "of the states of arm, so the model does not see them" in unseen_states(
+        encoder.robots, replace(encoder.tok, state_stats=states)
+    )
 
 
 def test_images_of_any_size_and_format() -> None:

@@ -302,6 +302,21 @@ def check_statistics(robots: Robots, tok: ActionTokenizer) -> None:
                 )
 
 
+def unseen_states(robots: Robots, tok: ActionTokenizer) -> str:
+    """Returns a note about embodiments whose states the model will not see, as nothing normalises them; "" if there are none."""
+    unseen = {
+        robot.embodiment
+        for robot in robots.robots.values()
+        if robot.state_dim and robot.embodiment not in tok.state_stats
+    }
+    if not unseen:
+        return ""
+    return (
+        f"note: the tokenizer has no statistics of the states of {', '.join(sorted(unseen))}, so the model does not see them; "
+        "fit it on the INDEX that the shards were built from"
+    )
+
+
 def check_action_forms(robots: Robots, tok: ActionTokenizer, folder: Path) -> None:
     """Checks that a tokenizer, which a user gives instead of the shards' own, was fitted on actions of the form in the shards.
 

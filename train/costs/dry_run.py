@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from fasttok.common.console import table
 from train import optim
-from train.acting.robots import acting_notes
+from train.acting.robots import acting_notes, unseen_states
 from train.config import TrainConfig
 from train.costs import flops, memory
 from train.devices import sharding
@@ -55,7 +55,8 @@ def print_plan(setup: Setup, mesh: Mesh) -> None:
     table(f"{config.preset}, {config.size} -> {config.out}", ["what", "value"], rows)
     if setup.lacking:
         logger.warning(setup.lacking)
-    for note in acting_notes(setup.encoder.robots) if "robot" in config.data.kinds else ():
+    robots, unseen = setup.encoder.robots, unseen_states(setup.encoder.robots, setup.encoder.tok)
+    for note in [*acting_notes(robots), *([unseen] if unseen else [])] if "robot" in config.data.kinds else ():
         logger.warning(note)
     for note in (rates.short_average(config), unreached(config.insulation_schedule, m.depth, config.steps)):
         if note:
