@@ -35,8 +35,8 @@ def run_build_task(config: BuildConfig, task: ArrayTask, beam_args: list[str]) -
     check_same_plan(out, join(out, PLAN), plan)
     if place.state == "finished":
         if config.json:
-            mine = len(list(task.take(range(plan.shards))))
-            emit_json({"array": str(task), "shards": mine, "of": plan.shards, "already": mine})
+            share = len(list(task.take(range(plan.shards))))
+            emit_json({"array": str(task), "shards": share, "of": plan.shards, "already": share})
         log(f"{config.out} is finished, nothing to do for task {task}")
         return
     place.share()

@@ -37,8 +37,8 @@ def run_index_task(config: IndexConfig, task: ArrayTask, beam_args: list[str]) -
     if place.state == "finished":
         check_same(open_index(out), out, sources, jobs)
         if config.json:
-            mine = len(list(task.take(jobs)))
-            emit_json({"array": str(task), "jobs": mine, "of": len(jobs), "already": mine})
+            share = len(list(task.take(jobs)))
+            emit_json({"array": str(task), "jobs": share, "of": len(jobs), "already": share})
         log(f"INDEX {config.out} is finished, nothing to do for task {task}")
         return
     place.share()
