@@ -244,10 +244,10 @@ class Manifest:
         """Returns what the mixture says of a source, without its defaults; {} if it does not say anything."""
         nodes = [self.mixture.get("root", {})]
         while nodes:
-            node: dict[str, Any] = nodes.pop()
+            node = nodes.pop()
             nodes += node.get("members", ())
             if node.get("name") == source:
-                return node
+                return dict(node)
         return {}
 
     def to_json(self) -> dict[str, Any]:

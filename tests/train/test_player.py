@@ -31,7 +31,7 @@ from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.train.tiny_runs import config
 from train import policy
-from train.acting.robots import Asked, acting_notes
+from train.acting.robots import QuestionForm, acting_notes
 from train.examples import Encoder, Example
 from train.judging import open_loop
 from train.judging.measurements import Decoding
@@ -452,7 +452,7 @@ def test_questions_are_read_as_an_index_reads_them(
     monkeypatch.setattr(Player, "answer", answers)
     player = dataclasses.replace(player, encoder=copy.copy(player.encoder))
     player.encoder.robots = dataclasses.replace(
-        player.encoder.robots, asked={"told": Asked(prompts=("answer en {prompt}",))}
+        player.encoder.robots, asked={"told": QuestionForm(prompts=("answer en {prompt}",))}
     )
     if isinstance(says, str):
         with pytest.raises(InputError, match=says):

@@ -28,7 +28,7 @@ from tests.train.serving import served
 from tests.train.tiny_runs import config
 from train import policy
 from train.acting.observations import encoded, images_of
-from train.acting.robots import Asked, Robot, Robots, acting_notes
+from train.acting.robots import QuestionForm, Robot, Robots, acting_notes
 from train.config import StateForm
 from train.examples import Encoder
 from train.judging.vqa_accuracy import answer_questions
@@ -304,7 +304,7 @@ def test_questions_are_asked_as_training_read_them(
     chain: Chain, otherwise: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     robots = otherwise.encoder.robots
-    assert robots.asked == {"tabletop_vqa": Asked(prompts=("answer en {prompt}",), resize=SMALL)}
+    assert robots.asked == {"tabletop_vqa": QuestionForm(prompts=("answer en {prompt}",), resize=SMALL)}
     robots.save(tmp_path / "robots.json")
     assert Robots.load(tmp_path / "robots.json", otherwise.model) == robots
     shutil.copytree(chain.data / "tabletop_vqa", tmp_path / "vqa")

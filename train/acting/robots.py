@@ -81,7 +81,7 @@ class Robot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class QuestionForm:
     """How a mixture changed the questions of a dataset.
 
     Attributes:
@@ -110,7 +110,7 @@ class Robots:
     robots: dict[str, Robot]
     bgr: dict[str, tuple[str, ...]]
     tokenizer: str | None
-    asked: dict[str, Asked] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
+    asked: dict[str, QuestionForm] = field(default_factory=dict, metadata=json_files.IF_NOT_DEFAULT)
 
     @classmethod
     def of(cls, manifest: Manifest, kinds: Collection[str]) -> "Robots":
@@ -122,10 +122,10 @@ class Robots:
         """
         sources = manifest.sources
         seen = {slot for source in sources.values() if source.kind in kinds for slot in source.cameras}
-        asked: dict[str, Asked] = {}
+        asked: dict[str, QuestionForm] = {}
         for source in sources.values():
             if source.kind == "vqa" and not source.questions:
-                asked.setdefault(source.dataset, Asked(prompts=source.prompts, resize=source.resize))
+                asked.setdefault(source.dataset, QuestionForm(prompts=source.prompts, resize=source.resize))
         return cls(
             slots=tuple(slot for slot in CAMERA_SLOTS if slot in seen),
             robots={
@@ -152,7 +152,7 @@ class Robots:
             },
             bgr={name: source.bgr for name, source in sources.items() if source.bgr},
             tokenizer=manifest.tokenizer.fingerprint if manifest.tokenizer else None,
-            asked={dataset: one for dataset, one in asked.items() if one != Asked()},
+            asked={dataset: one for dataset, one in asked.items() if one != QuestionForm()},
         )
 
     def with_formats(self, reader: ShardReader) -> "Robots":

@@ -13,7 +13,7 @@ from fasttok.errors import InputError
 from mixtures.spec import Resize
 from pipelines.stored_questions import VlmRecord, stored_questions
 from train.acting.observations import resized_as_built
-from train.acting.robots import Asked, worded
+from train.acting.robots import QuestionForm, worded
 from train.given_paths import check_questions
 from train.judging.measurements import VqaResult
 from train.player import ANSWER_TOKENS, Player
@@ -36,7 +36,9 @@ def answer_questions(player: Player, folder: Path, most: int) -> VqaResult:
     check_questions(folder)
     questions = stored_questions(str(folder), SPLIT)
     items = _usable(questions.records, folder, most)
-    changed = player.encoder.robots.asked.get(questions.name, Asked())  # as the mixture changed them for training
+    changed = player.encoder.robots.asked.get(
+        questions.name, QuestionForm()
+    )  # as the mixture changed them for training
     items = [replace(item, prompt=worded(item.prompt, changed.prompts)) for item in items]
     # One more token than the longest target has, so that a longer answer is not cut to a right one.
     longest = max(len(player.encoder.answer(item.target)) for item in items)
