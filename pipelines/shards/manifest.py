@@ -232,23 +232,23 @@ class Manifest:
 
     def part_of(self, source: str) -> tuple[float, float]:
         """Returns the part of its split that a source takes by hash (`SourceFilters.part`); (0, 1) for all of it."""
-        low, high = (self._asked(source).get("filters") or {}).get("part") or (0.0, 1.0)
+        low, high = (self._asked(source, "filters") or {}).get("part") or (0.0, 1.0)
         return float(low), float(high)
 
     def renamed_cameras(self, source: str) -> tuple[tuple[str, str], ...]:
         """Returns (slot of the rows, slot of the dataset) of each camera that the mixture renamed; () if it renamed none."""
-        pairs = self._asked(source).get("cameras") or ()
+        pairs = self._asked(source, "cameras") or ()
         return tuple((str(slot), str(of)) for slot, of in pairs if slot != of)
 
-    def _asked(self, source: str) -> dict[str, Any]:
-        """Returns what the mixture says of a source, without its defaults; {} if it does not say anything."""
+    def _asked(self, source: str, key: str) -> Any:
+        """Returns what the mixture says of a source under a key; None if it does not say anything."""
         nodes = [self.mixture.get("root", {})]
         while nodes:
             node = nodes.pop()
             nodes += node.get("members", ())
             if node.get("name") == source:
-                return dict(node)
-        return {}
+                return node.get(key)
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the contents of the file as plain values."""

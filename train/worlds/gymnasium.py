@@ -33,7 +33,7 @@ LOOKED_UP = re.compile(r"(info|observation|attribute):(\S.*)")
 
 
 @dataclass(frozen=True)
-class GripperEnds:
+class WorldGripper:
     """What an environment takes for a gripper.
 
     Attributes:
@@ -77,7 +77,7 @@ class GymnasiumWorld:
     state: tuple[str, ...] = ()
     success: str = ""
     actions: Literal["clip", "scale"] = "clip"
-    grippers: dict[int, GripperEnds] = field(default_factory=dict)
+    grippers: dict[int, WorldGripper] = field(default_factory=dict)
     max_steps: int | None = None
     upside_down: tuple[str, ...] = ()
     task: str = ""

@@ -10,7 +10,7 @@ import pytest
 
 from fasttok.errors import InputError
 from train.rollouts import closed_loop, load_factory, open_envs
-from train.worlds.gymnasium import GripperEnds, GymnasiumEnv, GymnasiumWorld
+from train.worlds.gymnasium import GymnasiumEnv, GymnasiumWorld, WorldGripper
 from train.worlds.world_file import check_splits
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs gymnasium; run: pip install 'fasttok-vla[gymnasium]'")
@@ -169,7 +169,7 @@ def test_actions_are_clipped_or_scaled_to_the_bounds() -> None:
 def test_an_opening_becomes_what_the_environment_takes(kind: Any, column: int) -> None:
     """A run on our shards says 1 for open; MetaWorld and robosuite close at 1 and open at -1."""
     for opening, taken in ((1.0, -1.0), (0.0, 1.0), (0.25, 0.5), (1.7, -1.0)):
-        env = env_of(actions=kind, grippers={column: GripperEnds(closed=1, open=-1)})
+        env = env_of(actions=kind, grippers={column: WorldGripper(closed=1, open=-1)})
         env.reset(0)
         env.step(np.array([0.5, opening], np.float32))
         assert env.env.unwrapped.taken[0].tolist() == [0.5 if kind == "clip" else 1.0, taken]
@@ -192,7 +192,7 @@ def test_other_actions_are_refused(action: list[float]) -> None:
         ({"id": f"{HERE}:Choice-v0", "max_steps": 5}, "takes actions of Discrete.*expected a Box"),
         ({"id": f"{HERE}:Turn-v0"}, "no limit of steps; say max_steps"),
         ({"actions": "scale", "options": {"bound": float("inf")}}, "`actions: scale` needs bounds"),
-        ({"grippers": {2: GripperEnds(1, -1)}}, "grippers names column 2 of 2; expected 0 to 1, or -1"),
+        ({"grippers": {2: WorldGripper(1, -1)}}, "grippers names column 2 of 2; expected 0 to 1, or -1"),
     ],
 )
 def test_environments_that_cannot_be_used(settings: dict, message: str) -> None:
@@ -228,7 +228,7 @@ def test_settings_that_say_nothing_are_refused() -> None:
         ({"images": {}, "state": ()}, "no images and no state"),
         ({"instruction": " "}, "the instruction is empty"),
         ({"max_steps": 0}, "max_steps is 0"),
-        ({"grippers": {1: GripperEnds(1, 1)}}, "column 1 closes at 1 and opens at 1; expected two different"),
+        ({"grippers": {1: WorldGripper(1, 1)}}, "column 1 closes at 1 and opens at 1; expected two different"),
     ):
         with pytest.raises(InputError, match=message):
             world(**settings)
@@ -261,7 +261,7 @@ def test_a_yaml_file_is_a_factory(tmp_path: Path) -> None:
     factory = load_factory(str(file))
     assert factory == GymnasiumWorld(
         id=REACH, images={"primary": "camera"}, state=("robot/x",), instruction="info:language/text",
-        variants={"near": {"goal": 0.3}}, grippers={-1: GripperEnds(1, -1)},
+        variants={"near": {"goal": 0.3}}, grippers={-1: WorldGripper(1, -1)},
     )  # fmt: skip
     assert closed_loop(go(2.0), factory, "arm", "near", range(2), execute=4)[0].success == [True, True]
     check_splits(factory, ["near"], str(file))
