@@ -1,6 +1,7 @@
 """The control mode of a robot in its prompt: from what the shards say of its actions, only where it is asked for."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.actions.representation import ActionColumns, Representation
+from mixtures.spec import Resize
 from pipelines.shards import ShardReader
 from tests.chain import Chain
 from tests.pipelines.reshard import reshard
@@ -111,7 +113,7 @@ def test_rows_that_act_say_it_and_others_do_not(chain: Chain, tmp_path: Path, fo
     assert long.tokens > short.tokens
 
 
-def test_held_out_rows_have_the_prompts_of_the_run(chain: Chain) -> None:
+def test_held_out_rows_have_the_prompts_of_the_run(chain: Chain, caplog: pytest.LogCaptureFixture) -> None:
     """The entry of the held-out shards has other names for the columns, or none; the run has learned its own."""
     reader = ShardReader(str(chain.shards))
     _, ours = encoders(reader, "text")
@@ -121,8 +123,28 @@ def test_held_out_rows_have_the_prompts_of_the_run(chain: Chain) -> None:
     }
     model = ModelConfig(horizon=ours.horizon, action_dim=ours.action_dim)
     theirs = fitting_encoder(replace(reader.manifest, sources=renamed), ours, model, chain.shards)
+    assert not caplog.text.count("warning: ")
     row = next(row for row in map(reader.row, range(120)) if row["kind"] == "robot")
     assert theirs.acting(row).prefix == ours.acting(row).prefix
+
+
+def test_held_out_rows_that_look_different_are_named(chain: Chain, caplog: pytest.LogCaptureFixture) -> None:
+    reader = ShardReader(str(chain.shards))
+    ours = encoders(reader, "text")[0]
+    model = ModelConfig(horizon=ours.horizon, action_dim=ours.action_dim)
+    name, source = next((name, s) for name, s in reader.manifest.sources.items() if s.robot)
+    for change, says in (
+        (
+            {"prompts": ("do {prompt}",)},
+            f"prompts of {source.embodiment} in source {name} of .*: do {{prompt}}; the run's: none",
+        ),
+        ({"resize": Resize(20, 30)}, "size of images of .*: 30 x 20 .*; the run's: none"),
+        ({"subtask": True}, "subtasks of .*: True; the run's: False"),
+    ):
+        caplog.clear()
+        changed = {**reader.manifest.sources, name: replace(source, **change)}
+        fitting_encoder(replace(reader.manifest, sources=changed), ours, model, chain.shards)
+        assert re.search(says, caplog.text), caplog.text
 
 
 def test_robots_whose_columns_say_nothing_are_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -224,7 +224,7 @@ def acting_notes(robots: Robots) -> list[str]:
         sources = {name: robot for name, robot in robots.robots.items() if robot.embodiment == embodiment}
         first = next(iter(sources))
         others = [
-            f"{name} has {key} {_as_words(getattr(robot, key))} and not {_as_words(getattr(sources[first], key))}"
+            f"{name} has {key} {as_words(getattr(robot, key))} and not {as_words(getattr(sources[first], key))}"
             for name, robot in sources.items()
             for key in ACTED
             if getattr(robot, key) != getattr(sources[first], key)
@@ -247,14 +247,14 @@ def acting_notes(robots: Robots) -> list[str]:
     return notes
 
 
-def _as_words(value: object) -> str:
+def as_words(value: object) -> str:
     """Returns a value of a robot as people read it."""
     if isinstance(value, Resize):
         return f"{value.width} x {value.height} ({value.fit}, quality {value.quality})"
     if isinstance(value, ImageEncoding):
         return f"{value.format} (quality {value.quality})"
     if isinstance(value, tuple):
-        return ", ".join(value) or "none"
+        return ", ".join(" for ".join(one) if isinstance(one, tuple) else str(one) for one in value) or "none"
     return "none" if value is None else str(value)
 
 

@@ -16,7 +16,7 @@ from fasttok.common.urls import as_typed
 from fasttok.errors import InputError
 from pipelines.shards import ShardReader
 from pipelines.shards.manifest import Manifest
-from train.acting.robots import Robots
+from train.acting.robots import Robots, as_words
 from train.config import ModelConfig
 from train.examples import Encoder, Example
 from train.runs.checkpoint import Checkpoints
@@ -24,6 +24,13 @@ from train.setup import Setup
 from train.texts.shard_texts import rounded
 
 logger = logging.getLogger(__name__)
+LOOKS = {
+    "prompts": "templates of prompts",
+    "renamed": "renamed cameras",
+    "resize": "size of images",
+    "subtask": "subtasks",
+}
+"""What a mixture may change in the rows of a robot without changing their numbers -> how to call it."""
 IntArray = NDArray[np.int64]
 
 
@@ -147,6 +154,14 @@ def fitting_encoder(
                 raise InputError(
                     f"{shards}: {key} of {robot.embodiment} is {has} in source {name}, the run's {wanted[0]}; build shards "
                     "with the same chunk and action form as those that the run was trained on"
+                )
+        for key, what in LOOKS.items():
+            has, wanted = getattr(robot, key), [getattr(one, key) for one in known]
+            if has not in wanted:
+                logger.warning(
+                    f"warning: {what} of {robot.embodiment} in source {name} of {shards}: {as_words(has)}; the run's: "
+                    f"{as_words(wanted[0])}. So these rows look different from those that it learned; build them with the same "
+                    "settings in the mixture"
                 )
     theirs = Encoder(robots, ours.text, model, ours.data, ours.tok)
     theirs.control = ours.control  # the run's prompts say this, whatever the other shards call the columns
