@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,7 @@ class StoredEpisode:
         state_names: names of the S columns, with their units.
         cameras: slot -> T images, which are read only when somebody needs them.
         bgr: slots whose images are stored with their channels reversed.
+        rotations: (first column, form) of each rotation in the action that is absolute (`fasttok.actions.rotations`).
     """
 
     dataset: str
@@ -85,6 +86,7 @@ class StoredEpisode:
     state_names: tuple[str, ...]
     cameras: dict[str, Frames]
     bgr: tuple[str, ...]
+    rotations: tuple[tuple[int, str], ...] = ()
 
 
 def stored_episode(place: StoredPlace) -> StoredEpisode:
@@ -132,7 +134,15 @@ def stored_episode(place: StoredPlace) -> StoredEpisode:
         state_names=tuple(dim_names(entry.proprio, state)),
         cameras=standard.cameras,
         bgr=entry.bgr,
+        rotations=_rotations(entry, action),
     )
+
+
+def _rotations(entry: DatasetEntry, widths: Sequence[int]) -> tuple[tuple[int, str], ...]:
+    """Returns the first column and the form of each absolute rotation; `widths` are the numbers of columns of the parts."""
+    starts = accumulate(widths, initial=0)
+    parts = zip(starts, entry.action, strict=False)
+    return tuple((start, part.rotation) for start, part in parts if part.rotation and part.encoding == "absolute")
 
 
 def _of_index(path: str, place: StoredPlace) -> tuple[str, DatasetEntry, Episode | BadRecord]:

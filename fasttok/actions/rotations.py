@@ -73,6 +73,30 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
     return angles
 
 
+def nearest(values: NDArray[Any], to: NDArray[Any], stored: str) -> NDArray[np.float64]:
+    """Writes rotations (n, 3 or 4) with the numbers that are nearest to others: 3.2 rad and -3.08 rad are one angle.
+
+    Angles may change by whole turns, quaternions by their sign, and rotation vectors by a whole turn along their axis.
+
+    >>> nearest(np.array([[-3.1, 0.0, 6.0]]), np.array([[3.1, 0.1, 0.0]]), "euler_xyz").round(2)
+    array([[ 3.18,  0.  , -0.28]])
+    >>> nearest(np.array([[0.0, 0.0, 0.0, 1.0]]), np.array([[0.0, 0.1, 0.0, -1.0]]), "quaternion_xyzw")
+    array([[-0., -0., -0., -1.]])
+    """
+    values, to = np.asarray(values, np.float64), np.asarray(to, np.float64)
+    turn = 2 * np.pi
+    if stored.startswith("euler"):
+        return values + turn * np.round((to - values) / turn)
+    if stored.startswith("quaternion"):
+        return np.where((values * to).sum(-1, keepdims=True) < 0, -values, values)
+    angle = np.linalg.norm(values, axis=-1, keepdims=True)
+    axis = values / np.where(angle > 0, angle, 1.0)
+    along = (to * axis).sum(
+        -1, keepdims=True
+    )  # the turns that bring the angle nearest to the other vector on this axis
+    return values + axis * turn * np.round((along - angle) / turn)
+
+
 def from_6d(values: NDArray[Any]) -> "Rotation":
     """Reads (n, 6) as rotations, by Gram-Schmidt, since what a network predicts need not be orthonormal.
 

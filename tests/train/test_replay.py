@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from fasttok.actions.rotations import read, write
 from fasttok.episodes import Where
 from fasttok.episodes.frames import BadFrame, Frame
 from fasttok.errors import InputError
@@ -21,7 +23,7 @@ from tests.parsed_page import ParsedPage
 from tests.policy_servers import answering, running
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
 from train.replay.command import ReplayConfig, replay
-from train.replay.compared import GripperEvent, errors, executed, grippers
+from train.replay.compared import GripperEvent, errors, executed, grippers, written_alike
 from train.replay.predicted import MOST_PICTURES, Predicted, predict
 from train.replay.replay_page import ReplayFacts, document
 
@@ -121,6 +123,26 @@ def test_errors_are_those_of_the_predictions() -> None:
     assert np.isclose(off.total, np.sqrt(np.mean((0.25 / off.spread) ** 2)))
     assert np.allclose(off.along_chunk, off.total)
     assert np.allclose(off.along_episode, off.total)
+
+
+@pytest.mark.parametrize("form", ["euler_zyx", "quaternion_wxyz", "rotation_vector"])
+def test_a_rotation_in_other_numbers_is_no_error(form: str) -> None:
+    """The hand points down: its angles jump between both ends of a turn, and a policy of 6D rotations writes them otherwise."""
+    angles = np.pi + 0.3 * np.sin(np.arange(40) / 4)
+    turns = Rotation.from_euler("zx", np.stack([np.full(40, 0.2), angles], 1))
+    recorded = write(turns, form)
+    again = {
+        "euler_zyx": recorded + 2 * np.pi,
+        "quaternion_wxyz": -recorded,
+        "rotation_vector": recorded * (1 - 2 * np.pi / np.linalg.norm(recorded, axis=1, keepdims=True)),
+    }[form]
+    one = episode(action=recorded.astype(np.float32), rotations=((0, form),))
+    made = Predicted(np.array([0, 20, 34]), np.stack([again[:6], again[20:26], again[34:40]]), {})
+    alike, wrote = written_alike(one, made)
+    assert np.abs(np.diff(alike.action, axis=0)).max() < 0.2
+    assert errors(alike, wrote).rmse.max() < 1e-6
+    assert errors(one, made).rmse.max() > 1
+    assert np.allclose(read(wrote.chunks[1], form).as_matrix(), turns[20:26].as_matrix(), atol=1e-6)
 
 
 def test_a_late_gripper_is_late_and_a_missed_one_is_missed() -> None:

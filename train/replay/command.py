@@ -25,7 +25,7 @@ from train.given_paths import TRAINING
 from train.judging.measurements import Decoding
 from train.judging.server_flags import check_server_flags
 from train.replay.asked_robot import AskedRobot, TrainedRange, check_episode, chosen_embodiment, from_metadata
-from train.replay.compared import errors, grippers
+from train.replay.compared import errors, grippers, written_alike
 from train.replay.predicted import Ask, predict
 from train.rollouts import ChunkPolicy
 from train.runs.run_folder import load_config
@@ -135,6 +135,7 @@ def replay(config: ReplayConfig, typed: str = "") -> Path:
         decode = config.decode or opened.policy.usual_decode
         ask: Ask = partial(opened.policy.act, robot.embodiment, decode=decode)
         predicted = predict(ask, episode, robot.cameras, prompt, every, config.batch)
+    episode, predicted = written_alike(episode, predicted)
     off, traces = errors(episode, predicted), grippers(episode, predicted, every)
     masked = tuple(slot for slot in robot.cameras if slot not in episode.cameras)
     about = ReplayFacts(opened.name, opened.step, robot.embodiment, decode, every, prompt, masked, typed)

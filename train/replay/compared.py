@@ -1,10 +1,11 @@
 """Compares predicted with recorded actions: errors per column, along the episode and along a chunk, and times of grippers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttok.actions.rotations import nearest, width
 from pipelines.stored_episode import StoredEpisode
 from train.judging.measurements import normalized_rmse
 from train.replay.predicted import Predicted
@@ -65,6 +66,21 @@ class GripperTrace:
     name: str
     agrees: float
     events: tuple[GripperEvent, ...]
+
+
+def written_alike(episode: StoredEpisode, predicted: Predicted) -> tuple[StoredEpisode, Predicted]:
+    """Returns both with rotations in the numbers that are nearest to each other, so that a whole turn is no error.
+
+    The recorded ones follow the steps before them; each predicted one is written like the recorded one of its step.
+    """
+    action, chunks = episode.action.astype(np.float64), predicted.chunks.copy()
+    at = np.minimum(predicted.steps[:, None] + np.arange(chunks.shape[1]), len(action) - 1)
+    for start, form in episode.rotations:
+        columns = slice(start, start + width(form))
+        for step in range(1, len(action)):
+            action[step, columns] = nearest(action[step, columns], action[step - 1, columns], form)
+        chunks[..., columns] = nearest(chunks[..., columns], action[at][..., columns], form)
+    return replace(episode, action=action.astype(np.float32)), replace(predicted, chunks=chunks)
 
 
 def errors(episode: StoredEpisode, predicted: Predicted) -> Errors:
