@@ -104,12 +104,15 @@ def _parted(entry: IndexedEntry, count: int, values: DimStatistics) -> DatasetSt
     return DatasetStatistics(count, action, values.dims(slice(width, None), entry.proprio_names))
 
 
-def statistics(bases: Sequence[str], rows: Callable[[str], Iterator[Matrix]]) -> tuple[int, DimStatistics]:
+def statistics(
+    bases: Sequence[str], rows: Callable[[str], Iterator[Matrix]], copies: int = 1
+) -> tuple[int, DimStatistics]:
     """Returns the number of all rows, and statistics of each dim.
 
     Args:
         bases: paths of the INDEX's tables, without their suffixes.
         rows: path of `bases` -> batches of its rows, each (n, D) float32.
+        copies: number of rows that contain the same step, because chunks overlap.
     """
     try:
         summary = summarize(lambda: (batch for base in bases for batch in rows(base)), list(QUANTILES.values()))
@@ -117,14 +120,14 @@ def statistics(bases: Sequence[str], rows: Callable[[str], Iterator[Matrix]]) ->
         if str(error) != "no rows":
             raise
         return 0, DimStatistics()
-    return summary.count, dim_statistics(summary)
+    return summary.count, dim_statistics(summary, copies)
 
 
-def dim_statistics(summary: Summary) -> DimStatistics:
-    """Converts a summary with the quantiles `QUANTILES` to the form in which it is written."""
+def dim_statistics(summary: Summary, copies: int = 1) -> DimStatistics:
+    """Converts a summary with the quantiles `QUANTILES` to the form in which it is written; `copies` as in `statistics`."""
     moments = {key: tuple(getattr(summary, key).tolist()) for key in ("mean", "std", "min", "max")}
     quantiles = {key: tuple(row.tolist()) for key, row in zip(QUANTILES, summary.quantiles, strict=True)}
-    return DimStatistics(**moments, **quantiles)
+    return DimStatistics(**moments, **quantiles).of_steps(summary.count / copies)
 
 
 def of_chunks(config: StatisticsConfig, index: IndexFile) -> IndexChunkStatistics:
@@ -153,7 +156,7 @@ def of_chunks(config: StatisticsConfig, index: IndexFile) -> IndexChunkStatistic
         makers = {  # path of a table, without its suffix -> what makes its chunks
             base: maker for name, maker in made.items() for base in _tables(config.index, index, name, config.split)
         }
-        count, action = statistics(list(makers), partial(_chunks, makers))
+        count, action = statistics(list(makers), partial(_chunks, makers), first.horizon)
         embodiments[embodiment] = ChunkStatistics(
             datasets=both.datasets,
             count=both.count,

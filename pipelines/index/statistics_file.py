@@ -28,8 +28,8 @@ class DimStatistics:
         q95: 95 % quantile per dim.
         q99: 99 % quantile per dim.
         names: name of each dim, with its unit.
-        normalized_by: what maps each dim to about [-1, 1]: "quantile", or what replaces it if q01 = q99 ("min_max" if the dim
-            moves, else "constant"); () if it is "quantile" for all dims.
+        normalized_by: what maps each dim to about [-1, 1], as a fit chooses it: "quantile", "min_max" if the dim moves too seldom
+            for its quantiles, or "constant" if it never moves; () if it is "quantile" for all dims.
     """
 
     mean: tuple[float, ...] = ()
@@ -45,14 +45,28 @@ class DimStatistics:
     normalized_by: tuple[NormalizedBy, ...] = field(default=(), metadata=IF_NOT_DEFAULT)
 
     def __post_init__(self) -> None:
+        if not self.normalized_by:
+            object.__setattr__(self, "normalized_by", self._normalized_by(0))
+
+    def of_steps(self, steps: float) -> "DimStatistics":
+        """Returns the statistics with what normalises each dim if the values come from so many steps."""
+        return replace(self, normalized_by=self._normalized_by(steps))
+
+    def _normalized_by(self, steps: float) -> tuple[NormalizedBy, ...]:
         columns = {name: np.asarray(getattr(self, name)) for name in ("mean", "std", "min", "max", "q01", "q99")}
-        by = choose(Moments(**columns, mask=np.ones(len(self.mean), bool)), "quantile")
-        object.__setattr__(self, "normalized_by", () if set(by) <= {"quantile"} else by)
+        by = choose(Moments(**columns, mask=np.ones(len(self.mean), bool)), "quantile", steps=steps)
+        return () if set(by) <= {"quantile"} else by
 
     def dims(self, wanted: slice, names: Sequence[str]) -> "DimStatistics":
         """Returns the statistics of some dims, with these names."""
         columns = ("mean", "std", "min", "max", *QUANTILES)
-        return replace(self, **{name: getattr(self, name)[wanted] for name in columns}, names=tuple(names))
+        by = self.normalized_by[wanted]
+        return replace(
+            self,
+            **{name: getattr(self, name)[wanted] for name in columns},
+            names=tuple(names),
+            normalized_by=() if set(by) <= {"quantile"} else by,
+        )
 
 
 @dataclass(frozen=True)

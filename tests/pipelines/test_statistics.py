@@ -9,16 +9,18 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from fasttok.actions.chunks import chunks_at
+from fasttok.actions.normalize import NormStats
+from fasttok.actions.quantiles import summarize
 from fasttok.common import json_files
 from fasttok.episodes import open_episodes
 from fasttok.episodes.index_file import IndexFile, open_index
 from fasttok.errors import InputError
 from pipelines.index.config import IndexConfig
 from pipelines.index.run import run_index
-from pipelines.index.statistics import of_chunks, of_index
+from pipelines.index.statistics import dim_statistics, of_chunks, of_index
 from pipelines.index.statistics_command import run_statistics
 from pipelines.index.statistics_config import StatisticsConfig
-from pipelines.index.statistics_file import DimStatistics
+from pipelines.index.statistics_file import QUANTILES, DimStatistics
 from tests.chain import Chain
 
 
@@ -63,6 +65,19 @@ def test_statistics_name_dims_that_quantiles_do_not_describe() -> None:
     assert written["normalized_by"] == ["constant", "min_max", "quantile"]
     assert json_files.decode(DimStatistics, written, "x") == found
     assert DimStatistics().normalized_by == ()
+
+
+@pytest.mark.parametrize("copies", [1, 10])
+def test_statistics_and_a_fit_choose_alike_what_normalises_a_dim(copies: int) -> None:
+    """A gripper that trembles and is seldom used: its quantiles are noise, and statistics.json did not say so."""
+    x = np.random.default_rng(0).normal(0, 1e-3, (5000, 3)).astype(np.float32)
+    x[2000:2020, 1], x[:, 2] = 1.0, np.linspace(0, 1, 5000)
+    rows = np.repeat(x, copies, axis=0)
+    found = dim_statistics(summarize(lambda: [rows], list(QUANTILES.values())), copies)
+    assert found.normalized_by == NormStats.of(lambda: [rows], copies=copies).normalized_by
+    assert found.normalized_by == ("quantile", "min_max", "quantile")
+    assert found.dims(slice(1, 3), ["grip", "x"]).normalized_by == ("min_max", "quantile")
+    assert found.dims(slice(2, 3), ["x"]).normalized_by == ()
 
 
 def test_statistics_of_relative_chunks(chain: Chain) -> None:
