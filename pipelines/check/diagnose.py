@@ -70,7 +70,7 @@ def diagnose(
     if entry is not None and entry.kind != "robot":
         raise InputError(f"{path} contains {entry.kind} records by its entry; check is for recordings of robots")
     dataset = by_entry(dataset, entry)
-    chosen = splits or _wanted(dataset)
+    chosen = tuple(dict.fromkeys(splits)) or _wanted(dataset)  # episodes of a split named twice are no copies
     unknown = [split for split in chosen if split not in dataset.splits]
     if unknown:
         raise InputError(f"{path} has no split {unknown[0]!r}; there are {', '.join(dataset.splits)}")

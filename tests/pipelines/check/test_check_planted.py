@@ -205,6 +205,10 @@ def test_an_angle_that_wraps(tmp_path: Path, turn: float) -> None:
     assert "rotation" in the("angle-wrap", found).entry
 
 
+def test_a_split_that_is_named_twice_has_no_copies(tmp_path: Path) -> None:
+    assert serious(findings(lerobot(tmp_path / "a", made()), splits=("train", "train"))) == {}
+
+
 def test_idle_steps(tmp_path: Path) -> None:
     what = made()
     waits = [np.concatenate([np.repeat(t[:1], 3 * len(t), axis=0), t]) for t in what.actions]
