@@ -19,6 +19,7 @@ from pipelines.common.findings import Findings, Level
 from pipelines.shards.manifest import Manifest
 
 REMEMBERED = 1 << 16  # texts for which it remembers whether they match
+PROMPT = "{prompt}"  # where a template of a mixture has the instruction
 LOOKS_LIKE_A_FILE = re.compile(r"[\w./\\:-]+\.(txt|csv|tsv|jsonl?|ya?ml)")
 
 
@@ -136,6 +137,10 @@ class TextChecks:
         self._robot = np.array([source.kind == "robot" for source in manifest.sources.values()])
         self._held_out = bool(held_out.lines or held_out.patterns)
         self._match = held_out.matcher()
+        self._lines = held_out.lines
+        templates = {template: None for source in manifest.sources.values() for template in source.prompts}
+        self._templates = [_pattern(template) for template in templates if template != PROMPT]
+        self._asked = np.array([bool(source.questions) for source in manifest.sources.values()])
 
     def add(self, shard: str, at: int, batch: pa.RecordBatch, codes: NDArray[np.int64]) -> None:
         """Checks the rows of a record batch.
@@ -152,13 +157,20 @@ class TextChecks:
             blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(batch.column(column))), 0)
             self._report(shard, at, codes, rows & blank.to_numpy(zero_copy_only=False), check)
         if self._held_out:
-            self._report(shard, at, codes, self._forbidden(batch), FORBIDDEN)
+            self._report(shard, at, codes, self._forbidden(batch, self._asked[codes]), FORBIDDEN)
 
-    def _forbidden(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
-        """Returns (rows,) bool: whether --held-out names a row's prompt, file or episode."""
-        prompts = batch.column("prompt").dictionary_encode()
-        bad = np.array([self._match(text) for text in prompts.dictionary.to_pylist()], bool)
-        out: NDArray[np.bool_] = bad[prompts.indices.to_numpy()]
+    def _forbidden(self, batch: pa.RecordBatch, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Returns (rows,) bool: whether --held-out names a row's prompt, file or episode.
+
+        An instruction is also found within a template of the mixture, and as the answer to a question about the instruction.
+
+        Args:
+            batch: the rows.
+            asked: (rows,) bool, whether a row is a question about an episode.
+        """
+        out = _of_each(batch.column("prompt"), lambda text: any(map(self._match, [text, *self._inside(text)])))
+        if asked.any():
+            out |= asked & _of_each(batch.column("target"), lambda text: text.strip().lower() in self._lines)
         files = batch.column("file").dictionary_encode()
         names, file = files.dictionary.to_pylist(), files.indices.to_numpy().astype(np.int64)
         episodes = np.stack([file, batch.column("episode").to_numpy()], axis=1)
@@ -166,6 +178,10 @@ class TextChecks:
         hit = [self._match(f"{names[f]}/{e}") or self._match(names[f]) for f, e in pairs.tolist()]
         out |= np.array(hit, bool)[which.reshape(-1)]
         return out
+
+    def _inside(self, prompt: str) -> list[str]:
+        """Returns what may have been put into a template to make this prompt."""
+        return [found["own"] for pattern in self._templates if (found := pattern.fullmatch(prompt))]
 
     def _report(self, shard: str, at: int, codes: NDArray[np.int64], bad: NDArray[np.bool_], check: TextCheck) -> None:
         """Adds a finding for each source that has bad rows."""
@@ -181,3 +197,20 @@ class TextChecks:
                 source=self._names[code],
                 count=len(of),
             )
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Returns a pattern of the prompts that a template makes; the group `own` is what was put into it.
+
+    >>> _pattern("Task: {prompt}.").fullmatch("Task: lift it.")["own"]
+    'lift it'
+    """
+    first, *rest = map(re.escape, template.split(PROMPT))
+    return re.compile(first + "(?P<own>.*)" + "(?P=own)".join(rest), re.DOTALL)
+
+
+def _of_each(column: pa.Array, wanted: Callable[[str], bool]) -> NDArray[np.bool_]:
+    """Returns (rows,) bool: what `wanted` says of each text of a column; equal texts are asked about once."""
+    texts = column.dictionary_encode()
+    said: NDArray[np.bool_] = np.array([wanted(text) for text in texts.dictionary.to_pylist()], bool)
+    return said[texts.indices.to_numpy()]

@@ -229,6 +229,31 @@ def build(chain: Chain, out: Path, sources: str) -> Path:
     return out / "shards"
 
 
+IN_WORDS = """  - {dataset: tabletop_planar, weight: 1, prompt: ["Task: {prompt}. Go.", "{prompt}, I said {prompt} (now)"]}
+  - {name: asked, dataset: tabletop_planar, weight: 1, questions: [task]}
+"""
+
+
+def test_a_held_out_instruction_is_found_in_a_template_and_as_an_answer(chain: Chain, tmp_path: Path) -> None:
+    """Each row's prompt is more than the instruction, so that lint said that the instruction was not there."""
+    shards = build(chain, tmp_path, IN_WORDS)
+    reader = ShardReader(str(shards))
+    rows = [reader.row(i) for i in range(reader.num_rows)]
+    for row in (first(rows, "robot"), first(rows, "robot", 7), first(rows, "vqa")):
+        task = row["target"] or row["prompt"].removeprefix("Task: ").removesuffix(". Go.").partition(", I said")[0]
+        (tmp_path / "eval.txt").write_text(task.upper())
+        hit = [
+            r
+            for r in rows
+            if task == r["target"] or r["prompt"] in (f"Task: {task}. Go.", f"{task}, I said {task} (now)")
+        ]
+        found = findings(shards, held_out=(str(tmp_path / "eval.txt"),))
+        assert row in hit
+        assert sum(one.count for one in found if one.check == "held-out") == len(hit)
+        (tmp_path / "eval.txt").write_text(task[:-1])
+        assert findings(shards, held_out=(str(tmp_path / "eval.txt"),)) == []
+
+
 def test_a_held_out_split_in_the_same_shards(chain: Chain, tmp_path: Path) -> None:
     """Other episodes are no leak; the same ones are, whatever the split or the source is called."""
     val = "name: planar_val, split: val, weight: 1"
