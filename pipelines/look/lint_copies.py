@@ -19,7 +19,7 @@ from pipelines.common.findings import Findings, Level
 from pipelines.shards.manifest import Manifest
 from pipelines.shards.records import IMAGE_COLUMNS
 
-HELD_OUT = re.compile(r"(val|valid|validation|test|testing|eval|evaluation|dev|held[_-]?out)(\W.*)?", re.IGNORECASE)
+HELD_OUT = re.compile(r"(val|valid|validation|test|testing|eval|evaluation|dev|held[_-]?out)([\W_].*)?", re.IGNORECASE)
 MIX = np.uint64(0x9E3779B97F4A7C15)  # splitmix64's odd constants (Steele et al. 2014)
 SHIFTS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
@@ -27,8 +27,8 @@ SHIFTS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 def is_held_out(split: str) -> bool:
     """Whether a split's name says that it is not for training.
 
-    >>> is_held_out("val"), is_held_out("test[:10%]"), is_held_out("train"), is_held_out("validated")
-    (True, True, False, False)
+    >>> is_held_out("val"), is_held_out("test[:10%]"), is_held_out("valid_unseen"), is_held_out("train"), is_held_out("validated")
+    (True, True, True, False, False)
     """
     return HELD_OUT.fullmatch(split) is not None
 
