@@ -22,13 +22,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from fasttok._version import __version__
+from fasttok.common.lasting_stdout import lasting_stdout
 from fasttok.common.narrow_table import GAP, bands, measure, repeated, said, shares
 from fasttok.common.output_file import in_one_step, make_folder
 from fasttok.common.pace import Pace
 from fasttok.errors import InputError, refused
 
 T = TypeVar("T")
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+class _Stderr(Console):
+    """Prints on stderr. If nobody reads it any more, it prints nothing; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+err = _Stderr(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 INTERRUPTED = 130  # exit status of shells for SIGINT
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # a full disk, a used-up quota, a file that is too large
 PLAIN_LINE_SECONDS = 5.0
@@ -78,11 +88,12 @@ def run(command: Callable[[], Any]) -> int:
     The status is 0 on success, 1 with a one-paragraph message on bad input, and 130 on Ctrl-C. Use as
     `sys.exit(run(lambda: main(argv)))`. Only three kinds of errors become messages: an `InputError`, an error of the system about
     a file (no permission, a folder in its place, a full disk), and too little memory. A bug keeps its traceback. While the
-    command runs, log messages of our packages are printed.
+    command runs, log messages of our packages are printed. If a pipe closes early (`| head`), the command does its work anyway;
+    only rows that are written to stdout (`fasttok encode --out -`) end there.
     """
     _take_any_name()
     try:
-        with _printed_logs():
+        with _printed_logs(), lasting_stdout():
             command()
         return 0
     except KeyboardInterrupt:
@@ -139,8 +150,7 @@ def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None =
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv == ["--version"]:
-        print(f"{name} {__version__}")
-        sys.exit(0)
+        sys.exit(run(lambda: print(f"{name} {__version__}")))
     sys.exit(run(lambda: main(argv)))
 
 

@@ -29,6 +29,7 @@ from fasttok.actions.chunks import stacks
 from fasttok.codec.bpe import split
 from fasttok.common import json_files
 from fasttok.common.archive_damage import DAMAGE
+from fasttok.common.lasting_stdout import stdout_that_ends
 from fasttok.common.lfs_pointer import refuse_pointer, refuse_pointer_at
 from fasttok.common.output_file import make_folder
 from fasttok.common.temporary import unnamed_file
@@ -347,13 +348,15 @@ class RowWriter:
         if self._temporary is not None:
             make_folder(self._temporary)
         if self.kind == "jsonl":
-            self._lines = sys.stdout if self._temporary is None else self._temporary.open("w", encoding="utf-8")
+            self._lines = stdout_that_ends() if self._temporary is None else self._temporary.open("w", encoding="utf-8")
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if self._lines is not None and self._temporary is not None:
                 self._lines.close()
+            elif self._lines is not None and kind is None:
+                self._lines.flush()
             if kind is None and self.kind == "parquet" and self._parquet is None:
                 self._parquet = pq.ParquetWriter(str(self._temporary), self._schema())
             if self._parquet is not None:

@@ -3,9 +3,12 @@
 import io
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,6 +251,60 @@ def test_numbers_that_are_not_finite_are_null_in_json(capsys: pytest.CaptureFixt
 
     said = json.loads(capsys.readouterr().out, parse_constant=strange)
     assert said == {"a": None, "b": [None, None, 1e300, 2**70], "c": [None, 0.1]}
+
+
+PRINTS = """
+import sys
+from pathlib import Path
+from fasttok.common import console
+from fasttok.common.lasting_stdout import stdout_that_ends
+
+def work(argv):
+    if argv[0] == "rows":
+        while True:
+            stdout_that_ends().write("a row\\n")
+    console.table("", ["n"], [[i] for i in range(5000)])
+    console.emit_json(list(range(5000)))
+    print("line " * 5000)
+    console.log("said")
+    Path(argv[1]).write_text("saved")
+
+console.script("x", work)
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("-u",)])
+@pytest.mark.parametrize("what", ["table", "rows", "--version"])
+def test_a_pipe_that_closes_early_ends_no_work(what: str, flags: tuple[str, ...], tmp_path: Path) -> None:
+    """Only rows, which are the whole result, end there."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    words = [what] if what == "--version" else [what, str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", PRINTS, *words], stdout=writes, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "said\n" if what == "table" else "")
+    assert (tmp_path / "out").exists() == (what == "table")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&1 | true", "2>&-"])
+def test_output_that_nobody_reads_ends_no_work(closed: str, tmp_path: Path) -> None:
+    subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" table "$2" {closed}', sys.executable, PRINTS, str(tmp_path / "out")], check=True
+    )
+    assert (tmp_path / "out").read_text() == "saved"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_stdout_is_said(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PRINTS, "table", str(tmp_path / "out")],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: nothing more can be written: No space left")
 
 
 def test_names_that_stdout_cannot_encode_are_printed_with_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
