@@ -32,7 +32,7 @@ from fasttok.codec.spline import Spline, SplineConfig
 from fasttok.codec.transform import DCT, Transform
 from fasttok.common.choices import FitMode, OnRange, TransformName
 from fasttok.errors import InputError, unknown_name
-from fasttok.storage import folder, transform_file
+from fasttok.storage import folder, saved_again, transform_file
 from fasttok.storage.folder import TokenizerFolder
 
 OnError = Literal["raise", "mask", "pad", "hold"]
@@ -529,6 +529,7 @@ class ActionTokenizer:
             fitted = replace(tok, bpe=tok.bpe.as_fitted())
             if fitted.fingerprint == content.fingerprint:
                 return fitted
+            saved_again.warn_of_other(Path(path), content.fingerprint, tok.fingerprint)
         return tok
 
 

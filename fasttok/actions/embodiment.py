@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from fasttok.common.choices import Gripper
 from fasttok.common.json_files import IF_NOT_DEFAULT
+from fasttok.common.kinds import ENCODINGS
 from fasttok.errors import InputError
 
 GRIPPERS: tuple[str, ...] = get_args(Gripper)
+ENCODED = (*ENCODINGS, "relative")  # a mixture may ask for relative actions
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Embodiment:
         horizon: steps per chunk.
         action_dim: D, dims per step.
         control_hz: control frequency in Hz, None if unknown.
-        action_encoding: "absolute", "delta" or "gripper" for each dim; () if unknown.
+        action_encoding: "absolute", "delta", "relative" or "gripper" for each dim; () if unknown.
         gripper: how "gripper" dims are tokenised: kept like any other; binarized (tokens and decoded actions have only the two
             ends of their range); or omitted (not tokenised; decoded as NaN).
         relative: dims that are tokenised as the difference from a reference given with each chunk, such as the robot's state.
@@ -43,6 +45,16 @@ class Embodiment:
     state_key: str = field(default="", metadata=IF_NOT_DEFAULT)
 
     def __post_init__(self) -> None:
+        if self.horizon < 1 or self.action_dim < 1:
+            raise InputError(
+                f"embodiment: horizon is {self.horizon} and action_dim {self.action_dim}, expected at least 1"
+            )
+        strange = [encoding for encoding in self.action_encoding if encoding not in ENCODED]
+        if strange or len(self.action_encoding) not in (0, self.action_dim):
+            raise InputError(
+                f"embodiment: action_encoding is {list(self.action_encoding)}, expected one of {', '.join(ENCODED)} for each of "
+                f"the {self.action_dim} dims, or none"
+            )
         if self.gripper not in GRIPPERS:
             raise InputError(f"embodiment: gripper is {self.gripper!r}, expected one of {', '.join(GRIPPERS)}")
         if self.gripper == "omit" and len(self.gripper_dims) == self.action_dim:

@@ -87,6 +87,24 @@ def is_beside(path: str) -> bool:
     return path.rsplit("/", 1)[-1].startswith("._")
 
 
+def check_utf8(path: str, why: str) -> None:
+    r"""Refuses a path that is not UTF-8.
+
+    Args:
+        path: the path.
+        why: why it has to be, for the message.
+
+    Raises:
+        InputError: the path is not UTF-8.
+
+    >>> check_utf8("d\udce9mo", "so an INDEX cannot name it")
+    Traceback (most recent call last):
+    fasttok.errors.InputError: 'd\udce9mo': this path is not UTF-8, so an INDEX cannot name it; rename the file or folder
+    """
+    if not is_unicode(path):
+        raise InputError(f"{path!r}: this path is not UTF-8, {why}; rename the file or folder")
+
+
 def is_unicode(text: str) -> bool:
     """Returns whether a text can be written as UTF-8.
 

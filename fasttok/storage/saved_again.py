@@ -97,3 +97,18 @@ def warn_of_unmarked(path: Path, statistics: bool) -> None:
         f"{path}: the vocabulary is a native fit of fasttok, but another program saved the folder again, without {without}. If "
         "the first folder had more (norm_stats.json, `fasttok` in processor_config.json), copy it from there"
     )
+
+
+def warn_of_other(path: Path, saved: str, now: str) -> None:
+    """Warns of a folder whose contents are not those that fasttok saved: somebody changed them, or they are damaged.
+
+    Args:
+        path: the folder.
+        saved: fingerprint of what fasttok saved.
+        now: fingerprint of what the folder contains.
+    """
+    logger.warning(
+        f"{path}: its vocabulary, settings or statistics are not those that fasttok saved (fingerprint {saved}, now {now}), so "
+        "earlier ids, and runs that learned them, mean other actions. If you did not change them, copy the folder again from "
+        "where it came"
+    )

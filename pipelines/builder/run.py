@@ -11,6 +11,7 @@ import pyarrow as pa
 from fasttok import ActionTokenizer
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log
+from fasttok.common.names import check_utf8
 from fasttok.common.output_folder import check_output
 from fasttok.errors import InputError
 from fasttok.fitting.fit import FitConfig
@@ -99,6 +100,7 @@ def check_inputs(config: BuildConfig) -> CheckedInputs:
     if mixture.index is None:
         raise InputError(f"mixture {mixture.name!r} names no index; pass --index INDEX")
     index = absolute(mixture.index)
+    check_utf8(index, "so the jobs of the build cannot name it")
     sources, index_digest = resolve(mixture, index)
     check_sources({(source.dataset, source.split) for source in sources}, index)
     tok = check_tokenizer(mixture, sources)

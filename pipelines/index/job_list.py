@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 from fasttok.common import json_files, stores
-from fasttok.common.names import is_unicode, plain_name
+from fasttok.common.names import check_utf8, plain_name
 from fasttok.common.next_command import command
 from fasttok.episodes.dataset_entry import DatasetEntry
 from fasttok.episodes.index_file import FORMAT_VERSION
@@ -55,8 +55,7 @@ def plan_jobs(directory: str, config: IndexConfig, out: str) -> tuple[DatasetSou
     sections = [section for split in chosen for section in contents.sections[split]]
     files = [*(file for _, file in beside), *(f for section in sections for f in (section.file, *section.made_of))]
     for path in (directory, *files):
-        if not is_unicode(path):
-            raise InputError(f"{path!r}: this path is not UTF-8, so an INDEX cannot name it; rename the file or folder")
+        check_utf8(path, "so an INDEX cannot name it")
     stamps = stamp_files(files)
     stamped = tuple((split, file, with_contents(stamps[file], file, False)) for split, file in beside)
     source = DatasetSource(directory, contents.name, entry, config.verify, contents.through, stamped)

@@ -9,7 +9,7 @@ from typing import Any
 from fasttok.actions.representation import Representation
 from fasttok.common import json_files
 from fasttok.common.kinds import RecordKind
-from fasttok.common.names import relative_path
+from fasttok.common.names import check_utf8, relative_path
 from fasttok.common.stores import fresh
 from fasttok.errors import InputError
 from mixtures.spec import ImageEncoding, Resize
@@ -265,6 +265,7 @@ class Manifest:
         Raises:
             InputError: the manifest is missing (an unfinished build, or not SHARDS), has another version, or has a wrong field.
         """
+        check_utf8(folder, "so its shards cannot be mapped")
         where = join(folder, NAME)
         what = "the manifest that `fasttok-pipelines build` writes last (finish an interrupted build with --resume)"
         fresh(where)

@@ -206,3 +206,30 @@ def test_a_damaged_mark_is_said(with_statistics: Path) -> None:
         file.write_text(text)
         with pytest.raises(InputError, match=rf"tokenizer_config\.json.*{says}"):
             ActionTokenizer.load(with_statistics)
+
+
+@pytest.mark.parametrize("name", ["norm_stats.json", "processor_config.json"])
+def test_a_folder_that_is_not_what_was_saved_warns(
+    name: str, with_statistics: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A changed digit is still JSON. Somebody may have meant it, so the folder loads."""
+    before = ActionTokenizer.load(with_statistics).fingerprint
+    assert not caplog.text
+    file, text = with_statistics / name, (with_statistics / name).read_text()
+    digit, other = '"q01": [\n        -', '"q01": [\n        -9'
+    if name == "processor_config.json":
+        digit, other = '"scale": 1', '"scale": 2'
+    assert digit in text
+    file.write_text(text.replace(digit, other, 1))
+    now = ActionTokenizer.load(with_statistics).fingerprint
+    assert f"not those that fasttok saved (fingerprint {before}, now {now})" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"action_encoding": ("absolut4",) * 3}, {"action_encoding": ("delta",) * 2}, {"horizon": 0}, {"action_dim": 0}],
+)
+def test_an_embodiment_that_no_robot_has_is_refused(values: dict[str, Any]) -> None:
+    """A word that is no encoding was taken for `absolute`."""
+    with pytest.raises(InputError, match=f"embodiment: {next(iter(values))} is|action_dim 0"):
+        replace(Embodiment(horizon=8, action_dim=3), **values)

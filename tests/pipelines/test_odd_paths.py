@@ -92,3 +92,13 @@ def test_files_with_the_longest_names_are_indexed(tmp_path: Path) -> None:
     index = run_index(IndexConfig((str(folder),), str(tmp_path / "index")), [])
     assert index.datasets["d"].splits["train"].indexed == 3
     assert index.datasets["d"].splits["train"].steps == 12
+
+
+def test_shards_and_an_index_whose_path_is_no_utf8_are_refused(tmp_path: Path) -> None:
+    """Arrow maps no such file, and JSON cannot name it."""
+    folder = f"{tmp_path}/d\udce9mo"
+    with pytest.raises(InputError, match=r"d\\udce9mo': this path is not UTF-8.*; rename"):
+        ShardReader(folder)
+    (tmp_path / "m.yaml").write_text(MIXTURE)
+    with pytest.raises(InputError, match=r"d\\udce9mo': this path is not UTF-8.*; rename"):
+        run_build(BuildConfig(str(tmp_path / "m.yaml"), str(tmp_path / "shards"), 60, folder), [])

@@ -156,7 +156,7 @@ def _number_of(path: Path) -> BestNumber:
     """
     file = path / "best" / "metadata"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error}); delete {path} to do without it") from None
     return json_files.read(BestNumber, text, str(file))

@@ -23,6 +23,7 @@ from fasttok import ActionTokenizer
 from fasttok.common import json_files
 from fasttok.common.console import write_text
 from fasttok.common.given_paths import did_you_mean
+from fasttok.common.names import check_utf8
 from fasttok.common.next_command import command
 from fasttok.common.output_folder import Mark, OutputKind
 from fasttok.common.urls import as_typed
@@ -113,6 +114,7 @@ def load_config(run: Path) -> TrainConfig:
     Raises:
         InputError: the folder is not a run, or its config.json has unknown or missing keys or a newer format.
     """
+    check_utf8(str(run), "so its checkpoints cannot be opened")
     path = run / CONFIG
     if not path.is_file():
         near = did_you_mean(run) if not run.exists() else ""
@@ -120,7 +122,7 @@ def load_config(run: Path) -> TrainConfig:
             f"{run} is not a run (no {CONFIG}){near}; train one with: "
             f"{command('fasttok-train', '--shards', 'SHARDS', '--out', run)}"
         )
-    return json_files.read(TrainConfig, path.read_text(encoding="utf-8"), str(path), FORMAT_VERSION)
+    return json_files.read(TrainConfig, path.read_bytes(), str(path), FORMAT_VERSION)
 
 
 def load_robots(run: Path, config: TrainConfig, shards: Path | None = None) -> Robots:

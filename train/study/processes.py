@@ -67,7 +67,7 @@ class Pool:
         if todo := [run for run in runs if not self.files(run).result.is_file()]:
             self._make(todo)
         paths = [self.files(run).result for run in runs]
-        return [json_files.read(RunResult, path.read_text(encoding="utf-8"), str(path)) for path in paths]
+        return [json_files.read(RunResult, path.read_bytes(), str(path)) for path in paths]
 
     def _make(self, todo: list[StudyRun]) -> None:
         with ThreadPoolExecutor(self.lanes) as threads, progress("runs", len(todo), "runs") as advance:

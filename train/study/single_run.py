@@ -56,7 +56,7 @@ def main(files: RunFiles) -> None:
         InputError: training or evaluation raises it.
     """
     set_up_jax()
-    spec = json_files.read(RunSpec, files.spec.read_text(encoding="utf-8"), str(files.spec))
+    spec = json_files.read(RunSpec, files.spec.read_bytes(), str(files.spec))
     config, cost = train(spec, files.folder)
     began = time.monotonic()
     curve = measure(spec, config, cost, files)

@@ -99,5 +99,10 @@ def _same_world(folder: Path, world: Mapping[str, Any]) -> None:
                 "choose another --out"
             )
         write_text(kept, json.dumps(world) + "\n")
-    elif (before := json.loads(kept.read_text(encoding="utf-8"))) != world:
+        return
+    try:
+        before = json.loads(kept.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{kept} is damaged ({error}); give the study another --out") from None
+    if before != world:
         raise InputError(f"{folder} was made with {before}, this study's world is {world}; give it another --out")
