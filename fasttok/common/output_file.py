@@ -9,6 +9,7 @@ The check comes before the work. It also tries whether the file can be written a
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ from pathlib import Path
 from fasttok.common.names import is_unicode
 from fasttok.common.urls import is_url
 from fasttok.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: two processes can then write one file at once
+    fcntl = None  # type: ignore[assignment]
 
 STDOUT, PAGE = "-", ".html"  # nobody's data is a page; an earlier report beside the data may be replaced
 
@@ -104,13 +110,53 @@ def make_folder(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def in_one_step(path: Path) -> Iterator[Path]:
-    """Yields another path to write to, which becomes `path` at the end: `path` is either whole or as it was."""
+    """Yields another path to write to, which becomes `path` at the end: `path` is either whole or as it was.
+
+    Raises:
+        InputError: another process is writing `path`.
+    """
+    with half_written(path) as temporary:
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def half_written(path: Path) -> Iterator[Path]:
+    """Yields the name of a file while it is half-written. In the block, no other process of this machine gets this name.
+
+    Raises:
+        InputError: another process is writing `path`.
+    """
     temporary = path.with_name(f".{path.name}.part")
+    held = _locked(temporary, path)
     try:
         yield temporary
-        temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+def _locked(temporary: Path, path: Path) -> int | None:
+    """Makes an empty file and locks it. Returns its open descriptor; None on a system without such locks."""
+    if fcntl is None:
+        return None
+    while True:
+        held = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(held)
+            raise InputError(f"another process is writing {path}; wait until it ends, or choose another file") from None
+        except OSError:
+            pass  # a file system without locks
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), temporary.stat()):
+                return held
+        os.close(held)  # meanwhile, another process gave the file its final name
 
 
 def _contains(folder: Path, file: Path) -> bool:

@@ -275,8 +275,15 @@ class OutputFolder:
         Args:
             temporary: the folder, on the same disk; it is gone afterwards.
             last: the file in it without which OUT is not valid; it is moved last.
+
+        Raises:
+            InputError: OUT was empty, and another process has written it since.
         """
         out = Path(self.path)
+        if self.state == "new" and any(
+            self.kind.wrote(file) and not _is_half(file) for file in _local_files(self.path)
+        ):
+            raise InputError(f"another process has written {self.path} since this one began; choose another --out")
         if self.replaces:
             self._set_aside()
         with contextlib.suppress(OSError):

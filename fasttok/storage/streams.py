@@ -7,6 +7,7 @@ Decoded rows also have `ok` and, in JSON lines, `error`. Files of relative chunk
 or `state`, see `state_column`.
 """
 
+import contextlib
 import io
 import itertools
 import json
@@ -31,7 +32,7 @@ from fasttok.common import json_files
 from fasttok.common.archive_damage import DAMAGE
 from fasttok.common.lasting_stdout import stdout_that_ends
 from fasttok.common.lfs_pointer import refuse_pointer, refuse_pointer_at
-from fasttok.common.output_file import make_folder
+from fasttok.common.output_file import half_written, make_folder
 from fasttok.common.temporary import unnamed_file
 from fasttok.errors import InputError
 from fasttok.storage.ids_origin import KEY, STRUCT, IdsOrigin, parse
@@ -339,14 +340,16 @@ class RowWriter:
         self._row_shapes = row_shapes
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._counts = dict.fromkeys(fields, 0)
-        self._temporary = Path(path).with_name(f".{Path(path).name}.part") if path != "-" else None
+        self._temporary: Path | None = None
+        self._name = contextlib.ExitStack()
         self._parquet: pq.ParquetWriter | None = None
         self._lines: Any = None
         self._origin: IdsOrigin | None = None
 
     def __enter__(self) -> "RowWriter":
-        if self._temporary is not None:
-            make_folder(self._temporary)
+        if self.path != "-":
+            make_folder(self.path)
+            self._temporary = self._name.enter_context(half_written(Path(self.path)))
         if self.kind == "jsonl":
             self._lines = stdout_that_ends() if self._temporary is None else self._temporary.open("w", encoding="utf-8")
         return self
@@ -365,11 +368,13 @@ class RowWriter:
                 if self.kind == "npz":
                     self._join()
                 self._temporary.replace(self.path)
+                self._temporary = None
         finally:
             for column in self._columns.values():
                 column.close()
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
+            self._name.close()
 
     def write(self, origin: IdsOrigin | None = None, /, **columns: Sequence[Any] | NDArray[Any]) -> None:
         """Writes a batch: one sequence of rows for each field; `origin` is what made the ids."""

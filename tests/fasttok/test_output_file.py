@@ -8,8 +8,9 @@ import pytest
 
 from fasttok import ActionTokenizer
 from fasttok.cli import main
-from fasttok.common.output_file import check_output_file
+from fasttok.common.output_file import check_output_file, in_one_step
 from fasttok.errors import InputError
+from fasttok.storage.streams import RowWriter, read_ids
 
 
 def call(*words: object) -> int:
@@ -113,3 +114,34 @@ def test_a_fit_that_cannot_be_saved_is_refused_before_the_fit(tmp_path: Path, ca
     for out in (tmp_path / "file" / "tok", "/proc/tok"):
         assert call("fit", tmp_path / "no data", "--out", out, "--horizon", 8) == 1
         assert "cannot be written" in capsys.readouterr().err
+
+
+def test_two_processes_never_write_one_file(tmp_path: Path) -> None:
+    """The second one says so. Before, both wrote into one half-written file, and the first one gave it its final name."""
+    path = tmp_path / "made.txt"
+    with in_one_step(path) as first:
+        first.write_text("first")
+        with pytest.raises(InputError, match=r"another process is writing .*made\.txt; wait"), in_one_step(path):
+            pass
+        assert first.read_text() == "first"
+    assert path.read_text() == "first"
+    with pytest.raises(FileNotFoundError), in_one_step(path) as again:
+        again.rename(tmp_path / "elsewhere.txt")
+    (tmp_path / "elsewhere.txt").unlink()
+    (tmp_path / ".made.txt.part").write_text("what a kill left")
+    with in_one_step(path) as last:
+        last.write_text("last")
+    assert [file.name for file in tmp_path.iterdir()] == ["made.txt"]
+    assert path.read_text() == "last"
+
+
+@pytest.mark.parametrize("name", ["ids.jsonl", "ids.npz", "ids.parquet"])
+def test_two_processes_never_write_the_same_rows(name: str, tmp_path: Path) -> None:
+    fields = {"ids": np.int32, "lengths": np.int64}
+    with RowWriter(str(tmp_path / name), fields) as first:
+        first.write(ids=[[1, 2]], lengths=[2])
+        with pytest.raises(InputError, match="another process is writing"), RowWriter(str(tmp_path / name), fields):
+            pass
+        first.write(ids=[[3]], lengths=[1])
+    assert [row.tolist() for batch in read_ids(str(tmp_path / name)) for row in batch] == [[1, 2], [3]]
+    assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -398,3 +398,17 @@ def test_an_old_output_that_a_killed_process_set_aside_comes_back(tmp_path: Path
     with pytest.raises(RuntimeError):
         fail(tmp_path, started=False)
     assert everything(tmp_path) == before
+
+
+def test_what_another_process_wrote_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """Both found an empty folder. The second one would have replaced the first one's output without --overwrite."""
+    first, second = check_output(tmp_path / "out", LETTERS), check_output(tmp_path / "out", LETTERS)
+    for place in (first, second):
+        made = place.aside()
+        (made / "index.json").write_text(json.dumps({"letters": 1, "format_version": 1}))
+        if place is first:
+            place.install(made, last="index.json")
+    with pytest.raises(
+        InputError, match=r"another process has written .*out since this one began; choose another --out"
+    ):
+        second.install(made, last="index.json")
