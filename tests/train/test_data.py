@@ -161,6 +161,15 @@ def test_too_long_and_broken_rows_are_refused(chain: Chain, encoder: Encoder) ->
         decode_image(b"no image", 64)
 
 
+def test_a_source_without_rows_is_not_the_one_that_acts(chain: Chain) -> None:
+    """All its rows were rejected, or the shares left none for it; its chunks have another length."""
+    manifest = ShardReader(str(chain.shards)).manifest
+    name, source = next((name, one) for name, one in manifest.sources.items() if one.robot)
+    lost = replace(source, written=0, horizon=source.horizon + 1)
+    robots = Robots.of(replace(manifest, sources={"lost": lost} | manifest.sources), ("robot",)).robots
+    assert [one for one in robots if robots[one].embodiment == source.embodiment] == [name, "lost"]
+
+
 def test_states_that_nothing_normalises_are_named(encoder: Encoder) -> None:
     """The prompt has no state then, whatever --model.state says."""
     assert unseen_states(encoder.robots, encoder.tok) == ""

@@ -114,7 +114,7 @@ class Robots:
 
     @classmethod
     def of(cls, manifest: Manifest, kinds: Collection[str]) -> "Robots":
-        """Collects what a manifest says.
+        """Collects what a manifest says. Sources without a row come last: a policy acts as the first one of its embodiment.
 
         Args:
             manifest: manifest of the shards.
@@ -147,7 +147,7 @@ class Robots:
                     prompts=source.prompts,
                     renamed=manifest.renamed_cameras(name),
                 )
-                for name, source in sources.items()
+                for name, source in sorted(sources.items(), key=lambda named: not named[1].written)
                 if source.robot
             },
             bgr={name: source.bgr for name, source in sources.items() if source.bgr},
