@@ -116,7 +116,7 @@ def of_subtasks(source: ExportSource, robot: Robot) -> list[str]:
 
 def of_prompts(robot: Robot, project: str) -> list[str]:
     """Says in which words training read an instruction; [] if prompts were the instruction alone."""
-    if not robot.prompts:
+    if robot.worded("TASK") == "TASK":
         return []
     return [
         f"the words around an instruction: training read {robot.worded('TASK')!r}, and {project} reads the task as it gets it; "
