@@ -84,17 +84,15 @@ def nearest(values: NDArray[Any], to: NDArray[Any], stored: str) -> NDArray[np.f
     array([[-0., -0., -0., -1.]])
     """
     values, to = np.asarray(values, np.float64), np.asarray(to, np.float64)
-    turn = 2 * np.pi
-    if stored.startswith("euler"):
-        return values + turn * np.round((to - values) / turn)
     if stored.startswith("quaternion"):
         return np.where((values * to).sum(-1, keepdims=True) < 0, -values, values)
-    angle = np.linalg.norm(values, axis=-1, keepdims=True)
-    axis = values / np.where(angle > 0, angle, 1.0)
-    along = (to * axis).sum(
-        -1, keepdims=True
-    )  # the turns that bring the angle nearest to the other vector on this axis
-    return values + axis * turn * np.round((along - angle) / turn)
+    off, axis = to - values, np.ones(1)
+    if stored == "rotation_vector":
+        length = np.linalg.norm(values, axis=-1, keepdims=True)
+        axis = values / np.where(length > 0, length, 1.0)
+        off = (off * axis).sum(-1, keepdims=True)
+    found: NDArray[np.float64] = values + axis * 2 * np.pi * np.round(off / (2 * np.pi))
+    return found
 
 
 def from_6d(values: NDArray[Any]) -> "Rotation":
