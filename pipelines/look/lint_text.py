@@ -212,5 +212,6 @@ def _pattern(template: str) -> re.Pattern[str]:
 def _of_each(column: pa.Array, wanted: Callable[[str], bool]) -> NDArray[np.bool_]:
     """Returns (rows,) bool: what `wanted` says of each text of a column; equal texts are asked about once."""
     texts = column.dictionary_encode()
-    said: NDArray[np.bool_] = np.array([wanted(text) for text in texts.dictionary.to_pylist()], bool)
-    return said[texts.indices.to_numpy()]
+    said = np.array([wanted(text) for text in texts.dictionary.to_pylist()], bool)
+    each: NDArray[np.bool_] = said[texts.indices.to_numpy()]
+    return each
