@@ -46,7 +46,7 @@ def with_fast_tokens(mixture: Mixture, known: Mapping[str, SourceSizes], folder:
     estimated = dict(known)
     for name, chunks in samples.items():
         try:
-            ids = tok.encode(chunks, embodiment=names[name])
+            ids = tok.encode_report(chunks, embodiment=names[name]).ids
         except InputError:
             continue
         estimated[name] = replace(known[name], fast_tokens=float(np.mean([len(i) for i in ids])))

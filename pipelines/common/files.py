@@ -74,7 +74,7 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno in FULL:
             raise InputError(
                 f"{path}: cannot be written: {error.strerror}. Nothing half-written is left; make room, then run the same "
-                "command again with --resume"
+                "command again (`index` and `build` go on with --resume)"
             ) from None
         raise
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fasttok import ActionTokenizer, NormStats
+from fasttok.actions.embodiment import Embodiment
 from fasttok.common import json_files
 from fasttok.common.kinds import Encoding, RecordKind
 from fasttok.episodes.index_file import FORMAT_VERSION, IndexedDataset, IndexedEntry, IndexFile, SplitCounts
@@ -16,6 +19,7 @@ from fasttok.errors import InputError
 from mixtures.__main__ import main
 from mixtures.registry import load_mixture
 from mixtures.summary import from_index, summarise
+from mixtures.token_estimates import with_fast_tokens
 from tests.chain import MIXTURE
 from tests.html_checks import assert_whole
 
@@ -191,3 +195,17 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_verb() -> None:
     with pytest.raises(InputError, match="did you mean 'explain'"):
         main(["explian", "demo"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_estimates_with_a_tokenizer_that_clamps_do_not_warn(index: str, tmp_path: Path) -> None:
+    """The warning named a line of our code, and said nothing about the mixture."""
+    chunks = np.random.default_rng(0).uniform(-1, 1, (40, 10, 3))
+    stats = NormStats.fit(chunks.reshape(-1, 3))
+    what = {"tabletop_planar": Embodiment(10, 3)}
+    tok = ActionTokenizer.fit({"tabletop_planar": chunks}, 300, stats={"tabletop_planar": stats}, embodiments=what)
+    tok.save(tmp_path / "tok")
+    mixture = load_mixture(MIXTURE)
+    known = {name: sizes for name, sizes in from_index(mixture, index).items() if name == "tabletop_planar"}
+    estimated = with_fast_tokens(replace(mixture, tokenizer=str(tmp_path / "tok")), known, index)
+    assert (estimated["tabletop_planar"].fast_tokens or 0) > 0

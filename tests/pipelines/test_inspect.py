@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fasttok.errors import InputError
 from pipelines.look.choose_rows import RowChoice, choose_rows
 from pipelines.look.inspect import InspectConfig, choice, run_inspect
 from pipelines.look.lint import LintConfig, run_lint
+from pipelines.look.page_files import write_page
 from pipelines.look.scan import shards_tokenizer
 from pipelines.look.stats import StatsConfig, run_stats
 from pipelines.shards import ShardReader
@@ -302,3 +304,13 @@ def test_commands_that_are_suggested_have_their_paths_in_quotes(
     run_stats(StatsConfig(str(folder)))
     said = capsys.readouterr().err
     assert said.count(f"'{folder}' --html") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_a_page_advises_no_flag_that_inspect_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = partial(Path.open, Path("/dev/full"), "wb")
+    monkeypatch.setattr(Path, "open", lambda *_: device())
+    with pytest.raises(InputError, match=r"No space left.* command again \(`index` and `build` go on with --resume\)$"):
+        write_page(str(tmp_path / "page.html"), "page")
