@@ -155,7 +155,7 @@ def explain(config: ExplainMixture) -> None:
         columns = ["source", *[f"from {start:,}" for _, start, _ in phases(mixture, config.samples)]]
         table("\nsamples by phase of the schedule", columns, [[x.name, *x.phases] for x in lines if not x.group])
     log(note)
-    if mixture.index:
+    if mixture.index and config.samples:
         shards, samples = beside(mixture.index, "shards"), str(config.samples)
         words = ("build", config.mixture, "--index", mixture.index, "--out", shards, "--samples", samples)
         log(f"next: {command('fasttok-pipelines', *words)}")

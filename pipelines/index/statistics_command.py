@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fasttok.actions.chunks import MOST_STEPS
 from fasttok.common import json_files
 from fasttok.common.console import emit_json, log, table
 from fasttok.episodes.index_file import open_index
@@ -27,6 +28,10 @@ def run_statistics(config: StatisticsConfig) -> None:
         raise unknown_name("split", config.split, splits, f"of the robot datasets in {config.index}")
     if config.horizon is not None and config.horizon < 1:
         raise InputError(f"--horizon is {config.horizon}, expected at least 1 step")
+    if config.horizon is not None and config.horizon > MOST_STEPS:
+        raise InputError(f"--horizon is {config.horizon}, expected at most {MOST_STEPS} steps")
+    if config.seconds is not None and not config.seconds > 0:
+        raise InputError(f"--seconds is {config.seconds:g}, expected a positive number")
     represented = (config.form, config.rotation) != ("stored", "stored")
     chunked = config.horizon is not None or config.seconds is not None or represented
     values = of_chunks(config, index) if chunked else of_index(config.index, index, config.split)

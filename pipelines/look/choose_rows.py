@@ -55,6 +55,8 @@ def choose_rows(reader: ShardReader, choice: RowChoice) -> list[int]:
     count, start = choice.count, choice.start
     if count < 1 or (start is not None and not 0 <= start < max(reader.num_rows, 1)):
         raise InputError(f"--rows must be >= 1 and --start in [0, {reader.num_rows}); got {count} and {start}")
+    if choice.seed < 0:
+        raise InputError(f"--seed is {choice.seed}, expected at least 0")
     numbers = draw(reader, wanted, count, choice.seed) if start is None else following(reader, wanted, start, count)
     if not numbers:
         sources = ", ".join(f"{n} ({s.kind}, {s.written:,} rows)" for n, s in reader.manifest.sources.items())

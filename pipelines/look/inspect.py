@@ -11,6 +11,7 @@ from fasttok.common.kinds import RecordKind
 from fasttok.common.maybe import Maybe
 from fasttok.common.next_command import beside, command
 from fasttok.common.typed import typed_command
+from fasttok.errors import InputError
 from pipelines.look.choose_rows import RowChoice, choose_rows
 from pipelines.look.page_files import PagePath, check_page, page_path, write_page
 from pipelines.look.row_summary import one_line, summary
@@ -60,6 +61,8 @@ def run_inspect(config: InspectConfig) -> None:
     Raises:
         InputError: there are no shards, a source or id is unknown, no rows fit, or a number is out of range.
     """
+    if not config.max_mb >= 0:
+        raise InputError(f"--max-mb is {config.max_mb:g}, expected at least 0")
     reader = ShardReader(config.shards)
     page = page_path(config.html, config.shards, "inspect")
     check_page(page, config.shards, overwrite=config.overwrite)

@@ -314,3 +314,10 @@ def test_a_full_disk_under_a_page_advises_no_flag_that_inspect_lacks(
     monkeypatch.setattr(Path, "open", lambda *_: device())
     with pytest.raises(InputError, match=r"No space left.* command again \(`index` and `build` go on with --resume\)$"):
         write_page(str(tmp_path / "page.html"), "page")
+
+
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"max_mb": float("nan")}, {"max_mb": -1.0}])
+def test_numbers_that_choose_nothing_are_refused(wrong: dict[str, Any], chain: Chain) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is .*, expected at least 0"):
+        run_inspect(InspectConfig(str(chain.shards), **wrong))

@@ -197,3 +197,10 @@ def test_the_command(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture
         run_statistics(StatisticsConfig(str(chain.index), split="tain"))
     with pytest.raises(InputError, match="--horizon"):
         run_statistics(StatisticsConfig(str(chain.index), horizon=0))
+    for wrong, said in (
+        ({"horizon": 2**63}, "at most 1000000"),
+        ({"seconds": -1.0}, "positive"),
+        ({"seconds": 0.0}, "positive"),
+    ):
+        with pytest.raises(InputError, match=said):
+            run_statistics(StatisticsConfig(str(chain.index), **wrong))
