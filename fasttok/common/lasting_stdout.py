@@ -52,7 +52,7 @@ def lasting_stdout() -> Iterator[None]:
     pipe = _Pipe(before.fileno(), "w", closefd=False)
     buffered = isinstance(before.buffer, io.BufferedWriter)  # it is not after `python -u`
     lasting = _Lasting(
-        io.BufferedWriter(pipe) if buffered else pipe,  # type: ignore[type-var, arg-type]
+        io.BufferedWriter(pipe) if buffered else pipe,
         before.encoding,
         before.errors,
         line_buffering=before.line_buffering,

@@ -137,7 +137,7 @@ def test_two_processes_never_write_one_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ids.jsonl", "ids.npz", "ids.parquet"])
 def test_two_processes_never_write_the_same_rows(name: str, tmp_path: Path) -> None:
-    fields = {"ids": np.int32, "lengths": np.int64}
+    fields: dict[str, Any] = {"ids": np.int32, "lengths": np.int64}
     with RowWriter(str(tmp_path / name), fields) as first:
         first.write(ids=[[1, 2]], lengths=[2])
         with pytest.raises(InputError, match="another process is writing"), RowWriter(str(tmp_path / name), fields):
