@@ -240,6 +240,17 @@ def test_a_damaged_checkpoint_is_one_line(error: Exception, tmp_path: Path) -> N
         raise error
 
 
+@pytest.mark.parametrize("cause", [ValueError("OUT_OF_RANGE: byte 3"), OSError("gone"), None, ZeroDivisionError()])
+def test_what_orbax_wraps_is_one_line_if_it_is_about_a_file(cause: Exception | None, tmp_path: Path) -> None:
+    """A checkpoint of which a copy lacks the end ended in a traceback."""
+    expected = InputError if isinstance(cause, ValueError | OSError) else Exception
+    with pytest.raises(expected) as caught, reading(tmp_path, "checkpoint"):
+        raise Exception("Encountered error while reading array index\nthere") from cause
+    assert (f"the checkpoint is damaged, or does not fit this model: {cause}" in str(caught.value)) == (
+        expected is InputError
+    )
+
+
 @pytest.mark.parametrize("said", [{}, [], {"manifest": "m", "consumed": "many"}])
 def test_a_damaged_position_is_one_line(said: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "last_step", 1)

@@ -38,6 +38,11 @@ def reading(run: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{run}: its {what} cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:
+        cause = (
+            error.__cause__ if type(error) is Exception else error
+        )  # orbax makes a bare one of an error of TensorStore
+        if not isinstance(cause, ValueError | KeyError | TypeError | OSError):
+            raise
+        why = next(iter(str(cause).splitlines()), type(cause).__name__)
         raise InputError(f"{run}: the {what} is damaged, or does not fit this model: {why}") from None
