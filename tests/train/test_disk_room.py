@@ -6,9 +6,10 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -86,17 +87,27 @@ FULL: list[Callable[[], None]] = [
 
 
 @pytest.mark.parametrize("fails", FULL)
-def test_a_full_disk_is_known_behind_any_error(tmp_path: Path, fails: Callable[[], None]) -> None:
+def test_a_full_disk_is_known_behind_any_error(
+    tmp_path: Path, fails: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other threads say of it stays hidden until the process ends; all other errors are shown."""
+    shown: list[Any] = []
+    for hooks, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(hooks, name, lambda *error: shown.append(error))
     for name in ("4", "6", "8.orbax-checkpoint-tmp", "mine"):
         (tmp_path / CHECKPOINTS / name).mkdir(parents=True)
-    hooks = (sys.excepthook, sys.unraisablehook)
     with (
         pytest.raises(InputError, match=r"cannot be written: .*newest whole checkpoint, of step 6, is untouched"),
         full_disk_said(tmp_path),
     ):
         fails()
     assert sorted(p.name for p in (tmp_path / CHECKPOINTS).iterdir()) == ["4", "6", "mine"]
-    assert (sys.excepthook, sys.unraisablehook) == hooks
+    late = [OSError(errno.ENOSPC, "No space left on device"), ValueError("something else")]
+    for error in late:
+        thread = threading.Thread(target=raised, args=(error,))
+        thread.start()
+        thread.join()
+    assert [what[0].exc_value for what in shown] == late[1:]
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
@@ -105,9 +116,11 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
         OSError(errno.EIO, "Input/output error"),
         KeyboardInterrupt(),
     ):
+        hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
         with pytest.raises(type(error)) as got, full_disk_said(tmp_path):
             raise error
         assert got.value is error
+        assert (sys.excepthook, sys.unraisablehook, threading.excepthook) == hooks
 
 
 def test_every_command_says_that_the_disk_is_full(capsys: pytest.CaptureFixture[str]) -> None:

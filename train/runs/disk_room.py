@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,19 +78,22 @@ def full_disk_said(run: Path) -> Iterator[None]:
         InputError: the disk is full, the quota is used up, or a file would be larger than is allowed.
     """
     why = ""
-    with _quiet_writers():
-        try:
-            yield
-        except (Exception, ExceptionGroup) as error:
-            why = _why(error)
-            if not why:
-                raise
-        if why:
-            # What the writers left unfinished prints warnings when it is freed: free it here, while they are hidden. A thread
-            # that is still writing may print more later, so the filters below stay.
-            gc.collect()
-            logging.getLogger("asyncio").addFilter(_not_of_writers)
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    shown_again = _hide_writers()
+    try:
+        yield
+    except (Exception, ExceptionGroup) as error:
+        why = _why(error)
+        if not why:
+            raise
+    finally:
+        if not why:
+            shown_again()
+    if why:
+        # What the writers left unfinished prints warnings when it is freed. And a thread that is still writing may print more
+        # until the process ends. So what it says stays hidden.
+        gc.collect()
+        logging.getLogger("asyncio").addFilter(_not_of_writers)
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     if why:
         if jax.process_index() == 0:
             for half in (run / CHECKPOINTS).glob("*.orbax-checkpoint-tmp*"):
@@ -134,9 +137,12 @@ def _free(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-@contextlib.contextmanager
-def _quiet_writers() -> Iterator[None]:
-    """Hides what orbax's threads print about their errors: each error is raised in the training anyway."""
+def _hide_writers() -> Callable[[], None]:
+    """Hides what orbax's threads print about their errors: each error is raised in the training anyway.
+
+    Returns:
+        A function that shows it again.
+    """
     hook, ignored, in_thread = sys.excepthook, sys.unraisablehook, threading.excepthook
     levels = {log: log.level for log in map(logging.getLogger, ("absl", "asyncio"))}
 
@@ -158,12 +164,13 @@ def _quiet_writers() -> Iterator[None]:
     for log in levels:
         log.setLevel(logging.CRITICAL)
     sys.excepthook, sys.unraisablehook, threading.excepthook = quiet, quiet_ignored, quiet_in_thread
-    try:
-        yield
-    finally:
+
+    def shown_again() -> None:
         for log, level in levels.items():
             log.setLevel(level)
         sys.excepthook, sys.unraisablehook, threading.excepthook = hook, ignored, in_thread
+
+    return shown_again
 
 
 def _not_of_writers(record: logging.LogRecord) -> bool:
