@@ -84,6 +84,11 @@ class Resize:
     fit: Fit = "inside"
     quality: int = 95
 
+    @property
+    def without_edges(self) -> "Resize":
+        """How to resize an image in which a text names places: black edges would move them, so it is not padded but stretched."""
+        return replace(self, fit="stretch") if self.fit == "pad" else self
+
 
 @dataclass(frozen=True)
 class ImageEncoding:

@@ -5,9 +5,11 @@ It is apart from flags.py because it needs tyro, and train.config is also read w
 
 from typing import Annotated, TypeVar
 
-from tyro.conf import DisallowNone, arg
+from tyro.conf import DisallowNone
+
+from fasttok.common.flags import OPTIONAL
 
 T = TypeVar("T")
 
 # The help says "(optional)" instead of "(default: None)", and does not offer the word None as a value.
-Maybe = Annotated[T | None, arg(help_behavior_hint="(optional)"), DisallowNone]
+Maybe = Annotated[T | None, OPTIONAL, DisallowNone]

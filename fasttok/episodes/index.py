@@ -157,7 +157,7 @@ def read_parquet(path: str, columns: list[str] | None = None, codes: list[str] |
     with reading_table(path), stores.open_file(path) as stream:
         file = open_table(stream, codes)
         known = file.schema_arrow.names
-        table = file.read([name for name in columns if name in known or name not in LATER] if columns else None)
+        table = file.read(columns)  # without those that it lacks
         for name in columns or ():
             if name in LATER and name not in known:
                 table = table.append_column(name, pa.nulls(table.num_rows, LATER[name]))

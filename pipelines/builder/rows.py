@@ -160,11 +160,11 @@ class RowMaker:
         return self.facts.taken or tuple((slot, slot) for slot in record.cameras)
 
     def _form(self, camera: str, located: bool) -> ImageForm:
-        """Returns the form in which the rows store a camera's images. Black edges would move the places that a text names."""
+        """Returns the form in which the rows store a camera's images; `located`: whether the row's text names places in them."""
         resize = self.facts.resize
         encoding = self.facts.encode or ImageEncoding(quality=resize.quality if resize else 95)
-        if resize and resize.fit == "pad" and located:
-            resize = replace(resize, fit="stretch")
+        if resize and located:
+            resize = resize.without_edges
         return ImageForm(resize, encoding, bool(resize) and camera in self.facts.entry.bgr)
 
     def _images(

@@ -23,10 +23,8 @@ def check_name(name: str) -> str:
     """
     if not name.strip("/") or posixpath.normpath(name) == ".":
         return "no name"
-    elsewhere = (
-        re.match(r"[/\\~]|[A-Za-z]:([/\\]|$)", name) or "://" in name or "::" in name
-    )  # a drive, a URL, or a chain of them
-    if elsewhere or ".." in name.replace("\\", "/").split("/"):
+    # The pattern finds a path from the root, one of a home or of a drive, a URL, and a chain of URLs.
+    if re.search(r"^[/\\~]|^[A-Za-z]:([/\\]|$)|://|::", name) or ".." in name.replace("\\", "/").split("/"):
         return "leads out of the images folder"
     if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", name):
         return "contains a backslash or a character that no name has"

@@ -24,6 +24,7 @@ from pipelines.vlm.record import (
     rejected,
     shown,
     texts,
+    topic_of,
 )
 from pipelines.vlm.values import JsonObject
 
@@ -173,9 +174,8 @@ def read(source: SourceFile, span: Range) -> Iterator[VlmRecord | BadRecord]:
 def _record(entry: DatasetEntry, images: ImageFiles, where: Where, row: JsonObject) -> VlmRecord | BadRecord:
     try:
         path, data = images.read(image_name(row, entry.image))
-        place, topic = ImagePlace(path, 0, len(data)), row.get("kind", "")
-        name, topic = id_of(row, entry.id, where.number), topic if isinstance(topic, str) else ""
-        return VlmRecord(where, name, place, data, *texts(entry, row), topic=topic)
+        name, place = id_of(row, entry.id, where.number), ImagePlace(path, 0, len(data))
+        return VlmRecord(where, name, place, data, *texts(entry, row), topic=topic_of(row.get("kind")))
     except RecordError as error:
         return rejected(where, error)
 

@@ -126,6 +126,11 @@ def text_of(value: object, key: object) -> str:
     return value.strip()
 
 
+def topic_of(value: object) -> str:
+    """Returns a question's kind, "" for a value that is no text."""
+    return value if isinstance(value, str) else ""
+
+
 def answer_of(value: object, key: object) -> str:
     """Returns an answer: a text, or a number as a text, as TallyQA has `"answer": 3`. A whole number has no point.
 

@@ -27,6 +27,7 @@ from pipelines.vlm.record import (
     shown,
     text_of,
     texts_of,
+    topic_of,
 )
 from pipelines.vlm.values import JsonObject
 
@@ -84,9 +85,8 @@ def _record(
         path, data = images.read(image_name(source.entry, source.split, image))
     except RecordError as error:
         return rejected(where, error)
-    name, topic = id_of(row, "question_id", where.number), annotation.get("answer_type")
-    place = ImagePlace(path, 0, len(data))
-    return VlmRecord(where, name, place, data, prompt, target, answers, topic=topic if isinstance(topic, str) else "")
+    name, topic = id_of(row, "question_id", where.number), topic_of(annotation.get("answer_type"))
+    return VlmRecord(where, name, ImagePlace(path, 0, len(data)), data, prompt, target, answers, topic=topic)
 
 
 def answer(annotation: JsonObject) -> tuple[str, tuple[str, ...]]:

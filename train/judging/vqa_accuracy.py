@@ -87,4 +87,4 @@ def _as_built(image: bytes, to: Resize | None, located: bool) -> bytes:
     """Returns an encoded image in the size that a build gave those of training; one whose places a text names is stretched."""
     if to is None:
         return image
-    return resized_as_built(image, replace(to, fit="stretch") if to.fit == "pad" and located else to)
+    return resized_as_built(image, to.without_edges if located else to)
