@@ -129,8 +129,8 @@ class ActionTokenizer:
                 `fixed`, a `SplineConfig` says how many control points there are.
 
         Raises:
-            InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, a transform that the mode or the
-                chunks do not allow, or names that do not go together.
+            InputError: no chunks, NaN or inf, a vocabulary smaller than the coefficient range, a scale that rounds every
+                coefficient to 0, a transform that the mode or the chunks do not allow, or names that do not go together.
         """
         plan = TransformPlan.of(transform)
         made = CodecFit(scale, vocab_size, mode, plan, track)

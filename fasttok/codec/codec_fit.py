@@ -96,10 +96,19 @@ class CodecFit:
             self._code(corpus, name, kept, units, found)
 
     def vocabulary(self, corpus: Corpus) -> tuple[Bpe, int, int]:
-        """Makes (vocabulary, smallest coefficient, largest coefficient) from what was added."""
+        """Makes (vocabulary, smallest coefficient, largest coefficient) from what was added.
+
+        Raises:
+            InputError: the scale rounds every coefficient to 0.
+        """
         low, high = self.limits(corpus)
         if self._mode == "fixed":
             return learn.without_merges(self._vocab_size), low, high
+        if self._reach > 0 and not corpus.low and not corpus.high:
+            raise InputError(
+                f"scale is {self.scale:g}, which rounds every coefficient of these actions to 0, so all chunks would have "
+                "the same tokens; expected a larger one (10 is FAST's default)"
+            )
         return learn.learn(corpus, self._mode, self._vocab_size, low, high, self._track), low, high
 
     def limits(self, corpus: Corpus) -> tuple[int, int]:

@@ -108,6 +108,17 @@ def test_outside_the_range_is_clamped_and_said(tok: ActionTokenizer) -> None:
         tok.encode(wild, on_range="raise")
 
 
+@pytest.mark.parametrize("mode", ["native", "published"])
+@pytest.mark.parametrize("scale", [1e-300, 1e-3, 0.1])
+def test_a_scale_that_rounds_everything_to_0_is_refused(mode: Any, scale: float) -> None:
+    """Before, the fit saved a tokenizer that gave every chunk the same tokens."""
+    with pytest.raises(InputError, match=r"rounds every coefficient of these actions to 0.*larger one"):
+        ActionTokenizer.fit(SMOOTH, vocab_size=400, scale=scale, mode=mode)
+    # A robot that stands still is not a fault of the scale.
+    still = ActionTokenizer.fit(np.zeros((4, 12, 3)), vocab_size=400, mode=mode)
+    assert not still.decode(still.encode(np.zeros((1, 12, 3))), horizon=12, action_dim=3).actions.any()
+
+
 def test_nan_is_refused_with_its_place(tok: ActionTokenizer) -> None:
     bad = SMOOTH[:3].copy()
     bad[2, 7, 1] = np.nan

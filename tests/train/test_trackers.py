@@ -1,6 +1,8 @@
 """Trackers: metrics.jsonl, TensorBoard and W&B. They get every row, go on after a resume, and never end a training."""
 
+import json
 import logging
+import math
 import subprocess
 import sys
 import threading
@@ -194,6 +196,24 @@ def test_a_damaged_metrics_file_is_cut_to_its_whole_rows(tmp_path: Path) -> None
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(rows))
     open_trackers((), tmp_path, 2, ASKED)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    """NaN is no JSON: tools that read it strictly would refuse the whole file."""
+    log = open_trackers((), tmp_path, 0, ASKED)
+    log.log({"step": 1, "loss": 0.5, "held_out_nrmse": math.nan, "grad_norm": math.inf})
+    log.close()
+
+    def refuse(word: str) -> float:
+        raise AssertionError(word)
+
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=refuse) == {
+        "step": 1,
+        "loss": 0.5,
+        "held_out_nrmse": None,
+        "grad_norm": None,
+    }
 
 
 def test_a_package_that_does_not_load_is_an_error_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,14 +126,15 @@ def _read(folder: Path, name: str) -> RunLog:
 
 
 def _row(line: str) -> dict[str, float] | None:
-    """Returns the numbers of a line; None if the line is not a row."""
+    """Returns the numbers of a line, with NaN for null; None if the line is not a row."""
     try:
         raw = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(raw, dict):
         return None
-    row = {name: float(value) for name, value in raw.items() if type(value) is float or _whole(value)}
+    numbers = {name: math.nan if value is None else value for name, value in raw.items()}
+    row = {name: float(value) for name, value in numbers.items() if type(value) is float or _whole(value)}
     return row if _whole(raw.get("step")) and row["step"] >= 0 else None
 
 

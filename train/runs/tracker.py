@@ -5,6 +5,7 @@ A run that resumes removes the numbers after its checkpoint from metrics.jsonl a
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -76,9 +77,10 @@ class JsonLines:
         write_text(self.path, "".join(kept))
 
     def log(self, row: Numbers) -> None:
-        """Appends one line, which is on disk when this returns."""
+        """Appends one line, which is on disk when this returns. JSON has no NaN, so a number that is not finite is null."""
+        written = {name: value if math.isfinite(value) else None for name, value in row.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(written) + "\n")
 
     def close(self) -> None:
         """Does nothing: no file stays open."""
