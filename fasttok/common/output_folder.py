@@ -35,6 +35,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fasttok.common import stores
 from fasttok.common.names import is_unicode
 from fasttok.common.output_file import check_writable
+from fasttok.common.urls import as_typed, is_url
 from fasttok.errors import InputError
 
 try:
@@ -46,7 +47,6 @@ BEGUN = ".begun.json"
 ASIDE = "replaced"  # folder for an earlier output until the new one is under way
 TREE = "/**"  # end of a pattern that means all files below a folder, if a library wrote them
 HALF_WRITTEN = re.compile(r"^\.(.+)\.(?:[0-9a-f]{32}\.tmp|part)$")  # what a killed process leaves beside a file
-LOST_URL = re.compile(r"[A-Za-z][\w+.-]+:/")  # Path turns gs://bucket into gs:/bucket
 State = Literal["new", "unfinished", "finished"]
 
 
@@ -352,8 +352,8 @@ def check_output(
     """
     if not is_unicode(str(out)):
         raise InputError(f"{str(out)!r}: this path is not UTF-8, so files of the output cannot name it; choose {other}")
-    if isinstance(out, Path) and LOST_URL.match(str(out)) and not out.parent.exists():
-        raise InputError(f"{out} is a URL (shown without one `/`), expected a local folder; copy it there afterwards")
+    if isinstance(out, Path) and is_url(as_typed(out)) and not out.parent.exists():
+        raise InputError(f"{as_typed(out)} is a URL, expected a local folder; copy it there afterwards")
     try:
         place = _allowed(out, kind, overwrite, resume, how, other)
     except OSError as error:
