@@ -1,8 +1,9 @@
 """Reads rotations as datasets store them and writes them as users ask for them, through scipy's Rotation.
 
 Datasets store: `euler_` and three axes, as scipy writes them (lower case: extrinsic), in radians and in the order of the columns;
-`quaternion_xyzw`, `quaternion_wxyz`; `rotation_vector` (axis times angle). Users ask for: `euler` (extrinsic xyz: roll, pitch,
-yaw), `quaternion` (xyzw, w >= 0) and `6d` (the first two columns of the matrix, Zhou et al. 2019, arXiv 1812.07035).
+`quaternion_xyzw`, `quaternion_wxyz`; `rotation_vector` (axis times angle); `angle`, one column in radians that jumps by a whole
+turn, such as the heading of a mobile base, read as a turn about z. Users ask for: `euler` (extrinsic xyz: roll, pitch, yaw),
+`quaternion` (xyzw, w >= 0) and `6d` (the first two columns of the matrix, Zhou et al. 2019, arXiv 1812.07035).
 """
 
 from itertools import permutations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # imported where it is used, since many modules need only the
     from scipy.spatial.transform import Rotation
 
 EULER = tuple(f"euler_{''.join(axes)}" for axes in permutations("xyz"))
-STORED = (*EULER, "quaternion_xyzw", "quaternion_wxyz", "rotation_vector")
+STORED = (*EULER, "quaternion_xyzw", "quaternion_wxyz", "rotation_vector", "angle")
 PARALLEL = 1e-9  # two columns have one direction if the second one's share beside the first is at most this
 WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
 
@@ -25,14 +26,16 @@ WIDTHS = {"euler": 3, "quaternion": 4, "6d": 6}
 def width(stored: str) -> int:
     """Returns the number of columns of a stored rotation.
 
-    >>> width("euler_xyz"), width("quaternion_wxyz")
-    (3, 4)
+    >>> width("euler_xyz"), width("quaternion_wxyz"), width("angle")
+    (3, 4, 1)
     """
+    if stored == "angle":
+        return 1
     return 4 if stored.startswith("quaternion") else 3
 
 
 def read(values: NDArray[Any], stored: str) -> "Rotation":
-    """Reads (n, 3 or 4) columns as rotations. A quaternion of zeros, as in padding, is read as no rotation.
+    """Reads (n, 1, 3 or 4) columns as rotations. A quaternion of zeros, as in padding, is read as no rotation.
 
     Raises:
         InputError: there is another number of columns.
@@ -47,6 +50,8 @@ def read(values: NDArray[Any], stored: str) -> "Rotation":
     values = np.asarray(values, np.float64)
     if stored.startswith("euler"):
         return Rotation.from_euler(stored.removeprefix("euler_"), values)
+    if stored == "angle":
+        return Rotation.from_euler("z", values)
     if stored == "rotation_vector":
         return Rotation.from_rotvec(values)
     ordered = values if stored.endswith("xyzw") else np.roll(values, -1, axis=-1)
@@ -55,7 +60,7 @@ def read(values: NDArray[Any], stored: str) -> "Rotation":
 
 
 def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
-    """Writes rotations in a form that users ask for, or in a stored one: (n, 3, 4 or 6).
+    """Writes rotations in a form that users ask for, or in a stored one: (n, 1, 3, 4 or 6).
 
     >>> write(read(np.zeros((1, 3)), "rotation_vector"), "quaternion")
     array([[0., 0., 0., 1.]])
@@ -69,12 +74,15 @@ def write(rotation: "Rotation", form: str) -> NDArray[np.float64]:
     if form.startswith("quaternion"):
         quaternion = rotation.as_quat(canonical=True)
         return np.roll(quaternion, 1, axis=-1) if form.endswith("wxyz") else quaternion
+    if form == "angle":
+        heading: NDArray[np.float64] = rotation.as_euler("xyz")[..., 2:]
+        return heading
     angles: NDArray[np.float64] = rotation.as_euler("xyz" if form == "euler" else form.removeprefix("euler_"))
     return angles
 
 
 def nearest(values: NDArray[Any], to: NDArray[Any], stored: str) -> NDArray[np.float64]:
-    """Writes rotations (n, 3 or 4) with the numbers that are nearest to others: 3.2 rad and -3.08 rad are one angle.
+    """Writes rotations (n, 1, 3 or 4) with the numbers that are nearest to others: 3.2 rad and -3.08 rad are one angle.
 
     Angles may change by whole turns, quaternions by their sign, and rotation vectors by a whole turn along their axis.
 

@@ -20,6 +20,7 @@ from pipelines.check.open_dataset import OpenedDataset, by_entry, open_dataset
 from pipelines.check.outlier_steps import check_outliers
 from pipelines.check.read_sample import read_sample
 from pipelines.check.repeated_episodes import check_repeats
+from pipelines.check.rotation_values import check_rotations
 from pipelines.check.sampled import EpisodeSample
 from pipelines.check.timing import check_timing
 from pipelines.datasets.find_entry import find_entry, refuse_unused
@@ -87,6 +88,7 @@ def diagnose(
             *check_timing(sample, entry),
             *check_actions(sample, meanings),
             *check_grippers(sample),
+            *check_rotations(sample),
             *check_dims(sample),
             *check_outliers(sample),
             *check_idle(sample, meanings),

@@ -90,7 +90,7 @@ class _Drawn:
         }[check]  # fmt: skip
         what = f"{column.called(self.kind)} {words}; {steps:,} step(s) in {len(places)} dim(s) are like this"
         entry = (
-            "rotation: euler_xyz   # of the part that contains these columns"
+            "rotation: euler_xyz   # of the part with roll, pitch and yaw; of one column alone: rotation: angle"
             if check == "angle-wrap" and not declared
             else ""
         )

@@ -1,6 +1,7 @@
 """Reads and checks the parts of an action or a proprio in an entry's YAML: `{from: action, slice: [0, 3], encoding: delta}`."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -15,6 +16,7 @@ from mixtures.yaml_values import CheckedValues, finite, shown
 
 KNOWN = ("from", "slice", *(f.name for f in fields(FeatureColumns) if f.name not in ("feature", "start", "stop")))
 OF_GRIPPERS = ("closed", "open", "relative")
+DEGREES = re.compile(r"(°|deg|degrees?)(/s)?", re.IGNORECASE)
 WIDEST = 1_000_000  # a higher column number is a mistake
 
 
@@ -98,6 +100,13 @@ def _part(part: Keys, reader: CheckedValues) -> FeatureColumns:
             raise reader.error(part, key, "closed, open and relative are of parts with encoding: gripper")
     if rotation and encoding == "gripper":
         raise reader.error(part, "rotation", "a gripper has no rotation; leave one of the two out")
+    if rotation and DEGREES.fullmatch(columns.unit):
+        raise reader.error(
+            part,
+            "unit",
+            f"{rotation} is read in radians, unit is {columns.unit!r}; if degrees are stored, write "
+            f"scale: {math.radians(1):.10f} and unit: rad{'/s' * columns.unit.endswith('/s')}",
+        )
     _check_width(part, columns, reader)
     return columns
 

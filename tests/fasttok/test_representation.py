@@ -86,6 +86,19 @@ def test_a_step_of_a_delta_form_is_the_difference_to_the_step_before() -> None:
     assert np.allclose(held[0, :, :6], 0, atol=1e-6)  # padding: stay where you are
 
 
+@pytest.mark.parametrize("form", ["relative", "delta"])
+@pytest.mark.parametrize("low", [-np.pi, 0.0])  # headings from -pi to pi, or from 0 to 2 pi
+def test_a_heading_that_wraps_does_not_jump_in_a_difference(form: ActionForm, low: float) -> None:
+    """A base that turns by 0.2 rad per step, across the jump: subtracted numbers would say that it turned by -6.08 rad."""
+    heading = np.mod(low - 0.3 + 0.2 * np.arange(5) - low, 2 * np.pi) + low
+    assert np.abs(np.diff(heading)).max() > 6
+    moves = Representation(form=form, pieces=(ActionColumns(0, 1, "absolute", "angle", state=(0,)),))
+    values = moves(heading[None, 1:, None], heading[None, :1])
+    assert np.allclose(values[0, :, 0], 0.2 * np.arange(1, 5) if form == "relative" else 0.2, atol=1e-6)
+    turned = moves.restore(values, heading[None, :1])[0, :, 0] - heading[1:]
+    assert np.allclose(np.mod(turned + 1, 2 * np.pi), 1, atol=1e-5)
+
+
 def test_relative_form_of_velocities_is_where_they_lead() -> None:
     represent = Representation(form="relative", step=0.5, pieces=(ActionColumns(0, 2, "delta", rate=True),))
     values = represent(np.ones((1, 4, 2)), np.zeros((1, 2)))

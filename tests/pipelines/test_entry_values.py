@@ -61,6 +61,15 @@ VQA = "name: x\nkind: vqa\nprompt: q\ntarget: t\nsplits: {train: a.jsonl}\n"
         ("proprio: [{from: s, names: [1, 2]}]", r"names\[0\] must be text"),
         ("proprio: [{from: s, slice: [0, 2], names: [x, y, z]}]", "names has 3 names, the slice takes 2 columns"),
         ("proprio: [{from: s, slice: [0, 4], rotation: euler_xyz}]", "euler_xyz has 3 columns, the slice takes 4"),
+        ("proprio: [{from: s, slice: [0, 2], rotation: angle}]", "angle has 1 columns, the slice takes 2"),
+        (
+            "proprio: [{from: s, rotation: euler_xyz, unit: deg}]",
+            "read in radians, unit is 'deg'; .*scale: 0.0174532925",
+        ),
+        (
+            "proprio: [{from: s, rotation: angle, unit: Degrees/s}]",
+            "read in radians, .*scale: 0.0174532925 and unit: rad/s",
+        ),
         ("proprio: [{from: s, encoding: gripper, open: .inf}]", "open must be a finite number, got inf"),
         ("proprio: [{from: s, encoding: gripper, relative: 1}]", "relative must be true or false"),
         ("proprio: [{from: s, encoding: [delta]}]", "encoding must be text"),

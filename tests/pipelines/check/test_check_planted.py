@@ -202,7 +202,42 @@ def test_an_angle_that_wraps(tmp_path: Path, turn: float) -> None:
             table[:, 2] = np.mod(table[:, 2] * turn * 0.7 + turn / 2, turn) - turn / 2
     found = findings(lerobot(tmp_path / "a", what))
     assert set(serious(found)) == {"angle-wrap"}
-    assert "rotation" in the("angle-wrap", found).entry
+    assert "rotation: angle" in the("angle-wrap", found).entry
+
+
+def turning(folder: Path, rotation: str, stop: int = 3, more: str = "") -> Path:
+    """A dataset whose entry calls the first columns of the state a rotation."""
+    file = entry(folder) / "dataset.yaml"
+    part = f"slice: [0, {stop}], rotation: {rotation}{more}"
+    file.write_text(file.read_text().replace("state, slice: [0, 3], names: [x, y, z]", f"state, {part}"))
+    return folder
+
+
+def test_angles_in_degrees(tmp_path: Path) -> None:
+    """A rotation is read in radians, whatever the unit in the entry says."""
+    what = made()
+    assert "rotation-values" not in serious(findings(turning(lerobot(tmp_path / "rad", what), "euler_xyz")))
+    for state in what.states:
+        state[:, :3] = np.degrees(state[:, :3])
+    finding = the("rotation-values", findings(turning(lerobot(tmp_path / "deg", what), "euler_xyz")))
+    assert (finding.severity, "look like degrees" in finding.what) == ("warning", True)
+    assert finding.entry.startswith("scale: 0.0174532925")
+    mended = turning(lerobot(tmp_path / "scaled", what), "euler_xyz", more=", scale: 0.0174532925, unit: rad")
+    assert "rotation-values" not in serious(findings(mended))
+
+
+def test_columns_that_are_no_quaternion(tmp_path: Path) -> None:
+    """scipy would make every four numbers a quaternion of length 1."""
+    what = made()
+    for state in what.states:
+        state[:, :4] /= np.linalg.norm(state[:, :4], axis=1, keepdims=True)
+        state[0] = 0  # padding
+    assert "rotation-values" not in serious(findings(turning(lerobot(tmp_path / "a", what), "quaternion_xyzw", 4)))
+    for state in what.states:
+        state[:, :4] *= 0.8
+    finding = the("rotation-values", findings(turning(lerobot(tmp_path / "b", what), "quaternion_xyzw", 4)))
+    assert finding.severity == "error"
+    assert "such as 0.8" in finding.what
 
 
 def test_a_split_that_is_named_twice_has_no_copies(tmp_path: Path) -> None:
