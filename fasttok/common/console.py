@@ -156,7 +156,13 @@ def script(name: str, main: Callable[[list[str]], Any], argv: list[str] | None =
 
 @contextlib.contextmanager
 def progress(
-    description: str, total: int | None = None, unit: str = "items", *, already: int = 0, lines: bool = False
+    description: str,
+    total: int | None = None,
+    unit: str = "items",
+    *,
+    already: int = 0,
+    lines: bool = False,
+    side_by_side: bool = False,
 ) -> Iterator[Callable[..., None]]:
     """Shows progress; yields `advance(n=1, note=None)`, whose note is shown until the next one.
 
@@ -169,12 +175,13 @@ def progress(
         already: number of items that were done before.
         lines: only for stderr that is no terminal. True prints every note once, on a line of its own. False prints a line every
             few seconds, which ends with the latest note.
+        side_by_side: whether the items are long and run side by side. The time until the first one is done then counts, too.
 
     >>> with progress("reading", total=3, unit="episodes") as advance:
     ...     for _ in range(3):
     ...         advance()
     """
-    pace = Pace(already)
+    pace = Pace(already, time.monotonic() if side_by_side else None)
     if err.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -12,16 +12,23 @@ class Pace:
     compiling), and the items that were done already, because they took no time now. There is no estimate during the warm-up,
     which lasts `WARM_UP_SECONDS` and at least one more item.
 
+    With `began`, the time before the first new item counts, too. That is right for few, long items that run side by side: the
+    first two are done at nearly the same time, and the time between them says nothing.
+
     >>> pace = Pace(already=90)
     >>> pace.add(1, now=60.0), pace.left(190, now=60.0)
     (None, None)
     >>> pace.add(4, now=64.0), pace.left(190, now=64.0)
     (None, 95.0)
+    >>> runs = Pace(began=0.0)
+    >>> runs.add(2, now=1000.0), runs.left(12, now=1000.0)
+    (None, 5000.0)
     """
 
-    def __init__(self, already: int = 0) -> None:
+    def __init__(self, already: int = 0, began: float | None = None) -> None:
         self.done = already
-        self._first: tuple[float, int] | None = None  # when a new item was first done, and how many were done then
+        # From when items count, and how many were done then: from the first new one, if it is not known when they began.
+        self._first: tuple[float, int] | None = None if began is None else (began, already)
 
     def add(self, n: int, now: float | None = None) -> None:
         """Counts items.

@@ -215,6 +215,18 @@ def test_what_was_done_before_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
+def test_runs_that_go_side_by_side_count_from_their_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of twelve runs were done after 1,000 and 1,040 s; 400 s were said to be left, 40 s for each of ten."""
+    now = [0.0]
+    stream = plain(monkeypatch, at=now)
+    with console.progress("runs", 12, "runs", side_by_side=True) as advance:
+        now[0] = 1000
+        advance()
+        now[0] = 1040
+        advance()
+    assert stream.getvalue().splitlines()[-1] == "runs: 2/12 runs, 1040 s, eta 5200 s"
+
+
 def test_nothing_is_said_of_what_is_left_before_the_warm_up_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     stream = plain(monkeypatch, at=now)

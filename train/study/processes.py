@@ -70,7 +70,10 @@ class Pool:
         return [json_files.read(RunResult, path.read_bytes(), str(path)) for path in paths]
 
     def _make(self, todo: list[StudyRun]) -> None:
-        with ThreadPoolExecutor(self.lanes) as threads, progress("runs", len(todo), "runs") as advance:
+        with (
+            ThreadPoolExecutor(self.lanes) as threads,
+            progress("runs", len(todo), "runs", side_by_side=True) as advance,
+        ):
             running = [threads.submit(self._in_lane, run) for run in todo]
             try:
                 for done in as_completed(running):
