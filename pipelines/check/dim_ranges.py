@@ -18,17 +18,10 @@ FEWEST = 200  # with fewer steps, a dim may look sparse by chance
 
 def check_dims(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks every dim of the action and of the state."""
-    episodes = sample.usual()
-    if not episodes:
-        return []
-    findings = []
-    for kind, columns, tables in (
-        ("action", sample.columns.action, [episode.action for episode in episodes]),
-        ("state", sample.columns.state, [episode.state for episode in episodes]),
-    ):
-        if columns:
-            findings += _not_finite(kind, columns, tables, episodes)
-            findings += _ranges(kind, columns, tables, episodes)
+    episodes, findings = sample.usual(), []
+    for kind, columns, tables in sample.tables():
+        findings += _not_finite(kind, columns, tables, episodes)
+        findings += _ranges(kind, columns, tables, episodes)
     return findings
 
 

@@ -37,14 +37,8 @@ class _Worst:
 
 def check_outliers(sample: EpisodeSample) -> list[DatasetFinding]:
     """Checks every dim of the action and of the state."""
-    episodes = sample.usual()
     findings = []
-    for kind, columns, tables in (
-        ("action", sample.columns.action, [episode.action for episode in episodes]),
-        ("state", sample.columns.state, [episode.state for episode in episodes]),
-    ):
-        if not columns or not tables:
-            continue
+    for kind, columns, tables in sample.tables():
         drawn = _Drawn(kind, columns, tables, sample)
         wraps = {d: worst for d in range(len(columns)) if (worst := _wraps(tables, d))}
         findings += drawn.findings("angle-wrap", wraps)

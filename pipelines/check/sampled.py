@@ -1,13 +1,14 @@
 """The episodes that `check` keeps in memory: their numbers, instructions, and small pictures of their cameras."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttok.episodes import Where
-from pipelines.check.columns_by_name import DatasetColumns
+from pipelines.check.columns_by_name import DatasetColumns, StepColumn
 from pipelines.check.dataset_findings import FoundAt
 
 DIGITS = 5  # decimals of an action that count when episodes are compared
@@ -110,6 +111,19 @@ class EpisodeSample:
     hz: float | None
     digests: list[ActionDigest] = field(default_factory=list)
     recorded_hz: float | None = None
+
+    def tables(self) -> Iterator[tuple[str, tuple[StepColumn, ...], list[NDArray[np.float64]]]]:
+        """Yields "action" and "state", each with its columns and the table (T, D) of every usual episode.
+
+        What has no columns is left out, and so are both if no episode has steps.
+        """
+        episodes = self.usual()
+        for kind, columns, tables in (
+            ("action", self.columns.action, [episode.action for episode in episodes]),
+            ("state", self.columns.state, [episode.state for episode in episodes]),
+        ):
+            if columns and tables:
+                yield kind, columns, tables
 
     def usual(self) -> list[SampledEpisode]:
         """Returns the kept episodes that have steps."""

@@ -125,7 +125,8 @@ def test_what_a_run_says_is_text_and_damage_is_left_out(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 20, preset="<script>alert(1)</script>")
     rows = [
         '{"step": 30, "loss": NaN, "loss_flow": Infinity, "<script>": 1.0, "held_out_error/<b>/<i>": 1.0, "text": "x"}',
-        '{"step": 40, "<script>": 2.0, "loss": true, "n_flow": {}, "ce_fast": null, "held_out_error_raw/a": 3.0}',
+        '{"step": 40, "<script>": 2.0, "loss": true, "n_flow": {}, "ce_fast": null, '
+        '"held_out_error_raw/a": 3.0, "held_out_error/b": 3.0}',
         '{"step": ' + "9" * 400 + "}", '{"step": -5}', "[" * 100_000, "null", '"step"',
         '{"step": 20, "loss": 0.25, "held_out_error/<b>/<i>": 2.0}',
     ]  # fmt: skip

@@ -558,8 +558,9 @@ def test_results_that_were_written_before_are_read(path: Path) -> None:
         other = metrics[arm.compared_with or result.reference]
         for name in set(arm.against) & set(other):
             mine, theirs = arm.metrics[name].mean, other[name].mean
-            rounded = 1e-4 * max(2, abs(mine), abs(theirs))  # files have five digits
-            assert np.isclose(arm.against[name].mean, mine - theirs, rtol=1e-4, atol=rounded)
+            difference = arm.against[name].mean
+            rounded = 5.1e-5 * (abs(mine) + abs(theirs) + abs(difference))  # files have five digits of each number
+            assert abs(difference - (mine - theirs)) <= rounded
 
 
 @pytest.mark.slow
